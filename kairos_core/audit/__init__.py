@@ -1,0 +1,1 @@
+"""The audit trail: from the outbox in Redis to rows in PostgreSQL."""

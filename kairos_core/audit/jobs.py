@@ -1,0 +1,109 @@
+"""RQ: the job that drains lanes, the queue it goes to, the worker that runs it. The only importer of rq.
+
+RQ decides when and where a lane is drained, and may lose a job: the outbox keeps the records, and a lane whose lease
+has run out is handed out again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+
+import redis
+from rq import Queue, Retry, SimpleWorker
+from rq.scheduler import RQScheduler
+from rq.serializers import JSONSerializer
+
+from kairos_core.audit.drain import drain_lane
+from kairos_core.audit.outbox import Outbox
+from kairos_core.audit.writer import AuditWriter
+from kairos_core.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Seconds between the attempts of a job that failed.
+RETRY_INTERVALS_S = [2, 4, 8, 16, 32]
+JOB_TIMEOUT_S = 120
+FAILURE_TTL_S = 7 * 86400
+
+_log = logging.getLogger("kairos.audit")
+
+
+def queue_name(settings: Settings) -> str:
+    """The name of the namespace's queue."""
+    return f"{settings.namespace}-audit"
+
+
+class DrainQueue:
+    """Hands lanes to whichever worker is free."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._client = redis.Redis.from_url(settings.queue_url or settings.redis_url, client_name="kairos-queue")
+        self._queue = Queue(queue_name(settings), connection=self._client, serializer=JSONSerializer)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def enqueue(self, lanes: Sequence[int], token: str) -> None:
+        """Enqueue one job that drains these lanes, whose leases `token` holds."""
+        self._queue.enqueue(
+            drain,
+            list(lanes),
+            token,
+            job_timeout=JOB_TIMEOUT_S,
+            # With 0, a job that is run again after its worker was killed fails once it has succeeded.
+            result_ttl=1,
+            failure_ttl=FAILURE_TTL_S,
+            retry=Retry(max=len(RETRY_INTERVALS_S), interval=RETRY_INTERVALS_S),
+        )
+
+
+def drain(lanes: list[int], token: str) -> int:
+    """The job: drain these lanes, except those whose lease has passed to another; return the entries moved."""
+    outbox, writer = _connections()
+    moved = 0
+    try:
+        for lane in lanes:
+            moved += drain_lane(outbox, writer, lane, go_on=functools.partial(outbox.hold, lane, token))
+            outbox.release(lane, token)
+    except BaseException:
+        # The next attempt starts with fresh connections; the records are still in the outbox.
+        _connections.cache_clear()
+        with contextlib.suppress(Exception):
+            writer.close()
+        outbox.close()
+        raise
+    return moved
+
+
+@functools.cache
+def _connections() -> tuple[Outbox, AuditWriter]:
+    """This worker's connections: opened at its first job, kept for the next."""
+    settings = Settings.from_env()
+    writer = AuditWriter.connect(settings)
+    return Outbox.connect(settings), writer
+
+
+def run_worker(settings: Settings) -> None:
+    """Run jobs in this process until SIGTERM or SIGINT; the job at hand is finished first."""
+    connection = redis.Redis.from_url(settings.queue_url or settings.redis_url, client_name="kairos-worker")
+    _work(SimpleWorker([queue_name(settings)], connection=connection, serializer=JSONSerializer))
+
+
+def _work(worker: Any) -> None:
+    # No scheduler: RQ would fork it with the worker's own socket, and a job could go to a dead worker's ghost.
+    worker.work(logging_level="WARNING", with_scheduler=False)
+
+
+def run_scheduler(settings: Settings) -> None:
+    """Put failed jobs back on the queue when their time has come, until SIGTERM or SIGINT."""
+    connection = redis.Redis.from_url(settings.queue_url or settings.redis_url, client_name="kairos-scheduler")
+    scheduler = RQScheduler(
+        [queue_name(settings)], connection=connection, interval=1, serializer=JSONSerializer, logging_level="WARNING"
+    )
+    scheduler.acquire_locks()
+    scheduler.work()

@@ -1,0 +1,132 @@
+"""The outbox in Redis: the queue of record between a write and its row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import redis
+
+from kairos_core import session
+from kairos_core.layout import Layout
+
+if TYPE_CHECKING:
+    from kairos_core.settings import Settings
+
+# A lease outlives a batch by far, and a killed worker's lane waits no longer than this.
+LEASE_MS = 4_000
+
+# KEYS 1 lease; ARGV 1 token. Deletes the lease if it is still this token's.
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+# KEYS 1 lease; ARGV 1 token, 2 ms. Takes the lease or extends it; 0 where it is another's.
+_HOLD = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+
+class Entry(NamedTuple):
+    """One write, as the script recorded it.
+
+    Attributes:
+        entry_id: the stream's id of the entry.
+        operation_id: the write's id, 32 hexadecimal digits.
+        kind: create, update or delete.
+        event_type: what the writer named it.
+        session_id: the session.
+        incarnation: which life of the session id.
+        version: the version that the write made.
+        created_us: when this incarnation was created, microseconds since 1970 by the store's clock.
+        updated_us: when the write happened, likewise.
+        body: the state's JSON without the four server-assigned fields.
+    """
+
+    entry_id: bytes
+    operation_id: str
+    kind: str
+    event_type: str
+    session_id: str
+    incarnation: int
+    version: int
+    created_us: int
+    updated_us: int
+    body: bytes
+
+    def snapshot(self) -> bytes:
+        """The full state as JSON."""
+        tail = (
+            f',"incarnation":{self.incarnation},"version":{self.version}'
+            f',"created_at":"{session.moment(self.created_us).isoformat()}"'
+            f',"updated_at":"{session.moment(self.updated_us).isoformat()}"}}'
+        )
+        return self.body[:-1] + tail.encode()
+
+
+class Outbox:
+    """Reads and trims the lanes' outboxes, and holds their leases."""
+
+    def __init__(self, client: redis.Redis, layout: Layout) -> None:
+        self._client = client
+        self._layout = layout
+        self._hold = client.register_script(_HOLD)
+        self._release = client.register_script(_RELEASE)
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """Open a client of its own; nothing is sent yet."""
+        client = redis.Redis.from_url(settings.redis_url, protocol=2, client_name="kairos-audit")
+        return cls(client, Layout(settings.namespace, settings.lanes))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def depths(self) -> list[int]:
+        """The number of entries of each lane."""
+        pipeline = self._client.pipeline(transaction=False)
+        for key in self._layout.outboxes:
+            pipeline.xlen(key)
+        depths: list[int] = pipeline.execute()
+        return depths
+
+    def read(self, lane: int, count: int) -> list[Entry]:
+        """The oldest entries of a lane."""
+        return [
+            _entry(entry_id, fields)
+            for entry_id, fields in self._client.xrange(self._layout.outboxes[lane], count=count)
+        ]
+
+    def remove_through(self, lane: int, entry_id: bytes) -> int:
+        """Delete all entries up to and including this one; only after they were committed. Returns how many."""
+        # Ids rise, and entries are read from the oldest on, so nothing unread stands before the last one read.
+        milliseconds, _, sequence = entry_id.partition(b"-")
+        next_id = b"%s-%d" % (milliseconds, int(sequence) + 1)
+        removed: int = self._client.xtrim(self._layout.outboxes[lane], minid=next_id, approximate=False)
+        return removed
+
+    def hold(self, lane: int, token: str) -> bool:
+        """Take or extend the lease of a lane; False where another holds it.
+
+        It saves double work and no more: two drains of one lane are harmless.
+        """
+        return bool(self._hold(keys=[self._layout.lease(lane)], args=[token, LEASE_MS]))
+
+    def release(self, lane: int, token: str) -> None:
+        """Give the lease back, if it is still held."""
+        self._release(keys=[self._layout.lease(lane)], args=[token])
+
+
+def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
+    return Entry(
+        entry_id=entry_id,
+        operation_id=fields[b"o"].decode(),
+        kind=fields[b"k"].decode(),
+        event_type=fields[b"e"].decode(),
+        session_id=fields[b"i"].decode(),
+        incarnation=int(fields[b"n"]),
+        version=int(fields[b"v"]),
+        created_us=int(fields[b"c"]),
+        updated_us=int(fields[b"u"]),
+        body=fields[b"s"],
+    )

@@ -1,0 +1,134 @@
+"""The worker pool: its processes, and the sweep that hands out the lanes.
+
+The sweep asks every lane for its depth five times a second, in one round trip, and enqueues a job for those that have
+entries and no lease. So the write path has no part in waking the drain, a lost job costs the length of a lease, and any
+number of pools may run: the lease decides who hands a lane out.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import redis
+
+from kairos_core.audit.drain import BATCH
+from kairos_core.audit.jobs import DrainQueue
+from kairos_core.audit.outbox import Outbox
+from kairos_core.settings import Settings, child_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from threading import Event
+
+SWEEP_S = 0.2
+STOP_TIMEOUT_S = 30.0
+# A process that dies at once is not started again more often than this.
+RESTART_PAUSE_S = 1.0
+
+_log = logging.getLogger("kairos.audit")
+
+
+class _Member(NamedTuple):
+    role: str
+    process: subprocess.Popen[bytes]
+    started: float
+
+
+class Pool:
+    """Worker processes and one scheduler process; dead ones are replaced."""
+
+    def __init__(self, settings: Settings, workers: int) -> None:
+        self._settings = settings
+        self._members = [self._start(role) for role in ["scheduler"] + ["worker"] * workers]
+
+    def _start(self, role: str) -> _Member:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kairos_core.cli", f"_{role}"],
+            # The member ends when this pipe closes, so none outlives the pool, not even one that was killed.
+            stdin=subprocess.PIPE,
+            env=child_environment(self._settings),
+            # Ctrl-C reaches the pool alone, which then stops its members in order.
+            start_new_session=True,
+        )
+        return _Member(role, process, time.monotonic())
+
+    def replace_dead(self) -> None:
+        """Start a new member for each that has ended."""
+        for index, member in enumerate(self._members):
+            status = member.process.poll()
+            if status is not None and time.monotonic() - member.started > RESTART_PAUSE_S:
+                _log.error("the %s with pid %d ended with status %d", member.role, member.process.pid, status)
+                _close_pipe(member)
+                self._members[index] = self._start(member.role)
+
+    def stop(self) -> None:
+        """Let every member finish its job and end; kill those that do not."""
+        for member in self._members:
+            _close_pipe(member)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        for member in self._members:
+            try:
+                member.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                member.process.kill()
+                member.process.wait()
+
+
+def _close_pipe(member: _Member) -> None:
+    if member.process.stdin is not None:
+        member.process.stdin.close()
+
+
+def sweep(outbox: Outbox, queue: DrainQueue, workers: int) -> int:
+    """Hand out every lane that has entries and no lease; return how many.
+
+    Short lanes share one job, since a job costs more than their rows do; long ones are spread over the workers.
+    """
+    token = secrets.token_hex(8)
+    waiting = [(depth, lane) for lane, depth in enumerate(outbox.depths()) if depth]
+    taken = [(depth, lane) for depth, lane in sorted(waiting, reverse=True) if outbox.hold(lane, token)]
+    for lanes in share_out(taken, workers):
+        queue.enqueue(lanes, token)
+    return len(taken)
+
+
+def share_out(lanes: Sequence[tuple[int, int]], workers: int) -> list[list[int]]:
+    """Divide lanes, given as (depth, lane), into jobs: at most one a worker, and none with less than a batch to do.
+
+    >>> share_out([(5000, 3), (4000, 1), (10, 2)], workers=2)
+    [[3], [1, 2]]
+    >>> share_out([(5, 1), (3, 2)], workers=2)
+    [[1, 2]]
+    """
+    total = sum(depth for depth, _ in lanes)
+    count = max(1, min(workers, len(lanes), total // BATCH))
+    jobs: list[list[int]] = [[] for _ in range(count)]
+    loads = [0] * count
+    for depth, lane in sorted(lanes, reverse=True):
+        lightest = loads.index(min(loads))
+        jobs[lightest].append(lane)
+        loads[lightest] += depth
+    return [job for job in jobs if job]
+
+
+def run_pool(settings: Settings, workers: int, stop: Event) -> None:
+    """Run the pool and the sweep until `stop` is set."""
+    outbox, queue = Outbox.connect(settings), DrainQueue(settings)
+    pool = Pool(settings, workers)
+    try:
+        while not stop.wait(SWEEP_S):
+            pool.replace_dead()
+            try:
+                sweep(outbox, queue, workers)
+            except redis.RedisError as error:
+                # The records wait in the outbox; the next sweep tries again.
+                _log.warning("sweep: %s", error)
+    finally:
+        pool.stop()
+        queue.close()
+        outbox.close()

@@ -1,0 +1,124 @@
+"""The `kairos` command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from kairos_core.errors import ConfigurationError
+from kairos_core.settings import LocalSettings, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# Exit status of a command that could not do its work because of how it was called or set up.
+MISUSED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except ConfigurationError as error:
+        print(f"kairos: {error}", file=sys.stderr)
+        return MISUSED
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kairos", description="Session state for real-time services.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", help="run embedded Valkey and PostgreSQL, and print what to export")
+    up.set_defaults(command=_up)
+
+    migrate = commands.add_parser("migrate", help="bring the audit schema up to date")
+    migrate.set_defaults(command=_migrate)
+
+    pool = commands.add_parser("worker", help="run the audit: worker processes, their scheduler, the sweep")
+    pool.add_argument("--workers", type=_positive, default=10, metavar="N", help="worker processes (default 10)")
+    pool.set_defaults(command=_pool)
+
+    # What the pool starts; not for users, so without help.
+    for role in ("_worker", "_scheduler"):
+        commands.add_parser(role).set_defaults(command=_member, role=role)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1 is needed")
+    return number
+
+
+def _up(_: argparse.Namespace) -> int:
+    from kairos_core.local import local_servers  # noqa: PLC0415 - only this command starts servers
+
+    stop = _stop_on_signals()
+    with local_servers(LocalSettings.from_env()) as servers:
+        print(f"export KAIROS_REDIS_URL='{servers.redis_url}'")
+        print(f"export KAIROS_POSTGRES_URL='{servers.postgres_url}'", flush=True)
+        print("# running; Ctrl-C stops them and removes their data", file=sys.stderr)
+        stop.wait()
+    return 0
+
+
+def _migrate(_: argparse.Namespace) -> int:
+    from kairos_core.audit.writer import AuditWriter  # noqa: PLC0415 - psycopg takes its time to import
+
+    settings = Settings.from_env()
+    with AuditWriter.connect(settings) as writer:
+        applied = writer.migrate()
+    print(f"schema {settings.namespace}: {', '.join(applied) if applied else 'up to date'}")
+    return 0
+
+
+def _pool(options: argparse.Namespace) -> int:
+    from kairos_core.audit.pool import run_pool  # noqa: PLC0415 - rq takes its time to import
+    from kairos_core.audit.writer import AuditWriter  # noqa: PLC0415
+    from kairos_core.state_manager import RedisStateManager  # noqa: PLC0415
+
+    settings = Settings.from_env()
+    stop = _stop_on_signals()
+    # Refuse unsafe ground here, once, instead of in every member.
+    RedisStateManager.connect(settings).close()
+    with AuditWriter.connect(settings) as writer:
+        writer.migrate()
+    print(f"kairos worker: draining {settings.namespace} with {options.workers} workers", flush=True)
+    run_pool(settings, options.workers, stop)
+    return 0
+
+
+def _member(options: argparse.Namespace) -> int:
+    from kairos_core.audit import jobs  # noqa: PLC0415
+
+    def end_with_the_pool() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end_with_the_pool, daemon=True).start()
+    run = jobs.run_worker if options.role == "_worker" else jobs.run_scheduler
+    run(Settings.from_env())
+    return 0
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Each operation as a value: what to send and how to read the reply. No I/O.
+
+The managers send these values and nothing else, so the logic of an operation is written once for sync and async.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from kairos_core import session
+from kairos_core.errors import (
+    AuditBacklogFull,
+    CorruptState,
+    KairosError,
+    SessionExists,
+    SessionNotFound,
+    Stamp,
+    VersionConflict,
+)
+from kairos_core.session import SyncState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kairos_core.layout import Keys, Layout
+    from kairos_core.settings import Settings
+
+T = TypeVar("T")
+
+# What a script answers first; the scripts' headers say what follows.
+_APPLIED, _MISMATCH, _ABSENT, _FULL, _CORRUPT = range(5)
+_FIELDS = ("n", "v", "c", "u", "s")
+
+
+class Script(NamedTuple):
+    """A Lua script and the SHA-1 under which the server keeps it."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def _load(name: str) -> Script:
+    text = resources.files("kairos_core").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+    return Script(name, text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - the server's own choice
+
+
+CREATE, UPDATE, DELETE = (_load(name) for name in ("create", "update", "delete"))
+SCRIPTS = (CREATE, UPDATE, DELETE)
+
+
+class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
+    """One operation: the words of one Redis command and the reading of its reply.
+
+    Attributes:
+        words: the command; for a script EVALSHA.
+        read: turns the reply into the operation's result, or raises its typed error.
+        key: the session's key, for messages.
+        session_id: the session.
+        operation_id: the id of a write; None for a read.
+        script: what to send in full where the server does not know the SHA.
+    """
+
+    words: tuple[str | bytes | int, ...]
+    read: Callable[[Any], T]
+    key: str
+    session_id: str
+    operation_id: str | None = None
+    script: Script | None = None
+
+    def with_script_text(self) -> tuple[str | bytes | int, ...]:
+        """The same command with the script itself (EVAL), which also teaches it to the server."""
+        if self.script is None:
+            raise TypeError("a command without a script was asked for one")
+        return ("EVAL", self.script.text, *self.words[2:])
+
+
+def new_operation_id() -> str:
+    """A UUID of version 7 as 32 hexadecimal digits (RFC 9562, section 5.7).
+
+    Ids that begin with the time go to one end of the audit's index instead of everywhere.
+    """
+    stamp = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    # 48 bits of milliseconds, 4 of version, 12 random, 2 of variant, 62 random.
+    value = (stamp & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & (2**62 - 1)
+    return f"{value:032x}"
+
+
+class Commands:
+    """Builds commands for one namespace."""
+
+    def __init__(self, settings: Settings, layout: Layout) -> None:
+        self._layout = layout
+        self._ttl_ms = max(1, round(settings.session_ttl_s * 1000))
+        self._receipt_ttl_ms = max(1, round(settings.receipt_ttl_s * 1000))
+        self._outbox_limit = settings.outbox_limit
+
+    def get(self, session_id: str) -> Command[SyncState | None]:
+        """Read a session."""
+        keys = self._layout.keys_of(session.check_session_id(session_id))
+
+        def read(reply: list[bytes | None]) -> SyncState | None:
+            return _read_state(keys.session, session_id, reply)
+
+        return Command(("HMGET", keys.session, *_FIELDS), read, keys.session, session_id)
+
+    def create(self, state: SyncState, event_type: str) -> Command[SyncState]:
+        """Create a session that must not exist."""
+        body, copy = session.encode(state)
+        keys = self._layout.keys_of(state.session_id)
+
+        def read(reply: list[int]) -> SyncState:
+            if reply[0] == _APPLIED:
+                return _assigned(copy, reply)
+            if reply[0] == _MISMATCH:
+                raise SessionExists(state.session_id, Stamp(reply[1], reply[2]))
+            raise _refusal(keys, state.session_id, reply)
+
+        return self._write(CREATE, keys, state.session_id, event_type, body, read)
+
+    def update(self, state: SyncState, event_type: str) -> Command[SyncState]:
+        """Replace a session if it is still the version that `state` was derived from."""
+        body, copy = session.encode(state)
+        keys = self._layout.keys_of(state.session_id)
+        expected = state.stamp
+
+        def read(reply: list[int]) -> SyncState:
+            if reply[0] == _APPLIED:
+                return _assigned(copy, reply)
+            if reply[0] == _MISMATCH:
+                raise VersionConflict(state.session_id, expected, Stamp(reply[1], reply[2]))
+            raise _refusal(keys, state.session_id, reply)
+
+        return self._write(UPDATE, keys, state.session_id, event_type, body, read, *expected)
+
+    def delete(self, session_id: str, event_type: str) -> Command[bool]:
+        """Delete a session, whatever its version."""
+        keys = self._layout.keys_of(session.check_session_id(session_id))
+
+        def read(reply: list[int]) -> bool:
+            if reply[0] in (_APPLIED, _ABSENT):
+                return reply[0] == _APPLIED
+            raise _refusal(keys, session_id, reply)
+
+        return self._write(DELETE, keys, session_id, event_type, b"", read)
+
+    def _write(
+        self,
+        script: Script,
+        keys: Keys,
+        session_id: str,
+        event_type: str,
+        body: bytes,
+        read: Callable[[list[int]], T],
+        *expected: int,
+    ) -> Command[T]:
+        operation_id = new_operation_id()
+        words = (
+            "EVALSHA",
+            script.sha,
+            3,
+            keys.session,
+            keys.receipt_prefix + operation_id,
+            keys.outbox,
+            operation_id,
+            session_id,
+            session.check_event_type(event_type),
+            body,
+            self._ttl_ms,
+            self._receipt_ttl_ms,
+            self._outbox_limit,
+            "PUBLISH",
+            keys.session_channel,
+            keys.lane_channel,
+            *expected,
+        )
+        return Command(words, read, keys.session, session_id, operation_id, script)
+
+
+def _assigned(state: SyncState, reply: list[int]) -> SyncState:
+    return session.assign(state, Stamp(reply[1], reply[2]), reply[3], reply[4])
+
+
+def _refusal(keys: Keys, session_id: str, reply: list[int]) -> KairosError:
+    if reply[0] == _ABSENT:
+        return SessionNotFound(session_id)
+    if reply[0] == _FULL:
+        return AuditBacklogFull(keys.lane, reply[1])
+    return CorruptState(keys.session, "the stored hash is not a session")
+
+
+def _read_state(key: str, session_id: str, reply: list[bytes | None]) -> SyncState | None:
+    incarnation, version, created, updated, body = reply
+    if incarnation is None or version is None or created is None or updated is None or body is None:
+        if any(field is not None for field in reply):
+            raise CorruptState(key, "the stored hash lacks fields")
+        return None
+    try:
+        state = session.decode(body, Stamp(int(incarnation), int(version)), int(created), int(updated))
+    except (ValueError, OverflowError) as error:
+        raise CorruptState(key, str(error)) from error
+    if state.session_id != session_id:
+        raise CorruptState(key, "the stored state is another session's")
+    return state

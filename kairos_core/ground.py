@@ -1,0 +1,90 @@
+"""Start-up checks: unsafe ground is refused before the first operation (G14)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+from redis import Redis
+from redis import exceptions as foreign
+
+from kairos_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from redis.connection import ConnectionPool
+
+    from kairos_core.layout import Layout
+    from kairos_core.settings import Settings
+
+# SET with NX and GET together, and sharded channels, came with 7.0. Valkey reports the Redis version it is compatible
+# with, which is 7.2 in all of its releases.
+OLDEST_REDIS = (7, 0)
+OLDEST_POSTGRES = 140_000
+
+
+def check_store(pool: ConnectionPool, layout: Layout) -> None:
+    """Check the server's version and the layout of its sessions.
+
+    Raises:
+        ConfigurationError: names the setting and the cause in one line.
+    """
+    client = Redis(connection_pool=pool)
+    try:
+        check_redis_version(client.info("server"))
+        stored = client.set(layout.layout_key, layout.layout_value, nx=True, get=True)
+    except (foreign.RedisError, OSError) as error:
+        raise ConfigurationError("KAIROS_REDIS_URL", one_line(error)) from error
+    if stored is not None and stored.decode(errors="replace") != layout.layout_value:
+        raise ConfigurationError(
+            "KAIROS_LANES",
+            f"the store was laid out with {stored.decode(errors='replace')!r}, this process has {layout.layout_value!r}",
+        )
+
+
+def check_redis_version(info: dict[str, object]) -> None:
+    """Raise ConfigurationError where the server is older than 7.0."""
+    text = str(info.get("redis_version", ""))
+    numbers = text.split(".")
+    try:
+        version = (int(numbers[0]), int(numbers[1]))
+    except (ValueError, IndexError):
+        raise ConfigurationError("KAIROS_REDIS_URL", f"the server reports no version ({text!r})") from None
+    if version < OLDEST_REDIS:
+        raise ConfigurationError(
+            "KAIROS_REDIS_URL", f"the server is version {text}; Redis 7.0 or Valkey 8.0 is the oldest that works"
+        )
+
+
+def connect_postgres(settings: Settings) -> psycopg.Connection:
+    """Open a connection to PostgreSQL and check its version.
+
+    Raises:
+        ConfigurationError: names the setting and the cause in one line.
+    """
+    try:
+        connection = psycopg.connect(
+            settings.postgres_url,
+            connect_timeout=max(2, round(settings.timeout_s)),
+            application_name="kairos",
+        )
+    except psycopg.Error as error:
+        raise ConfigurationError("KAIROS_POSTGRES_URL", one_line(error)) from error
+    try:
+        check_postgres_version(connection.info.server_version)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_postgres_version(number: int) -> None:
+    """Raise ConfigurationError where the server is older than 14; `number` is its server_version_num."""
+    if number < OLDEST_POSTGRES:
+        raise ConfigurationError(
+            "KAIROS_POSTGRES_URL", f"the server is version {number // 10_000}; 14 is the oldest that works"
+        )
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

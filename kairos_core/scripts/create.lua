@@ -1,0 +1,51 @@
+-- Creates a session: state, TTL, receipt, audit record and notification in one step.
+--
+-- KEYS  1 session hash   2 receipt   3 outbox
+-- ARGV  1 operation id   2 session id   3 event type   4 body (JSON)   5 TTL in ms
+--       6 receipt TTL in ms   7 outbox limit   8 PUBLISH or SPUBLISH   9 session channel   10 lane channel
+-- reply {0, incarnation, version, created_us, updated_us}  created
+--       {1, incarnation, version}                          exists
+--       {3, depth}                                         the outbox is full
+--       {4}                                                what is stored under the key is not a session
+--
+-- Lua does not roll back: everything is checked before the first write, and the first write (XADD) is the one that
+-- the server may refuse for memory.
+local call = redis.call
+
+local receipt = call('GET', KEYS[2])
+if receipt then
+  return cmsgpack.unpack(receipt)
+end
+
+if call('EXISTS', KEYS[1]) == 1 then
+  local stored = call('HMGET', KEYS[1], 'n', 'v')
+  local incarnation, version = tonumber(stored[1]), tonumber(stored[2])
+  if not (incarnation and version) then
+    return {4}
+  end
+  return {1, incarnation, version}
+end
+
+local depth = call('XLEN', KEYS[3])
+if depth >= tonumber(ARGV[7]) then
+  return {3, depth}
+end
+
+-- Microseconds stay below 2^53 until the year 2255, so a double holds them; %.0f keeps Lua from writing 1.7e+15.
+local clock = call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local time = string.format('%.0f', now)
+
+call('XADD', KEYS[3], '*', 'o', ARGV[1], 'k', 'create', 'e', ARGV[3], 'i', ARGV[2], 'n', time, 'v', 1,
+  'c', time, 'u', time, 's', ARGV[4])
+call('HSET', KEYS[1], 'n', time, 'v', 1, 'o', ARGV[1], 'c', time, 'u', time, 's', ARGV[4])
+call('PEXPIRE', KEYS[1], ARGV[5])
+
+local reply = {0, now, 1, now, now}
+call('SET', KEYS[2], cmsgpack.pack(reply), 'PX', ARGV[6])
+
+local message = '{"i":"' .. ARGV[2] .. '","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":' .. time
+  .. ',"v":1,"c":' .. time .. ',"u":' .. time .. ',"s":' .. ARGV[4] .. '}'
+call(ARGV[8], ARGV[9], message)
+call(ARGV[8], ARGV[10], message)
+return reply

@@ -1,0 +1,246 @@
+"""The state of a session: its types, its bounds, its JSON.
+
+A state is a value. The server assigns incarnation, version, created_at and updated_at; everything else is the
+caller's. In Redis the caller's part is stored as JSON (the body) beside the four that the server assigned, so that
+one script can set those without parsing JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Annotated, Any, Self
+
+import msgspec
+from msgspec import Meta
+
+from kairos_core.errors import InvalidState, Stamp
+
+# Exact in JSON readers that keep numbers as doubles, Lua among them.
+MAX_INTEGER = 2**53 - 1
+MAX_PARTICIPANTS = 10_000
+MAX_STATE_BYTES = 1024 * 1024
+
+ID_PATTERN = r"\A[A-Za-z0-9._:-]{1,128}\Z"
+EVENT_TYPE_PATTERN = r"\A[A-Za-z0-9._:-]{1,50}\Z"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_match_id = re.compile(ID_PATTERN).match
+_match_event_type = re.compile(EVENT_TYPE_PATTERN).match
+# An odd number of backslashes before u0000 is the escape; an even one is text that only looks like it.
+_find_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
+
+Identifier = Annotated[str, Meta(pattern=ID_PATTERN)]
+Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+Milliseconds = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class SyncMode(Enum):
+    """What a session's clock belongs to."""
+
+    PER_PARTICIPANT = "per_participant"
+    PER_CYCLE = "per_cycle"
+    PER_GROUP = "per_group"
+    GLOBAL = "global"
+    COUNT_UP = "count_up"
+
+
+class SyncStatus(Enum):
+    """Where a session is in its life."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    EXPIRED = "expired"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+class SyncParticipant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One participant of a session and its clock.
+
+    Attributes:
+        participant_id: 1 to 128 characters from `[A-Za-z0-9._:-]`, unique in the session.
+        participant_index: position in the order of turns, from 0, unique in the session.
+        total_time_ms: the time granted, in milliseconds.
+        time_used_ms: the time used so far, in milliseconds.
+        time_remaining_ms: what is left, in milliseconds; None where the service does not keep it.
+        cycle_count: turns taken.
+        is_active: whether this participant's clock runs.
+        has_expired: whether its time ran out.
+        group_id: the group it belongs to (`SyncMode.PER_GROUP`), or None.
+    """
+
+    participant_id: Identifier
+    participant_index: Count
+    total_time_ms: Milliseconds
+    time_used_ms: Milliseconds = 0
+    time_remaining_ms: Milliseconds | None = None
+    cycle_count: Count = 0
+    is_active: bool = False
+    has_expired: bool = False
+    group_id: Identifier | None = None
+
+
+class SyncState(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of one session; a value that is never changed in place.
+
+    Attributes:
+        session_id: 1 to 128 characters from `[A-Za-z0-9._:-]`.
+        sync_mode: what the clock belongs to.
+        status: where the session is in its life.
+        participants: at most 10,000, with unique ids and indices.
+        active_participant_id: whose turn it is; one of the participants, or None.
+        total_time_ms: the session's own time, in milliseconds, or None.
+        time_per_cycle_ms: time per turn, in milliseconds, or None.
+        cycle_started_at: when the turn began (aware), or None.
+        session_started_at: when the session began (aware), or None.
+        session_completed_at: when it ended (aware), or None.
+        increment_ms: time added per turn, in milliseconds, or None.
+        max_time_ms: upper limit of a clock, in milliseconds, or None.
+        metadata: any JSON object; must come back from JSON as it went in (no tuples, NaN or integer keys).
+        incarnation: assigned by the server: which life of this session id; 0 before it is created.
+        version: assigned by the server: 1 at creation, one more with each write; 0 before it is created.
+        created_at: assigned by the server, aware, UTC, to the microsecond; None before it is created.
+        updated_at: likewise, of the last write.
+    """
+
+    session_id: Identifier
+    sync_mode: SyncMode
+    status: SyncStatus = SyncStatus.PENDING
+    participants: Annotated[tuple[SyncParticipant, ...], Meta(max_length=MAX_PARTICIPANTS)] = ()
+    active_participant_id: Identifier | None = None
+    total_time_ms: Milliseconds | None = None
+    time_per_cycle_ms: Milliseconds | None = None
+    cycle_started_at: Moment | None = None
+    session_started_at: Moment | None = None
+    session_completed_at: Moment | None = None
+    increment_ms: Milliseconds | None = None
+    max_time_ms: Milliseconds | None = None
+    metadata: dict[str, Any] = {}
+    # These four stay last: `encode` cuts the JSON before them.
+    incarnation: Count = 0
+    version: Count = 0
+    created_at: Moment | None = None
+    updated_at: Moment | None = None
+
+    @classmethod
+    def new(
+        cls,
+        session_id: str,
+        sync_mode: SyncMode,
+        participants: tuple[SyncParticipant, ...] | list[SyncParticipant] = (),
+        **fields: Any,
+    ) -> Self:
+        """A state that has not been created yet.
+
+        Args:
+            session_id: the session's id.
+            sync_mode: what the clock belongs to.
+            participants: in any order.
+            fields: any other field by name.
+        """
+        return cls(session_id=session_id, sync_mode=sync_mode, participants=tuple(participants), **fields)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed; incarnation and version stay, so it can be written back."""
+        return msgspec.structs.replace(self, **changes)
+
+    @property
+    def stamp(self) -> Stamp:
+        """The (incarnation, version) that a write derived from this state is compared with."""
+        return Stamp(self.incarnation, self.version)
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(SyncState)
+_set = msgspec.structs.force_setattr
+# All that msgspec raises for a value it cannot encode, or JSON it cannot decode.
+_MALFORMED = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+
+
+def check_session_id(session_id: str) -> str:
+    """Return the id, or raise InvalidState."""
+    if not isinstance(session_id, str) or _match_id(session_id) is None:
+        raise InvalidState("session_id: 1 to 128 characters from A-Z a-z 0-9 . _ : - are needed")
+    return session_id
+
+
+def check_event_type(event_type: str) -> str:
+    """Return the event type, or raise InvalidState."""
+    if not isinstance(event_type, str) or _match_event_type(event_type) is None:
+        raise InvalidState("event_type: 1 to 50 characters from A-Z a-z 0-9 . _ : - are needed")
+    return event_type
+
+
+def encode(state: SyncState) -> tuple[bytes, SyncState]:
+    """Validate a state and return its body with a copy that shares nothing with the caller's.
+
+    msgspec checks types and bounds when it decodes, not when a Struct is built, so the JSON is decoded once here:
+    what comes out is what any reader will see.
+
+    Returns:
+        The JSON of all but the four server-assigned fields, and the state as it will be read.
+
+    Raises:
+        InvalidState: where a field is out of bounds, or does not survive JSON.
+    """
+    try:
+        text = _encoder.encode(state)
+        copy = _decoder.decode(text)
+    except _MALFORMED as error:
+        raise InvalidState(str(error) or type(error).__name__) from error
+    if len(text) > MAX_STATE_BYTES:
+        raise InvalidState(f"the state takes {len(text)} bytes of JSON; {MAX_STATE_BYTES} are allowed")
+    if _find_nul(text):
+        # PostgreSQL's jsonb cannot hold it, so the audit could not either.
+        raise InvalidState("a string contains the character U+0000")
+    if copy.metadata != state.metadata:
+        raise InvalidState("metadata does not survive JSON: only str keys, finite numbers, lists and dicts do")
+    _check_participants(copy)
+    # Nothing that a caller can choose stands after this key, so the last one is ours.
+    return text[: text.rindex(b',"incarnation":')] + b"}", copy
+
+
+def _check_participants(state: SyncState) -> None:
+    ids = {participant.participant_id for participant in state.participants}
+    if len(ids) < len(state.participants):
+        raise InvalidState("participants: two have the same participant_id")
+    if len({participant.participant_index for participant in state.participants}) < len(ids):
+        raise InvalidState("participants: two have the same participant_index")
+    if state.active_participant_id is not None and state.active_participant_id not in ids:
+        raise InvalidState("active_participant_id: no participant has this id")
+
+
+def decode(body: bytes, stamp: Stamp, created_us: int, updated_us: int) -> SyncState:
+    """Build a state from a stored body and what the server assigned.
+
+    Raises:
+        ValueError: where the body is not the JSON of a state.
+    """
+    try:
+        state = _decoder.decode(body)
+    except _MALFORMED as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    return assign(state, stamp, created_us, updated_us)
+
+
+def assign(state: SyncState, stamp: Stamp, created_us: int, updated_us: int) -> SyncState:
+    """Set the four server-assigned fields of a state that nobody else has seen yet, and return it."""
+    _set(state, "incarnation", stamp[0])
+    _set(state, "version", stamp[1])
+    _set(state, "created_at", _EPOCH + timedelta(microseconds=created_us))
+    _set(state, "updated_at", _EPOCH + timedelta(microseconds=updated_us))
+    return state
+
+
+def moment(microseconds: int) -> datetime:
+    """The aware UTC time of a server time in microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def to_json(state: SyncState) -> bytes:
+    """The whole state as JSON, with the server-assigned fields."""
+    return _encoder.encode(state)

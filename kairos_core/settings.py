@@ -1,0 +1,191 @@
+"""Settings, and the only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from typing import TYPE_CHECKING, Self, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from kairos_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_T = TypeVar("_T")
+_NAMESPACE = re.compile(r"\A[a-z][a-z0-9_]{0,47}\Z")
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_POSTGRES_SCHEMES = ("postgresql", "postgres")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process needs to know to take part.
+
+    Attributes:
+        redis_url: `redis://`, `rediss://` or `unix://` address of the primary store.
+        postgres_url: `postgresql://` address of the audit trail.
+        queue_url: Redis of the job queue; None: the primary store.
+        namespace: prefix of every key and channel, and name of the PostgreSQL schema.
+        lanes: number of lanes that sessions are spread over; the same in all processes.
+        session_ttl_s: seconds that a session lives after its last write.
+        timeout_s: seconds after which a call ends in a result or an error, retries included.
+        receipt_ttl_s: seconds for which a write that is sent again answers as it did the first time.
+        outbox_limit: entries per lane at which writes are refused (`AuditBacklogFull`).
+    """
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    postgres_url: str = "postgresql://127.0.0.1:5432/postgres"
+    queue_url: str | None = None
+    namespace: str = "kairos"
+    lanes: int = 16
+    session_ttl_s: float = 3600.0
+    timeout_s: float = 5.0
+    receipt_ttl_s: float = 60.0
+    outbox_limit: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        _check_url("KAIROS_REDIS_URL", self.redis_url, _REDIS_SCHEMES)
+        _check_url("KAIROS_POSTGRES_URL", self.postgres_url, _POSTGRES_SCHEMES)
+        if self.queue_url is not None:
+            _check_url("KAIROS_QUEUE_URL", self.queue_url, _REDIS_SCHEMES)
+        if _NAMESPACE.match(self.namespace) is None:
+            raise ConfigurationError(
+                "KAIROS_NAMESPACE", "a lower-case letter, then at most 47 of a-z 0-9 _ are needed"
+            )
+        _check_range("KAIROS_LANES", self.lanes, 1, 1024)
+        _check_range("KAIROS_SESSION_TTL_S", self.session_ttl_s, 0.001, 10 * 365 * 86400)
+        _check_range("KAIROS_TIMEOUT_S", self.timeout_s, 0.001, 30)
+        # A call may send its write again until its deadline, so the receipt must outlive the call.
+        _check_range("receipt_ttl_s", self.receipt_ttl_s, 2 * self.timeout_s, 86400)
+        _check_range("outbox_limit", self.outbox_limit, 1, 2**53 - 1)
+
+    def __repr__(self) -> str:
+        # a repr ends up in logs; an address may hold a password
+        redis, postgres = without_password(self.redis_url), without_password(self.postgres_url)
+        return f"Settings(namespace={self.namespace!r}, redis={redis!r}, postgres={postgres!r}, lanes={self.lanes})"
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the settings from environment variables; what is not set keeps its default.
+
+        Raises:
+            ConfigurationError: names the variable and what is wrong with it.
+        """
+        read = _Reader(os.environ if environment is None else environment)
+        if read.text("KAIROS_DURABILITY", "memory") != "memory":
+            raise ConfigurationError("KAIROS_DURABILITY", "this version offers memory only")
+        return read.into(
+            cls,
+            redis_url=("KAIROS_REDIS_URL", str),
+            postgres_url=("KAIROS_POSTGRES_URL", str),
+            queue_url=("KAIROS_QUEUE_URL", str),
+            namespace=("KAIROS_NAMESPACE", str),
+            lanes=("KAIROS_LANES", int),
+            session_ttl_s=("KAIROS_SESSION_TTL_S", float),
+            timeout_s=("KAIROS_TIMEOUT_S", float),
+        )
+
+    def to_env(self) -> dict[str, str]:
+        """The variables from which another process builds the same settings."""
+        return {
+            "KAIROS_REDIS_URL": self.redis_url,
+            "KAIROS_POSTGRES_URL": self.postgres_url,
+            "KAIROS_QUEUE_URL": self.queue_url or "",
+            "KAIROS_NAMESPACE": self.namespace,
+            "KAIROS_LANES": str(self.lanes),
+            "KAIROS_SESSION_TTL_S": str(self.session_ttl_s),
+            "KAIROS_TIMEOUT_S": str(self.timeout_s),
+        }
+
+
+class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the embedded servers run; read by the harness, never by a service.
+
+    Attributes:
+        folder: the folder in which the servers' temporary folder is made.
+        redis_port: TCP port of the embedded Valkey on 127.0.0.1; 0: a free one.
+    """
+
+    folder: str = msgspec.field(default_factory=tempfile.gettempdir)
+    redis_port: int = 0
+
+    def __post_init__(self) -> None:
+        _check_range("KAIROS_LOCAL_REDIS_PORT", self.redis_port, 0, 65535)
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read `KAIROS_LOCAL_FOLDER` and `KAIROS_LOCAL_REDIS_PORT`."""
+        return _Reader(os.environ if environment is None else environment).into(
+            cls,
+            folder=("KAIROS_LOCAL_FOLDER", str),
+            redis_port=("KAIROS_LOCAL_REDIS_PORT", int),
+        )
+
+
+def servers_given(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the environment names the servers to use.
+
+    Raises:
+        ConfigurationError: where it names one of the two and not the other: half a set of servers is a mistake.
+    """
+    environment = os.environ if environment is None else environment
+    missing = [
+        name for name in ("KAIROS_REDIS_URL", "KAIROS_POSTGRES_URL") if not environment.get(name, "").strip()
+    ]
+    if len(missing) == 1:
+        raise ConfigurationError(missing[0], "is not set, but the other server's address is: set both or none")
+    return not missing
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """This process's environment with the variables of these settings in it, for a process it starts."""
+    return {**os.environ, **settings.to_env()}
+
+
+def without_password(url: str) -> str:
+    """The address as it may be printed: without password and query."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    name = user.partition(":")[0]
+    return urlunsplit((parts.scheme, f"{name}@{host}" if name else host, parts.path, "", ""))
+
+
+class _Reader:
+    """Reads variables; an empty one counts as not set."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def text(self, name: str, default: str) -> str:
+        return self._environment.get(name, "").strip() or default
+
+    def into(self, cls: type[_T], **variables: tuple[str, Callable[[str], object]]) -> _T:
+        """Build `cls` from the variables that are set; its own defaults stand for the others."""
+        found: dict[str, object] = {}
+        for field, (name, convert) in variables.items():
+            text = self.text(name, "")
+            if not text:
+                continue
+            try:
+                found[field] = convert(text)
+            except ValueError as error:
+                raise ConfigurationError(name, f"{text!r} is not a number") from error
+        return cls(**found)
+
+
+def _check_url(setting: str, url: str, schemes: tuple[str, ...]) -> None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigurationError(setting, f"is not an address ({error})") from error
+    if parts.scheme not in schemes:
+        raise ConfigurationError(setting, f"must begin with {' or '.join(s + '://' for s in schemes)}")
+
+
+def _check_range(setting: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigurationError(setting, f"{value} is not between {low} and {high}")
