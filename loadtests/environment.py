@@ -1,0 +1,100 @@
+"""Where the harness works: servers, a namespace and a schema of its own, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import redis
+from psycopg import sql
+
+from kairos_core.audit.migrations import drop_schema
+from kairos_core.errors import ConfigurationError
+from kairos_core.ground import connect_postgres, one_line
+from kairos_core.local import local_servers
+from kairos_core.settings import Settings, servers_given
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SCAN_COUNT = 1_000
+
+
+def new_namespace(purpose: str) -> str:
+    """A namespace that nobody else has: no two runs meet, not even on the same servers."""
+    return f"kairos_{purpose}_{secrets.token_hex(6)}"
+
+
+@contextmanager
+def harness(namespace: str) -> Iterator[Settings]:
+    """Settings for a run: the servers that the environment names, or embedded ones.
+
+    On given servers everything stays in keys and a schema that begin with `namespace`; they are removed at the end.
+    RQ's keys go there too, in this process (if rq is not imported yet) and in those it starts.
+
+    Raises:
+        ConfigurationError: names the setting and the cause in one line.
+    """
+    os.environ["RQ_KEY_PREFIX"] = f"{namespace}:rq"
+    if not servers_given():
+        with local_servers() as servers:
+            yield Settings(
+                redis_url=servers.redis_url, postgres_url=servers.postgres_url, namespace=namespace
+            )
+        return
+    given = Settings.from_env()
+    settings = Settings(
+        redis_url=given.redis_url, postgres_url=given.postgres_url, queue_url=given.queue_url, namespace=namespace
+    )
+    # Both are tried before anything is written to either.
+    connect_postgres(settings).close()
+    _ping("KAIROS_REDIS_URL", settings.redis_url)
+    if settings.queue_url:
+        _ping("KAIROS_QUEUE_URL", settings.queue_url)
+    try:
+        yield settings
+    finally:
+        remove_traces(settings)
+
+
+def _ping(setting: str, url: str) -> None:
+    client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5)
+    try:
+        client.ping()
+    except (redis.RedisError, OSError) as error:
+        raise ConfigurationError(setting, one_line(error)) from error
+    finally:
+        client.close()
+
+
+def remove_traces(settings: Settings) -> None:
+    """Remove every key and schema whose name begins with the namespace, and nothing else."""
+    for url in {settings.redis_url, settings.queue_url or settings.redis_url}:
+        client = redis.Redis.from_url(url)
+        batch: list[bytes] = []
+        for key in client.scan_iter(match=f"{settings.namespace}*", count=_SCAN_COUNT):
+            batch.append(key)
+            if len(batch) >= _SCAN_COUNT:
+                client.unlink(*batch)
+                batch.clear()
+        if batch:
+            client.unlink(*batch)
+        client.close()
+    with connect_postgres(settings) as connection:
+        schemas = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", [settings.namespace]
+        ).fetchall()
+        for (schema,) in schemas:
+            drop_schema(connection, schema)
+    connection.close()
+
+
+def row_counts(settings: Settings, table: str) -> int:
+    """The number of rows of one of the namespace's tables."""
+    with connect_postgres(settings) as connection:
+        row = connection.execute(
+            sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(settings.namespace, table))
+        ).fetchone()
+    return int(row[0]) if row else 0

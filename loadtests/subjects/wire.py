@@ -1,0 +1,89 @@
+"""The floor: the same command bytes on a raw socket, with nothing encoded, parsed or pooled in the time measured."""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import hiredis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kairos_core.commands import Command
+
+_CHUNK = 65_536
+
+
+class Wire:
+    """A raw connection to the Redis that a URL names (`redis://` or `unix://`)."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.connect(parts.path)
+        elif parts.scheme == "redis":
+            self._socket = socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 6379))
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        else:
+            raise NotImplementedError("the floor is measured without TLS: there is nothing rawer to compare with")
+        self._socket.settimeout(10)
+        self._reader = hiredis.Reader()
+        if parts.password:
+            self.ask("AUTH", *([unquote(parts.username)] if parts.username else []), unquote(parts.password))
+        if parts.path.strip("/") not in ("", "0") and parts.scheme == "redis":
+            self.ask("SELECT", parts.path.strip("/"))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def ask(self, *words: Any) -> Any:
+        """Send a command and parse its reply: for preparation."""
+        self._socket.sendall(hiredis.pack_command(words))
+        return self.parse(self.receive())
+
+    def exchange(self, packed: bytes) -> bytes:
+        """Send a packed command and receive its reply, unparsed: this is what is timed."""
+        self._socket.sendall(packed)
+        return self._socket.recv(_CHUNK)
+
+    def receive(self) -> bytes:
+        """Wait for bytes."""
+        return self._socket.recv(_CHUNK)
+
+    def parse(self, data: bytes) -> Any:
+        """Parse a reply, receiving the rest of it if `data` was only its beginning."""
+        self._reader.feed(data)
+        reply = self._reader.gets()
+        while reply is False:
+            self._reader.feed(self._socket.recv(_CHUNK))
+            reply = self._reader.gets()
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+class SameBytes:
+    """Any operation of Kairos, as nothing but its bytes.
+
+    `build` makes the command that Kairos would send; `finish` hears what Kairos would have returned.
+    """
+
+    def __init__(self, wire: Wire, build: Callable[[], Command[Any]], finish: Callable[[Any], None]) -> None:
+        self._wire, self._build, self._finish = wire, build, finish
+        self._command: Command[Any] | None = None
+
+    def prepare(self) -> Callable[[], bytes]:
+        """The exchange to time."""
+        self._command = self._build()
+        return partial(self._wire.exchange, hiredis.pack_command(self._command.words))
+
+    def finish(self, result: bytes) -> None:
+        """Read the reply as Kairos would, outside of the time measured."""
+        if self._command is None:
+            raise AssertionError("finish before prepare")
+        self._finish(self._command.read(self._wire.parse(result)))
