@@ -1,0 +1,119 @@
+"""Broken variants of the core, one bug each: a check that none of them turns red has shown nothing.
+
+Each replaces one piece of one script or one function, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from kairos_core import commands, state_manager
+from kairos_core.audit import drain, outbox
+from kairos_core.errors import SessionNotFound, VersionConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kairos_core import RedisStateManager, SyncState
+
+
+def _edit(name: str, old: str, new: str) -> None:
+    script: commands.Script = getattr(commands, name)
+    if old not in script.text:
+        raise AssertionError(f"the mutant no longer fits {script.name}.lua")
+    text = script.text.replace(old, new)
+    setattr(commands, name, commands.Script(script.name, text, hashlib.sha1(text.encode()).hexdigest()))  # noqa: S324
+
+
+def _version_not_compared() -> None:
+    _edit("UPDATE", "if stored[1] ~= ARGV[11] or stored[2] ~= ARGV[12] then", "if false then")
+
+
+def _publish_dropped() -> None:
+    _edit("UPDATE", "call(ARGV[8], ARGV[10], message)", "")
+
+
+def _outbox_dropped() -> None:
+    start = commands.UPDATE.text.index("call('XADD'")
+    end = commands.UPDATE.text.index("call('HSET'")
+    _edit("UPDATE", commands.UPDATE.text[start:end], "")
+
+
+def _state_not_written() -> None:
+    _edit("UPDATE", ", 's', ARGV[4])\ncall('PEXPIRE'", ")\ncall('PEXPIRE'")
+
+
+def _local_cache() -> None:
+    """Reads are answered from what this instance saw last."""
+    seen: dict[str, SyncState] = {}
+    get = state_manager.RedisStateManager.get_session
+
+    def cached(self: RedisStateManager, session_id: str) -> SyncState | None:
+        if session_id not in seen:
+            state = get(self, session_id)
+            if state is None:
+                return None
+            seen[session_id] = state
+        return seen[session_id]
+
+    state_manager.RedisStateManager.get_session = cached  # type: ignore[method-assign]
+
+
+def _check_then_set() -> None:
+    """SyncKairos' published algorithm: read, compare, write, in three steps."""
+    _version_not_compared()
+    update = state_manager.RedisStateManager.update_session
+
+    def compared_here(self: RedisStateManager, state: SyncState, **options: Any) -> SyncState:
+        stored = self.get_session(state.session_id)
+        if stored is None:
+            raise SessionNotFound(state.session_id)
+        if stored.stamp != state.stamp:
+            raise VersionConflict(state.session_id, state.stamp, stored.stamp)
+        return update(self, state, **options)
+
+    state_manager.RedisStateManager.update_session = compared_here  # type: ignore[method-assign]
+
+
+def _random_event_id() -> None:
+    """A batch that is written again does not know its rows."""
+    entry = outbox._entry  # noqa: SLF001 - a mutant reaches inside
+
+    def renamed(entry_id: bytes, fields: dict[bytes, bytes]) -> outbox.Entry:
+        return entry(entry_id, fields)._replace(operation_id=commands.new_operation_id())
+
+    outbox._entry = renamed  # noqa: SLF001
+
+
+def _delete_before_commit() -> None:
+    """Entries leave the outbox before their rows are safe."""
+    drain_lane = drain.drain_lane
+
+    def hasty(out: outbox.Outbox, writer: Any, lane: int, **options: Any) -> int:
+        class Hasty:
+            def write(self, entries: list[outbox.Entry]) -> int:
+                out.remove_through(lane, entries[-1].entry_id)
+                written: int = writer.write(entries)
+                return written
+
+        return drain_lane(out, Hasty(), lane, **options)  # type: ignore[arg-type]
+
+    drain.drain_lane = hasty
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    "version_not_compared": _version_not_compared,
+    "publish_dropped": _publish_dropped,
+    "outbox_dropped": _outbox_dropped,
+    "state_not_written": _state_not_written,
+    "local_cache": _local_cache,
+    "check_then_set": _check_then_set,
+    "random_event_id": _random_event_id,
+    "delete_before_commit": _delete_before_commit,
+}
+
+
+def apply(name: str) -> None:
+    """Break this process's core in one way."""
+    MUTANTS[name]()
