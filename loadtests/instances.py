@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +20,9 @@ from loadtests.states import sample_state
 if TYPE_CHECKING:
     from kairos_core import SyncState
     from kairos_core.updates import SessionWatch
+
+
+ANSWER_TIMEOUT_S = 120.0
 
 
 class Instance:
@@ -54,10 +58,13 @@ class Instance:
         self._process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
-        """The answer to the oldest order that has none yet."""
+        """The answer to the oldest order that has none yet; an instance that takes too long is killed."""
         if self._process.stdout is None:
             raise AssertionError("the instance has no standard output")
+        watchdog = threading.Timer(ANSWER_TIMEOUT_S, self._process.kill)
+        watchdog.start()
         line = self._process.stdout.readline()
+        watchdog.cancel()
         if not line:
             raise RuntimeError(f"an instance ended with status {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
