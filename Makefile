@@ -28,7 +28,7 @@ lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv)
 	  --no-header --no-emit-index-url --no-annotate --output-file requirements.lock
 
 clean: ## remove .venv, runs and caches
-	@rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis
+	@rm -rf .venv reports/runs reports/latest.html .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: a set-up that was interrupted starts again.

@@ -1,0 +1,1 @@
+"""From results to a page: reads what loadtests wrote, judges it, draws it."""

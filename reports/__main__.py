@@ -1,0 +1,74 @@
+"""`make report`: measure, judge, execute the notebooks, write the page; the exit status is the verdict.
+
+0: all targets met and all checks held. 1: one missed or broken. 2: it could not be told, or could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kairos_core.errors import ConfigurationError
+from loadtests.measure import PROFILES, ROOT
+from reports import results, tables
+from reports.build import build, publish
+from reports.statistics import EXIT_STATUS
+
+COULD_NOT_RUN = 2
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
+    parser.add_argument("--profile", choices=sorted(PROFILES), default="quick", help="how much to measure")
+    parser.add_argument("--runs", type=Path, default=ROOT / "reports" / "runs", help="folder of all runs")
+    parser.add_argument("--run", type=Path, help="a run that is there: write its page again")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return _report(options.run or _new_run(options.runs, options.profile), options.profile)
+    except ConfigurationError as error:
+        print(f"kairos: {error}", file=sys.stderr)
+    except results.MeasuringFailed as error:
+        if error.status != COULD_NOT_RUN:
+            print(f"kairos: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("kairos: interrupted; servers and traces are removed", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return COULD_NOT_RUN
+
+
+def _new_run(runs: Path, profile: str) -> Path:
+    """A folder for a new run; tried before anything is measured, so that no result is lost for want of a place."""
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        folder = runs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{profile}"
+        folder.mkdir()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigurationError("--runs", f"{runs}: {error.strerror}") from error
+    return folder
+
+
+def _report(folder: Path, profile: str) -> int:
+    run = results.load(folder, profile)
+    page, verdict = build(run, lambda text: print(text, flush=True))
+    latest = publish(page)
+    print()
+    print(tables.targets(run).text())
+    for check in run.checks:
+        print(f"{check.guarantee}  {tables.signed('PASS' if check.passed else 'FAIL')}  {check.name}: {check.evidence}")
+    for problem in run.problems:
+        print(f"cannot be trusted: {problem}")
+    print(f"\n{tables.signed(verdict.value)}   {os.path.relpath(latest)}   (this run: {os.path.relpath(page.parent)})")
+    return EXIT_STATUS[verdict]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

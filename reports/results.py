@@ -1,0 +1,154 @@
+"""Results of a run: asked for, measured if they are not there yet, read, and judged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kairos_core.errors import ConfigurationError
+from loadtests.checks import CHECKS, CheckResult
+from loadtests.measure import FORMAT, ROOT
+from reports.statistics import STATISTICS, Estimate, Verdict, estimate, estimate_ratio, judge, overall
+
+OPERATIONS = ("get_session", "update_session", "create_session", "delete_session", "delivery")
+# An operation against itself: further from 1 than this, the run was not even fair to itself.
+WIDEST_SELF_RATIO = 1.10
+
+Samples = NDArray[np.float64]
+
+
+class Judgement(NamedTuple):
+    """One claim and what the run says about it.
+
+    Attributes:
+        operation: what was measured.
+        statistic: mean, p50, p95 or p99; for a ratio with what it is compared.
+        unit: ms, or × for a ratio.
+        measured: the estimate over runs.
+        limit: what it must be below.
+        verdict: whether it is.
+    """
+
+    operation: str
+    statistic: str
+    unit: str
+    measured: Estimate
+    limit: float
+    verdict: Verdict
+
+    @property
+    def margin(self) -> str:
+        """How far below the limit (or above it), in words."""
+        factor = self.limit / self.measured.value
+        return f"{factor:.1f} times below" if factor >= 1 else f"{1 / factor:.1f} times above"
+
+
+class Run:
+    """One run, as its files tell it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if self.manifest["format"] != FORMAT:
+            raise ConfigurationError("--run", f"{folder}: format {self.manifest['format']}, this version reads {FORMAT}")
+        self.checks = msgspec.json.decode((folder / "checks.json").read_bytes(), type=list[CheckResult])
+
+    @cached_property
+    def samples(self) -> dict[str, dict[str, list[Samples]]]:
+        """Milliseconds by operation and subject, one array per run that has them."""
+        found: dict[str, dict[str, list[Samples]]] = {}
+        for file in sorted((self.folder / "latency").glob("run-*.json")):
+            for benchmark in json.loads(file.read_text(encoding="utf-8"))["benchmarks"]:
+                operation = benchmark["name"].removeprefix("test_")
+                for subject, samples in benchmark["extra_info"]["samples_ns"].items():
+                    runs = found.setdefault(operation, {}).setdefault(subject, [])
+                    runs.append(np.asarray(samples, dtype=np.float64) / 1e6)
+        return found
+
+    def per_run(self, operation: str, subject: str, statistic: str) -> list[float]:
+        """A statistic of each run, in milliseconds."""
+        return [STATISTICS[statistic](samples) for samples in self.samples[operation][subject]]
+
+    def ratio(self, operation: str, against: str, statistic: str = "p50") -> Estimate:
+        """Kairos over another subject of the same rounds."""
+        ours, theirs = self.per_run(operation, "kairos", statistic), self.per_run(operation, against, statistic)
+        return estimate_ratio([our / their for our, their in zip(ours, theirs, strict=True)])
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """Why the run cannot be trusted; empty where it can."""
+        wanted = self.manifest["runs"]
+        found = []
+        for operation in OPERATIONS:
+            count = len(self.samples.get(operation, {}).get("kairos", []))
+            if count < wanted:
+                found.append(f"{operation}: {count} of {wanted} runs have a result; the others raised an error")
+                continue
+            own = self.ratio(operation, "again")
+            if not 1 / WIDEST_SELF_RATIO < own.value < WIDEST_SELF_RATIO:
+                found.append(f"{operation}: compared with itself it came out at {own.value:.2f} times")
+        missing = {check.__name__ for check in CHECKS} - {check.name for check in self.checks}
+        found.extend(f"check {name}: has no result" for name in sorted(missing))
+        return found
+
+    @cached_property
+    def judgements(self) -> list[Judgement]:
+        """Every target that the run has data for."""
+        targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
+        found = []
+        for target in targets["latency"]:
+            operation, statistic, limit = target["operation"], target["statistic"], target["below_ms"]
+            if operation in self.samples:
+                measured = estimate(self.per_run(operation, "kairos", statistic))
+                found.append(Judgement(operation, statistic, "ms", measured, limit, judge(measured, limit)))
+        for target in targets["ratio"]:
+            operation, statistic, limit = target["operation"], target["statistic"], target["below"]
+            if operation in self.samples:
+                measured = self.ratio(operation, target["against"], statistic)
+                name = f"{statistic} over bare redis-py"
+                found.append(Judgement(operation, name, "×", measured, limit, judge(measured, limit)))
+        return found
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of the whole run."""
+        if self.problems:
+            return Verdict.INVALID
+        checks = [Verdict.PASS if check.passed else Verdict.FAIL for check in self.checks]
+        return overall([judgement.verdict for judgement in self.judgements] + checks)
+
+
+def load(folder: str | Path, profile: str = "quick") -> Run:
+    """The run in a folder; measured there first, in another process, if it is not there yet.
+
+    Raises:
+        ConfigurationError: it could not be measured, or was written by another version.
+    """
+    folder = Path(folder).resolve()
+    if not (folder / "manifest.json").exists():
+        command = [sys.executable, "-m", "loadtests.measure", str(folder), "--profile", profile]
+        finished = subprocess.run(command, cwd=ROOT, check=False)
+        if finished.returncode != 0:
+            raise MeasuringFailed(finished.returncode)
+    return Run(folder)
+
+
+class MeasuringFailed(Exception):  # noqa: N818 - a fact, and the process that failed has said why
+    """The measuring process ended without a result.
+
+    Attributes:
+        status: its exit status.
+    """
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"measuring ended with status {status}; its own message says why")

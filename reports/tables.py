@@ -1,0 +1,120 @@
+"""Tables of a run, as text for a terminal and as HTML for a page: the same rows for both."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, NamedTuple
+
+from reports.results import OPERATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reports.results import Judgement, Run
+
+# Never colour alone: each verdict has a sign and a word, too.
+SIGNS = {"PASS": "✔", "FAIL": "✘", "INCONCLUSIVE": "?", "INVALID": "!"}
+
+
+class Table(NamedTuple):
+    """Rows of text under a head; the last column of a table of verdicts is a verdict's name."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    caption: str = ""
+
+    def text(self) -> str:
+        """Columns of equal width."""
+        lines = [self.head, *self.rows]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(self.head))]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        )
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in self.head)
+        rows = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in self.rows)
+        caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
+        return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    word = text.rpartition(" ")[2]
+    if word in SIGNS:
+        return f'<td class="verdict {word.lower()}">{escape(text)}</td>'
+    return f"<td>{escape(text)}</td>"
+
+
+def signed(word: str) -> str:
+    """A verdict's word with its sign."""
+    return f"{SIGNS[word]} {word}"
+
+
+def targets(run: Run) -> Table:
+    """Each target with measured value, interval, margin and verdict."""
+    return Table(
+        ("operation", "statistic", "measured", "95 % bounds", "target", "margin", "verdict"),
+        [_target_row(judgement) for judgement in run.judgements],
+        f"{run.manifest['runs']} runs of {run.manifest['rounds']:,} calls of each operation",
+    )
+
+
+def _target_row(judgement: Judgement) -> tuple[str, ...]:
+    measured, unit = judgement.measured, judgement.unit
+    return (
+        judgement.operation,
+        judgement.statistic,
+        f"{measured.value:.3f} {unit}",
+        f"{measured.lower:.3f} to {measured.upper:.3f}",
+        f"< {judgement.limit:g} {unit}",
+        judgement.margin,
+        signed(judgement.verdict.value),
+    )
+
+
+def checks(run: Run) -> Table:
+    """Each check between instances with its evidence."""
+    return Table(
+        ("guarantee", "question", "seen", "verdict"),
+        [(c.guarantee, c.question, c.evidence, signed("PASS" if c.passed else "FAIL")) for c in run.checks],
+    )
+
+
+def latencies(run: Run) -> Table:
+    """Percentiles of each operation and its ratios to the floor, to bare redis-py and to itself."""
+    rows = []
+    for operation in (name for name in OPERATIONS if name in run.samples):
+        subjects = run.samples[operation]
+        row = [operation]
+        for statistic in ("p50", "p95", "p99"):
+            values = sorted(run.per_run(operation, "kairos", statistic))
+            row.append(f"{values[len(values) // 2]:.3f} ms ({values[0]:.3f} to {values[-1]:.3f})")
+        for against in ("floor", "bare", "again"):
+            if against in subjects:
+                ratio = run.ratio(operation, against)
+                row.append(f"{ratio.value:.2f} ({ratio.smallest:.2f} to {ratio.largest:.2f})")
+            else:
+                row.append("–")
+        rows.append(tuple(row))
+    return Table(
+        ("operation", "p50", "p95", "p99", "p50 ÷ floor", "p50 ÷ bare redis-py", "p50 ÷ itself"),
+        rows,
+        "Median of the runs (smallest to largest run); ratios: geometric mean (smallest to largest run)",
+    )
+
+
+def environment(run: Run) -> Table:
+    """The machine and the servers."""
+    machine = run.manifest["machine"]
+    facts: Sequence[tuple[str, str]] = [
+        ("machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"),
+        ("servers", "given" if run.manifest["servers_given"] else "embedded, on this machine"),
+        *((name, value) for name, value in run.manifest["servers"].items()),
+        ("python", machine["python"]),
+        ("packages", ", ".join(f"{name} {version}" for name, version in machine["packages"].items())),
+        ("commit", machine["commit"]),
+        ("load average", f"{machine['load_average_before'][0]:.2f} before, "
+         f"{run.manifest['load_average_after'][0]:.2f} after"),
+        ("measured", f"{run.manifest['started_at']} to {run.manifest['finished_at']}"),
+    ]  # fmt: skip
+    return Table(("what", "fact"), list(facts))
