@@ -23,12 +23,12 @@ from kairos_core.errors import (
     Stamp,
     VersionConflict,
 )
-from kairos_core.session import SyncState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kairos_core.layout import Keys, Layout
+    from kairos_core.session import SyncState
     from kairos_core.settings import Settings
 
 T = TypeVar("T")
@@ -151,7 +151,7 @@ class Commands:
 
         return self._write(DELETE, keys, session_id, event_type, b"", read)
 
-    def _write(
+    def _write(  # noqa: PLR0913, PLR0917 - the parts of one command
         self,
         script: Script,
         keys: Keys,
@@ -162,7 +162,7 @@ class Commands:
         *expected: int,
     ) -> Command[T]:
         operation_id = new_operation_id()
-        words = (
+        words: tuple[str | bytes | int, ...] = (
             "EVALSHA",
             script.sha,
             3,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from redis import Redis
@@ -31,13 +31,13 @@ def check_store(pool: ConnectionPool, layout: Layout) -> None:
     client = Redis(connection_pool=pool)
     try:
         check_redis_version(client.info("server"))
-        stored = client.set(layout.layout_key, layout.layout_value, nx=True, get=True)
+        stored: Any = client.set(layout.layout_key, layout.layout_value, nx=True, get=True)
     except (foreign.RedisError, OSError) as error:
         raise ConfigurationError("KAIROS_REDIS_URL", one_line(error)) from error
-    if stored is not None and stored.decode(errors="replace") != layout.layout_value:
+    found = stored.decode(errors="replace") if stored is not None else layout.layout_value
+    if found != layout.layout_value:
         raise ConfigurationError(
-            "KAIROS_LANES",
-            f"the store was laid out with {stored.decode(errors='replace')!r}, this process has {layout.layout_value!r}",
+            "KAIROS_LANES", f"the store was laid out with {found!r}, this process has {layout.layout_value!r}"
         )
 
 
@@ -51,7 +51,8 @@ def check_redis_version(info: dict[str, object]) -> None:
         raise ConfigurationError("KAIROS_REDIS_URL", f"the server reports no version ({text!r})") from None
     if version < OLDEST_REDIS:
         raise ConfigurationError(
-            "KAIROS_REDIS_URL", f"the server is version {text}; Redis 7.0 or Valkey 8.0 is the oldest that works"
+            "KAIROS_REDIS_URL",
+            f"the server is version {text}; Redis 7.0 or Valkey 8.0 is the oldest that works",
         )
 
 

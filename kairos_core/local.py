@@ -31,7 +31,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.settings import LocalSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
@@ -136,7 +136,7 @@ def _start_valkey(folder: Path, port: int, stack: contextlib.ExitStack) -> tuple
         # Configured on standard input, so that the password is in no file and in no process list.
         config = (
             f"bind 127.0.0.1\nport {chosen}\nrequirepass {password}\ndir {data}\n"
-            "save \"\"\nappendonly no\nmaxmemory-policy noeviction\ndaemonize no\nlogfile \"\"\n"
+            'save ""\nappendonly no\nmaxmemory-policy noeviction\ndaemonize no\nlogfile ""\n'
         )
         log = stack.enter_context((data / "log").open("w+"))
         process = subprocess.Popen(
@@ -146,7 +146,7 @@ def _start_valkey(folder: Path, port: int, stack: contextlib.ExitStack) -> tuple
         assert process.stdin is not None  # noqa: S101
         process.stdin.write(config)
         process.stdin.close()
-        if _wait(process, lambda: "Ready to accept connections" in _read(log), START_TIMEOUT_S):
+        if _wait(process, log, "Ready to accept connections"):
             return f"redis://:{password}@127.0.0.1:{chosen}/0", process.pid
         text = _read(log)
         if "Address already in use" not in text:
@@ -243,7 +243,7 @@ class _Postgres:
         server = self._popen("postgres", "-D", str(self._data), *arguments, log=log)
         # SIGINT is PostgreSQL's fast shutdown: sessions are ended, not waited for.
         stack.callback(_stop, server, signal.SIGINT)
-        if not _wait(server, lambda: "ready to accept connections" in _read(log), START_TIMEOUT_S):
+        if not _wait(server, log, "ready to accept connections"):
             raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"PostgreSQL did not start: {_last_line(_read(log))}")
         return server.pid
 
@@ -266,10 +266,11 @@ def _free_port() -> int:
         return port
 
 
-def _wait(process: subprocess.Popen[bytes] | subprocess.Popen[str], ready: Callable[[], bool], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
+def _wait(process: subprocess.Popen[bytes] | subprocess.Popen[str], log: IO[str], ready: str) -> bool:
+    """Wait until a server says that it is ready; False where it ends, or takes too long."""
+    deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
-        if ready():
+        if ready in _read(log):
             return True
         time.sleep(_POLL_S)
     return False

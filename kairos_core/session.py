@@ -163,16 +163,21 @@ _MALFORMED = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, Recurs
 
 def check_session_id(session_id: str) -> str:
     """Return the id, or raise InvalidState."""
-    if not isinstance(session_id, str) or _match_id(session_id) is None:
+    if _match_id(_text(session_id)) is None:
         raise InvalidState("session_id: 1 to 128 characters from A-Z a-z 0-9 . _ : - are needed")
     return session_id
 
 
 def check_event_type(event_type: str) -> str:
     """Return the event type, or raise InvalidState."""
-    if not isinstance(event_type, str) or _match_event_type(event_type) is None:
+    if _match_event_type(_text(event_type)) is None:
         raise InvalidState("event_type: 1 to 50 characters from A-Z a-z 0-9 . _ : - are needed")
     return event_type
+
+
+def _text(value: object) -> str:
+    """The value where it is a str; else what matches no pattern, since callers need not be type-checked."""
+    return value if isinstance(value, str) else ""
 
 
 def encode(state: SyncState) -> tuple[bytes, SyncState]:

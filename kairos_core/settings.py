@@ -52,9 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.queue_url is not None:
             _check_url("KAIROS_QUEUE_URL", self.queue_url, _REDIS_SCHEMES)
         if _NAMESPACE.match(self.namespace) is None:
-            raise ConfigurationError(
-                "KAIROS_NAMESPACE", "a lower-case letter, then at most 47 of a-z 0-9 _ are needed"
-            )
+            raise ConfigurationError("KAIROS_NAMESPACE", "a lower-case letter, then at most 47 of a-z 0-9 _ are needed")
         _check_range("KAIROS_LANES", self.lanes, 1, 1024)
         _check_range("KAIROS_SESSION_TTL_S", self.session_ttl_s, 0.001, 10 * 365 * 86400)
         _check_range("KAIROS_TIMEOUT_S", self.timeout_s, 0.001, 30)
@@ -132,9 +130,7 @@ def servers_given(environment: Mapping[str, str] | None = None) -> bool:
         ConfigurationError: where it names one of the two and not the other: half a set of servers is a mistake.
     """
     environment = os.environ if environment is None else environment
-    missing = [
-        name for name in ("KAIROS_REDIS_URL", "KAIROS_POSTGRES_URL") if not environment.get(name, "").strip()
-    ]
+    missing = [name for name in ("KAIROS_REDIS_URL", "KAIROS_POSTGRES_URL") if not environment.get(name, "").strip()]
     if len(missing) == 1:
         raise ConfigurationError(missing[0], "is not set, but the other server's address is: set both or none")
     return not missing

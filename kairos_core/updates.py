@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import redis
@@ -49,8 +49,19 @@ class StateUpdate(msgspec.Struct, frozen=True, kw_only=True):
     state: SyncState | None
 
 
-class _Message(msgspec.Struct, rename={"session_id": "i", "event_type": "e", "operation_id": "o", "incarnation": "n",
-                                       "version": "v", "created_us": "c", "updated_us": "u", "body": "s"}):
+class _Message(
+    msgspec.Struct,
+    rename={
+        "session_id": "i",
+        "event_type": "e",
+        "operation_id": "o",
+        "incarnation": "n",
+        "version": "v",
+        "created_us": "c",
+        "updated_us": "u",
+        "body": "s",
+    },
+):
     """What the scripts publish."""
 
     session_id: str
@@ -91,6 +102,11 @@ def decode_update(channel: str, data: bytes) -> StateUpdate:
     )
 
 
+def _check_confirmation(message: dict[str, Any] | None) -> None:
+    if message is None or message["type"] != "subscribe":
+        raise StoreUnavailable("watch: the subscription was not confirmed in time")
+
+
 class SessionWatch:
     """The updates of all sessions, in the order in which each session's were written.
 
@@ -121,8 +137,7 @@ class SessionWatch:
             self._pubsub.subscribe(*self._channels)
             for _ in self._channels:
                 message = self._pubsub.get_message(timeout=max(0.0, deadline - time.monotonic()))
-                if message is None or message["type"] != "subscribe":
-                    raise StoreUnavailable("watch: the subscription was not confirmed in time")
+                _check_confirmation(message)
         except foreign.RedisError as error:
             self.close()
             raise StoreUnavailable(f"watch: {error}") from error

@@ -1,1 +1,1 @@
-"""Load, checks and the processes that act as instances; imports the core, and nothing imports it but reports and tests."""
+"""Load, checks and the processes that act as instances. It imports the core; reports and tests import it."""

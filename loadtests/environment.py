@@ -40,13 +40,14 @@ def harness(namespace: str) -> Iterator[Settings]:
     os.environ["RQ_KEY_PREFIX"] = f"{namespace}:rq"
     if not servers_given():
         with local_servers() as servers:
-            yield Settings(
-                redis_url=servers.redis_url, postgres_url=servers.postgres_url, namespace=namespace
-            )
+            yield Settings(redis_url=servers.redis_url, postgres_url=servers.postgres_url, namespace=namespace)
         return
     given = Settings.from_env()
     settings = Settings(
-        redis_url=given.redis_url, postgres_url=given.postgres_url, queue_url=given.queue_url, namespace=namespace
+        redis_url=given.redis_url,
+        postgres_url=given.postgres_url,
+        queue_url=given.queue_url,
+        namespace=namespace,
     )
     # Both are tried before anything is written to either.
     connect_postgres(settings).close()

@@ -76,7 +76,10 @@ def measure(folder: Path, profile_name: str) -> None:
         for check in checks.CHECKS:
             result = checks.run(check, settings)
             results.append(result)
-            print(f"check     {result.name}: {'held' if result.passed else 'BROKEN'} ({result.evidence})", flush=True)
+            print(
+                f"check     {result.name}: {'held' if result.passed else 'BROKEN'} ({result.evidence})",
+                flush=True,
+            )
     (folder / "checks.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
     manifest = {
         "format": FORMAT,
@@ -107,7 +110,13 @@ def _latency_run(settings: Settings, result: Path, rounds: int) -> None:
     ]  # fmt: skip
     environment = child_environment(settings) | {"KAIROS_BENCHMARK_ROUNDS": str(rounds)}
     finished = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_RUN_TIMEOUT_S, check=False
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_RUN_TIMEOUT_S,
+        check=False,
     )
     if finished.returncode != 0:
         # What did run is in the JSON; what did not is missed by the judge, who has the list.
@@ -121,7 +130,9 @@ def machine_facts() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "packages": {name: metadata.version(name) for name in ("kairos", "redis", "hiredis", "rq", "psycopg", "msgspec")},
+        "packages": {
+            name: metadata.version(name) for name in ("kairos", "redis", "hiredis", "rq", "psycopg", "msgspec")
+        },
         "commit": _commit(),
         "load_average_before": list(os.getloadavg()),
     }
@@ -140,7 +151,9 @@ def _commit() -> str:
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():
         return "unknown"
-    found = subprocess.run([git, "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [git, "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     return found.stdout.strip() or "unknown"
 
 

@@ -99,7 +99,7 @@ def _delete_before_commit() -> None:
 
         return drain_lane(out, Hasty(), lane, **options)  # type: ignore[arg-type]
 
-    drain.drain_lane = hasty
+    drain.drain_lane = hasty  # type: ignore[assignment]
 
 
 MUTANTS: dict[str, Callable[[], None]] = {

@@ -6,7 +6,6 @@ import json
 import shutil
 import string
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadtests.measure import ROOT
@@ -16,6 +15,7 @@ from reports.statistics import Verdict, overall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from reports.results import Run
 
@@ -65,7 +65,12 @@ def _summary(run: Run, verdict: Verdict) -> dict[str, Any]:
             for judgement in run.judgements
         ],
         "checks": [
-            {"name": check.name, "guarantee": check.guarantee, "passed": check.passed, "evidence": check.evidence}
+            {
+                "name": check.name,
+                "guarantee": check.guarantee,
+                "passed": check.passed,
+                "evidence": check.evidence,
+            }
             for check in run.checks
         ],
         "manifest": run.manifest,

@@ -48,7 +48,9 @@ def distributions(run: Run) -> Picture:
         for axis, operation in zip(axes, operations, strict=True):
             _distribution(axis, run, operation)
         axes[-1].set_xlabel("latency in milliseconds (logarithmic)", color=_INK)
-        handles, labels = axes[operations.index("get_session") if "get_session" in operations else 0].get_legend_handles_labels()
+        handles, labels = axes[
+            operations.index("get_session") if "get_session" in operations else 0
+        ].get_legend_handles_labels()
         legend = figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
         for text in legend.get_texts():
             text.set_color(_INK)

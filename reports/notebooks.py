@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import nbformat
@@ -19,6 +18,7 @@ from nbconvert import HTMLExporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 CELL_TIMEOUT_S = 1_800
 

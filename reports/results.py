@@ -59,7 +59,9 @@ class Run:
         self.folder = folder
         self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if self.manifest["format"] != FORMAT:
-            raise ConfigurationError("--run", f"{folder}: format {self.manifest['format']}, this version reads {FORMAT}")
+            raise ConfigurationError(
+                "--run", f"{folder}: format {self.manifest['format']}, this version reads {FORMAT}"
+            )
         self.checks = msgspec.json.decode((folder / "checks.json").read_bytes(), type=list[CheckResult])
 
     @cached_property
@@ -80,7 +82,10 @@ class Run:
 
     def ratio(self, operation: str, against: str, statistic: str = "p50") -> Estimate:
         """Kairos over another subject of the same rounds."""
-        ours, theirs = self.per_run(operation, "kairos", statistic), self.per_run(operation, against, statistic)
+        ours, theirs = (
+            self.per_run(operation, "kairos", statistic),
+            self.per_run(operation, against, statistic),
+        )
         return estimate_ratio([our / their for our, their in zip(ours, theirs, strict=True)])
 
     @cached_property

@@ -87,7 +87,8 @@ def estimate(values: Sequence[float]) -> Estimate:
 def estimate_ratio(ratios: Sequence[float]) -> Estimate:
     """The geometric mean of ratios over runs, with bounds from their logarithms: a half weighs as much as a double."""
     logs = estimate([math.log(ratio) for ratio in ratios])
-    return Estimate(*(math.exp(value) for value in logs[:5]), logs.runs)
+    value, lower, upper, smallest, largest = (math.exp(log) for log in logs[:5])
+    return Estimate(value, lower, upper, smallest, largest, logs.runs)
 
 
 def judge(estimated: Estimate, limit: float) -> Verdict:

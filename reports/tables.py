@@ -106,6 +106,7 @@ def latencies(run: Run) -> Table:
 def environment(run: Run) -> Table:
     """The machine and the servers."""
     machine = run.manifest["machine"]
+    before, after = machine["load_average_before"][0], run.manifest["load_average_after"][0]
     facts: Sequence[tuple[str, str]] = [
         ("machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"),
         ("servers", "given" if run.manifest["servers_given"] else "embedded, on this machine"),
@@ -113,8 +114,7 @@ def environment(run: Run) -> Table:
         ("python", machine["python"]),
         ("packages", ", ".join(f"{name} {version}" for name, version in machine["packages"].items())),
         ("commit", machine["commit"]),
-        ("load average", f"{machine['load_average_before'][0]:.2f} before, "
-         f"{run.manifest['load_average_after'][0]:.2f} after"),
+        ("load average", f"{before:.2f} before, {after:.2f} after"),
         ("measured", f"{run.manifest['started_at']} to {run.manifest['finished_at']}"),
-    ]  # fmt: skip
+    ]
     return Table(("what", "fact"), list(facts))

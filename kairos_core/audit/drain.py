@@ -18,7 +18,12 @@ BATCH = 1_000
 
 
 def drain_lane(
-    outbox: Outbox, writer: AuditWriter, lane: int, *, batch: int = BATCH, go_on: Callable[[], bool] = lambda: True
+    outbox: Outbox,
+    writer: AuditWriter,
+    lane: int,
+    *,
+    batch: int = BATCH,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> int:
     """Move a lane's entries to PostgreSQL until the lane is empty; return how many were moved.
 

@@ -103,7 +103,11 @@ def run_scheduler(settings: Settings) -> None:
     """Put failed jobs back on the queue when their time has come, until SIGTERM or SIGINT."""
     connection = redis.Redis.from_url(settings.queue_url or settings.redis_url, client_name="kairos-scheduler")
     scheduler = RQScheduler(
-        [queue_name(settings)], connection=connection, interval=1, serializer=JSONSerializer, logging_level="WARNING"
+        [queue_name(settings)],
+        connection=connection,
+        interval=1,
+        serializer=JSONSerializer,
+        logging_level="WARNING",
     )
     scheduler.acquire_locks()
     scheduler.work()

@@ -39,9 +39,7 @@ def migrations() -> list[Migration]:
     for file in resources.files("kairos_core").joinpath("audit", "sql", "migrations").iterdir():
         if file.name.endswith(".sql"):
             text = file.read_text(encoding="utf-8")
-            found.append(
-                Migration(int(file.name[:4]), file.name, text, hashlib.sha256(text.encode()).hexdigest())
-            )
+            found.append(Migration(int(file.name[:4]), file.name, text, hashlib.sha256(text.encode()).hexdigest()))
     return sorted(found)
 
 
@@ -61,7 +59,7 @@ def migrate(connection: psycopg.Connection, schema: str) -> list[str]:
             " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
         )
         rows = connection.execute("SELECT number, checksum FROM schema_migrations").fetchall()
-        checksums = dict(rows)
+        checksums: dict[int, str] = dict(rows)
         for migration in migrations():
             if migration.number not in checksums:
                 connection.execute(migration.text.encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import redis
 
@@ -92,10 +92,8 @@ class Outbox:
 
     def read(self, lane: int, count: int) -> list[Entry]:
         """The oldest entries of a lane."""
-        return [
-            _entry(entry_id, fields)
-            for entry_id, fields in self._client.xrange(self._layout.outboxes[lane], count=count)
-        ]
+        found: Any = self._client.xrange(self._layout.outboxes[lane], count=count)
+        return [_entry(entry_id, fields) for entry_id, fields in found]
 
     def remove_through(self, lane: int, entry_id: bytes) -> int:
         """Delete all entries up to and including this one; only after they were committed. Returns how many."""

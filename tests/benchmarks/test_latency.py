@@ -120,7 +120,10 @@ def test_create_session(benchmark: Fixture, bench: Bench) -> None:
     interleave(
         benchmark,
         kairos.Create(bench.manager, "create"),
-        {"floor": bench.same_bytes_create("create-floor"), "again": kairos.Create(bench.manager, "create-again")},
+        {
+            "floor": bench.same_bytes_create("create-floor"),
+            "again": kairos.Create(bench.manager, "create-again"),
+        },
         rounds=ROUNDS,
     )
 
@@ -130,7 +133,10 @@ def test_delete_session(benchmark: Fixture, bench: Bench) -> None:
     interleave(
         benchmark,
         kairos.Delete(bench.manager, "delete"),
-        {"floor": bench.same_bytes_delete("delete-floor"), "again": kairos.Delete(bench.manager, "delete-again")},
+        {
+            "floor": bench.same_bytes_delete("delete-floor"),
+            "again": kairos.Delete(bench.manager, "delete-again"),
+        },
         rounds=ROUNDS,
     )
 
@@ -163,5 +169,7 @@ def test_delivery(benchmark: Fixture, bench: Bench) -> None:
 def namespaced(settings: Settings, suffix: str) -> Settings:
     """The same settings in a namespace beside it."""
     return Settings(
-        redis_url=settings.redis_url, postgres_url=settings.postgres_url, namespace=f"{settings.namespace}_{suffix}"
+        redis_url=settings.redis_url,
+        postgres_url=settings.postgres_url,
+        namespace=f"{settings.namespace}_{suffix}",
     )
