@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from psycopg import sql
@@ -18,8 +18,6 @@ from kairos_core.ground import connect_postgres
 from loadtests.instances import Instance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kairos_core import Settings
 
 PROCESSES = 4
@@ -149,8 +147,12 @@ def nothing_is_lost(
     )
 
 
-def everything_is_recorded(settings: Settings, *, session_id: str = "nothing-is-lost") -> CheckResult:
+def everything_is_recorded(
+    settings: Settings, mutant: str | None = None, *, session_id: str = "nothing-is-lost"
+) -> CheckResult:
     """Every acknowledged write of the fifth check becomes exactly one row, in order. Needs a running worker."""
+    if mutant is not None:
+        raise ValueError("this check looks at what the fifth one wrote: give the mutant to that")
     expected = PROCESSES * INCREMENTS + 1
     outbox = Outbox.connect(settings)
     deadline = time.monotonic() + _AUDIT_TIMEOUT_S
@@ -179,7 +181,16 @@ def everything_is_recorded(settings: Settings, *, session_id: str = "nothing-is-
     )
 
 
-CHECKS: tuple[Callable[[Settings], CheckResult], ...] = (
+class Check(Protocol):
+    """A question to several processes."""
+
+    __name__: str
+
+    def __call__(self, settings: Settings, mutant: str | None = None) -> CheckResult:
+        """Ask it, of processes that are broken in one way if `mutant` names it."""
+
+
+CHECKS: tuple[Check, ...] = (
     created_is_read,
     updated_is_seen,
     update_is_delivered,
@@ -189,7 +200,7 @@ CHECKS: tuple[Callable[[Settings], CheckResult], ...] = (
 )
 
 
-def run(check: Callable[[Settings], CheckResult], settings: Settings) -> CheckResult:
+def run(check: Check, settings: Settings) -> CheckResult:
     """Run one check and note how long it took."""
     start = time.monotonic()
     result = check(settings)

@@ -6,7 +6,10 @@ Each replaces one piece of one script or one function, in a process of its own.
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from kairos_core import commands, state_manager
 from kairos_core.audit import drain, outbox
@@ -15,7 +18,7 @@ from kairos_core.errors import SessionNotFound, VersionConflict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kairos_core import RedisStateManager, SyncState
+    from kairos_core import RedisStateManager, Settings, SyncState
 
 
 def _edit(name: str, old: str, new: str) -> None:
@@ -102,12 +105,25 @@ def _delete_before_commit() -> None:
     drain.drain_lane = hasty  # type: ignore[assignment]
 
 
+def _namespace_of_its_own() -> None:
+    """Each process looks where no other does."""
+    connect = state_manager.RedisStateManager.connect.__func__  # type: ignore[attr-defined]
+
+    def elsewhere(cls: type[RedisStateManager], settings: Settings) -> RedisStateManager:
+        own = msgspec.structs.replace(settings, namespace=f"{settings.namespace}_{os.getpid()}")
+        connected: RedisStateManager = connect(cls, own)
+        return connected
+
+    state_manager.RedisStateManager.connect = classmethod(elsewhere)  # type: ignore[assignment, method-assign]
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "version_not_compared": _version_not_compared,
     "publish_dropped": _publish_dropped,
     "outbox_dropped": _outbox_dropped,
     "state_not_written": _state_not_written,
     "local_cache": _local_cache,
+    "namespace_of_its_own": _namespace_of_its_own,
     "check_then_set": _check_then_set,
     "random_event_id": _random_event_id,
     "delete_before_commit": _delete_before_commit,

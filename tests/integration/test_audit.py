@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psycopg
+import pytest
+from psycopg import sql
+
+from kairos_core import AuditWriter, RedisStateManager, Settings, session
+from kairos_core.audit import migrations
+from kairos_core.audit.drain import drain_lane
+from kairos_core.audit.jobs import DrainQueue
+from kairos_core.audit.outbox import Outbox
+from kairos_core.audit.pool import sweep
+from kairos_core.errors import ConfigurationError
+from kairos_core.settings import child_environment
+from loadtests.states import sample_state
+from loadtests.worker import worker_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kairos_core import SyncState
+
+WRITES = 2_500
+
+
+@pytest.fixture
+def outbox(settings: Settings) -> Iterator[Outbox]:
+    """The outbox of the test's namespace."""
+    connected = Outbox.connect(settings)
+    yield connected
+    connected.close()
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """One lane, so that batches are full."""
+    return msgspec.structs.replace(settings, lanes=1)
+
+
+def rows(settings: Settings, query: str) -> list[Any]:
+    """The rows of a query in the test's schema."""
+    with psycopg.connect(settings.postgres_url) as connection:
+        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(settings.namespace)))
+        found = connection.execute(query.encode()).fetchall()
+    connection.close()
+    return found
+
+
+def write(manager: RedisStateManager, count: int = WRITES) -> list[SyncState]:
+    """`count` writes to five sessions, the last of which is deleted at the end."""
+    states = [manager.create_session(sample_state(f"s{number}")) for number in range(5)]
+    for number in range(count - 6):
+        states[number % 5] = manager.update_session(states[number % 5].replace(metadata={"turns": number}))
+    manager.delete_session("s4")
+    return states
+
+
+def check_complete(settings: Settings, states: list[SyncState], count: int = WRITES) -> None:
+    """Check that each write is one row, and that the sessions' rows are the last ones."""
+    assert [(count, count)] == rows(settings, "SELECT count(*), count(DISTINCT operation_id) FROM sync_events")
+    # versions 1..N of each session, without gap or fork
+    assert [] == rows(
+        settings,
+        "SELECT session_id FROM sync_events GROUP BY session_id, incarnation"
+        " HAVING min(version) <> 1 OR max(version) <> count(*) OR count(DISTINCT version) <> count(*)",
+    )
+    stored = {row[0]: row[1:] for row in rows(settings, "SELECT session_id, version, deleted_at FROM sync_sessions")}
+    for state in states[:4]:
+        assert (state.version, None) == stored[state.session_id]
+    assert stored["s4"][0] == states[4].version + 1
+    assert stored["s4"][1] is not None
+
+
+def test_every_write_is_one_row(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7: every write becomes one row with its full state, and the outbox is empty then."""
+    states = write(manager)
+    assert WRITES == drain_lane(outbox, writer, 0)
+    check_complete(settings, states)
+    assert [0] == outbox.depths()
+    (snapshot,) = rows(
+        settings, "SELECT state_snapshot::text FROM sync_events WHERE session_id = 's0' ORDER BY version DESC LIMIT 1"
+    )
+    assert msgspec.json.decode(session.to_json(states[0])) == {
+        **(found := msgspec.json.decode(snapshot[0])),
+        "created_at": found["created_at"].replace("+00:00", "Z"),
+        "updated_at": found["updated_at"].replace("+00:00", "Z"),
+    }
+
+
+def test_participants_are_the_latest(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7: a participant's row is that of the session's latest version."""
+    state = manager.create_session(sample_state("a"))
+    players = tuple(msgspec.structs.replace(player, cycle_count=7) for player in state.participants)
+    manager.update_session(state.replace(participants=players))
+    drain_lane(outbox, writer, 0, batch=1)
+    assert [(0, 2, 7), (1, 2, 7)] == rows(
+        settings, "SELECT participant_index, version, cycle_count FROM sync_participants ORDER BY participant_index"
+    )
+
+
+def test_a_batch_written_again_changes_nothing(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7: the same batch twice, and overlapping batches, leave one row per write."""
+    states = write(manager)
+    entries = outbox.read(0, WRITES)
+    assert WRITES == writer.write(entries)
+    assert writer.write(entries) == 0
+    assert writer.write(entries[100:300]) == 0
+    check_complete(settings, states)
+
+
+def test_sessions_never_go_back(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7: batches in the wrong order leave the sessions' latest rows."""
+    states = write(manager)
+    entries = outbox.read(0, WRITES)
+    writer.write(entries[1_000:])
+    writer.write(entries[:1_000])
+    check_complete(settings, states)
+
+
+def test_a_second_writer_of_a_version_is_an_error(
+    manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7: two writes of one version are never recorded as if nothing were wrong."""
+    manager.create_session(sample_state("a"))
+    (entry,) = outbox.read(0, 10)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        writer.write([entry, entry._replace(operation_id="0" * 32)])
+    # nothing of the batch was written, and the connection is still good
+    assert writer.write([entry]) == 1
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE sync_events SET version = 9", "DELETE FROM sync_events", "TRUNCATE sync_events"]
+)
+def test_events_are_append_only(
+    statement: str, settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G13: a recorded row can be neither changed nor removed."""
+    manager.create_session(sample_state("a"))
+    drain_lane(outbox, writer, 0)
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        rows(settings, statement)
+    assert [(1, 1)] == rows(settings, "SELECT count(*), max(version) FROM sync_events")
+
+
+# Run in a process of its own: drains lane 0 and kills itself with SIGKILL at the named step.
+KILLED_DRAIN = """
+import os, signal, sys
+from kairos_core import AuditWriter, Settings
+from kairos_core.audit import drain, writer
+from kairos_core.audit.outbox import Outbox
+if len(sys.argv) > 2:
+    from loadtests import mutants
+    mutants.apply(sys.argv[2])
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+settings = Settings.from_env()
+audit, outbox = AuditWriter.connect(settings), Outbox.connect(settings)
+step = sys.argv[1]
+if step == "after the read":
+    audit.write = kill
+elif step == "before the commit":
+    class Connection:
+        def __init__(self, real): self.real = real
+        def cursor(self): return self.real.cursor()
+        def transaction(self): return Transaction(self.real.transaction())
+    class Transaction:
+        def __init__(self, real): self.real = real
+        def __enter__(self): return self.real.__enter__()
+        def __exit__(self, *_): kill()
+    audit._connection = Connection(audit._connection)
+elif step == "after the commit":
+    write = audit.write
+    audit.write = lambda entries: (write(entries), kill())
+elif step == "after the delete":
+    remove = outbox.remove_through
+    outbox.remove_through = lambda lane, entry_id: (remove(lane, entry_id), kill())
+drain.drain_lane(outbox, audit, 0)
+"""
+
+
+def drain_and_kill(settings: Settings, step: str, *mutant: str) -> None:
+    """Run the drain in another process until it kills itself."""
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_DRAIN, step, *mutant], env=child_environment(settings), check=False, timeout=30
+    )
+    assert -signal.SIGKILL == killed.returncode
+
+
+@pytest.mark.parametrize("step", ["after the read", "before the commit", "after the commit", "after the delete"])
+def test_a_killed_drain_repeats_harmlessly(
+    step: str, settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7: a drain that is killed at any point, and repeated, leaves each write exactly once."""
+    states = write(manager)
+    drain_and_kill(settings, step)
+    drain_lane(outbox, writer, 0)
+    check_complete(settings, states)
+    assert [0] == outbox.depths()
+
+
+def test_the_check_sees_a_hasty_drain(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """The check above fails on a drain that deletes before it commits."""
+    states = write(manager)
+    drain_and_kill(settings, "before the commit", "delete_before_commit")
+    drain_lane(outbox, writer, 0)
+    with pytest.raises(AssertionError):
+        check_complete(settings, states)
+
+
+def test_random_event_ids_are_seen(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """A drain that does not know its rows again is stopped by the schema instead of doubling them."""
+    write(manager)
+    drain_and_kill(settings, "after the commit", "random_event_id")
+    entries = [entry._replace(operation_id=f"{number:032x}") for number, entry in enumerate(outbox.read(0, 1_000))]
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        writer.write(entries)
+
+
+def test_two_drains_of_one_lane(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7: two drains that work on one lane by accident leave each write exactly once."""
+    states = write(manager)
+    script = KILLED_DRAIN.replace('step == "after', 'step == "never after')
+    others = [
+        subprocess.Popen([sys.executable, "-c", script, "not at all"], env=child_environment(settings))
+        for _ in range(2)
+    ]
+    drain_lane(outbox, writer, 0)
+    assert [0, 0] == [other.wait(30) for other in others]
+    check_complete(settings, states)
+
+
+def wait_until_drained(outbox: Outbox) -> None:
+    """Wait until no lane has entries."""
+    deadline = time.monotonic() + 30
+    while any(outbox.depths()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(outbox.depths())
+
+
+def test_the_worker_drains(settings: Settings, manager: RedisStateManager, outbox: Outbox) -> None:
+    """G7: with a worker running, writes become rows without anybody asking; it ends cleanly on SIGTERM."""
+    with worker_pool(settings, workers=2) as pool:
+        states = write(manager)
+        wait_until_drained(outbox)
+        check_complete(settings, states)
+    assert pool.returncode == 0
+
+
+def test_a_lost_jobs_lane_is_handed_out_again(settings: Settings, manager: RedisStateManager, outbox: Outbox) -> None:
+    """G7: a lane whose job was lost with its worker is handed out again once its lease has run out."""
+    states = write(manager)
+    queue = DrainQueue(settings)
+    assert sweep(outbox, queue, workers=1) == 1
+    # held: a second sweep leaves it alone
+    assert sweep(outbox, queue, workers=1) == 0
+    queue._queue.delete()  # the job is lost
+    queue.close()
+    with worker_pool(settings):
+        wait_until_drained(outbox)
+    check_complete(settings, states)
+
+
+def test_migrations_apply_once(settings: Settings, writer: AuditWriter) -> None:
+    """Migrations are applied in order and once, and recorded with their checksum."""
+    assert [] == writer.migrate()
+    expected = [(m.number, m.name, m.checksum) for m in migrations.migrations()]
+    assert expected == rows(settings, "SELECT number, name, checksum FROM schema_migrations ORDER BY number")
+    assert list(range(1, len(expected) + 1)) == [number for number, _, _ in expected]
+
+
+def test_a_changed_migration_is_refused(settings: Settings, writer: AuditWriter) -> None:
+    """A schema whose applied migration is not the one of this version is not touched."""
+    with psycopg.connect(settings.postgres_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("UPDATE {} SET checksum = 'x'").format(sql.Identifier(settings.namespace, "schema_migrations"))
+        )
+    connection.close()
+    with pytest.raises(ConfigurationError, match=r"0001_events_and_sessions\.sql differs"):
+        writer.migrate()
