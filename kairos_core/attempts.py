@@ -13,24 +13,27 @@ from kairos_core.errors import CorruptState, KairosError, OutcomeUnknown, StoreU
 if TYPE_CHECKING:
     from kairos_core.commands import Command
 
-# The server refuses these before it runs a command or, inside a script, at the first write: nothing was changed.
-_REFUSED = (
-    foreign.OutOfMemoryError,
-    foreign.ReadOnlyError,
-    foreign.MasterDownError,
-    foreign.ClusterDownError,
-    foreign.TryAgainError,
-)
-_REFUSED_TEXTS = ("MISCONF", "NOREPLICAS", "BUSY")
-# Worth another try within the deadline: a failover is under way, or a script holds the server.
-_PASSING = (foreign.ReadOnlyError, foreign.ClusterDownError, foreign.TryAgainError)
-_PASSING_TEXTS = ("BUSY",)
-# A reply that the server gives instead of running a command, though redis-py counts it among the lost connections.
-_NOT_RUN = (foreign.BusyLoadingError, foreign.AuthenticationError, foreign.AuthorizationError)
+# The server answers these before it runs a command or, inside a script, at the first write: nothing was changed. The
+# passing ones are worth another try: the server is starting, a failover is under way, a script holds it.
+_PASSING = frozenset(["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"])
+_NOT_APPLIED = _PASSING | {"OOM", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS"}
+# Raised while a connection is made; trying again would not help.
 _HOPELESS = (foreign.AuthenticationError, foreign.AuthorizationError)
 
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.25
+
+
+class Refused(Exception):  # noqa: N818 - a fact that the server states; the callers' errors are in errors.py
+    """The server's own error reply.
+
+    Attributes:
+        code: its first word, such as OOM.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.code = text.partition(" ")[0]
+        super().__init__(text)
 
 
 class Attempts:
@@ -43,7 +46,7 @@ class Attempts:
         self._may_be_applied = False
         self._pause_s = _FIRST_PAUSE_S
 
-    def after(self, error: foreign.RedisError, *, sent: bool) -> float:
+    def after(self, error: Refused | foreign.RedisError, *, sent: bool) -> float:
         """The seconds to wait before `words` are sent again.
 
         Args:
@@ -55,14 +58,14 @@ class Attempts:
             OutcomeUnknown: the call ends here, and may have been applied.
             CorruptState: the key holds another type.
         """
-        if isinstance(error, foreign.NoScriptError):
-            self.words = self._command.with_script_text()
-            return 0.0
-        if isinstance(error, foreign.ResponseError):
+        if isinstance(error, Refused):
+            if error.code == "NOSCRIPT":
+                self.words = self._command.with_script_text()
+                return 0.0
             self._check_refusal(error)
         elif isinstance(error, _HOPELESS):
             raise self._ended(error) from error
-        elif sent and not isinstance(error, _NOT_RUN):
+        elif sent:
             self._may_be_applied = True
         # Full jitter, so that writers that were cut off together do not come back together.
         pause_s = random.uniform(0, self._pause_s)  # noqa: S311 - not a secret
@@ -71,22 +74,20 @@ class Attempts:
             raise self._ended(error) from error
         return pause_s
 
-    def _check_refusal(self, error: foreign.ResponseError) -> None:
+    def _check_refusal(self, error: Refused) -> None:
         """Return where another try is worth it, else raise."""
-        text = str(error)
-        if isinstance(error, _PASSING) or text.startswith(_PASSING_TEXTS):
+        if error.code in _PASSING:
             return
-        if text.startswith("WRONGTYPE"):
+        if error.code == "WRONGTYPE":
             raise CorruptState(self._command.key, "holds another type than a session's hash") from error
-        refused = isinstance(error, _REFUSED) or text.startswith(_REFUSED_TEXTS)
         # An ACL is checked for the call and again for each command in the script, which may have begun to write.
-        refused = refused or (isinstance(error, foreign.NoPermissionError) and "script" not in text)
-        if not refused:
+        if error.code not in _NOT_APPLIED and not (error.code == "NOPERM" and "script" not in str(error)):
             self._may_be_applied = True
         raise self._ended(error) from error
 
     def _ended(self, cause: Exception) -> KairosError:
-        command, reason = self._command, f"{type(cause).__name__}: {cause}"
+        command = self._command
+        reason = " ".join(str(cause).split())
         if self._may_be_applied and command.operation_id is not None:
             return OutcomeUnknown(command.session_id, command.operation_id, reason)
         return StoreUnavailable(f"session {command.session_id}: {reason}")

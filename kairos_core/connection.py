@@ -1,36 +1,45 @@
 """The one place where a command meets a connection.
 
-Commands go through redis-py's own connections and pool (so TLS, ACLs and reconnection are redis-py's), but past its
-command methods, whose dispatch costs more than the rest of the call. What those methods would do is done here, for
-what Kairos needs: bounded retries under one deadline, with the same operation id, so that a write takes effect once.
+redis-py makes the connections: it resolves addresses, speaks TLS, authenticates and selects. Its command methods, its
+pool's bookkeeping and its reading of replies cost more than all the rest of a call, so a command goes past them: packed
+by hiredis, sent over the connection's socket, parsed by hiredis. What redis-py would do there is done here for what
+Kairos needs: bounded retries under one deadline, with the same operation id, so that a write takes effect once.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
+import hiredis
 import redis
 from redis import exceptions as foreign
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from kairos_core.attempts import Attempts
+from kairos_core.attempts import Attempts, Refused
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
     from redis.connection import Connection, ConnectionPool
 
     from kairos_core.commands import Command
     from kairos_core.settings import Settings
 
 T = TypeVar("T")
+Words = tuple[str | bytes | int, ...]
 
 # Connections are made on demand, one per thread that is in a call; this only bounds a runaway.
 _MAX_CONNECTIONS = 4096
+_CHUNK = 65_536
 
 
 def make_pool(settings: Settings) -> ConnectionPool:
-    """A pool for commands: no retries of redis-py's own, replies as bytes, RESP2 (no pushes to look for)."""
+    """A pool that makes connections: no retries of redis-py's own, replies as bytes, RESP2 (no pushes among them)."""
     return redis.ConnectionPool.from_url(
         settings.redis_url,
         socket_timeout=settings.timeout_s,
@@ -42,16 +51,59 @@ def make_pool(settings: Settings) -> ConnectionPool:
     )
 
 
+class _Channel(NamedTuple):
+    """A connection that is ready for a command: nothing is under way on it."""
+
+    connection: Connection
+    socket: socket.socket
+    reader: hiredis.Reader
+    poll: Callable[[int], list[tuple[int, int]]]
+
+    @classmethod
+    def over(cls, connection: Connection) -> Self:
+        """The channel over a connection that was just made."""
+        connected: Any = connection._sock  # noqa: SLF001 - this file exists to use it
+        poller = select.poll()
+        poller.register(connected, select.POLLIN)
+        return cls(connection, connected, hiredis.Reader(), poller.poll)
+
+    def is_quiet(self) -> bool:
+        """Whether nothing came while nothing was asked.
+
+        What comes unasked is the end of the connection, or bytes that would pass for the next reply. Looking first
+        costs a microsecond, and keeps a write that could not be sent from ending as one that may have been applied.
+        """
+        return not self.poll(0)
+
+    def exchange(self, words: Words) -> Any:
+        """Send a command and receive its reply, which may be an error (`hiredis.ReplyError`)."""
+        self.socket.sendall(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub wants exactly one word
+        reader = self.reader
+        while True:
+            data = self.socket.recv(_CHUNK)
+            if not data:
+                raise ConnectionResetError("the server closed the connection")
+            reader.feed(data)
+            reply = reader.gets()
+            if reply is not False:
+                return reply
+
+
 class Link:
-    """Sends commands and reads their replies; safe to share between threads."""
+    """Sends commands and reads their replies; safe to share between threads, and usable after a fork."""
 
     def __init__(self, pool: ConnectionPool, timeout_s: float) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
+        # Last in, first out. A list's append and pop are atomic, so no lock is needed.
+        self._idle: list[_Channel] = []
+        self._pid = os.getpid()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; a later call makes new ones."""
+        self._idle.clear()
         self._pool.disconnect()
+        self._pool.reset()
 
     def call(self, command: Command[T]) -> T:
         """Send a command, again if need be and within `timeout_s`, and return what it reads from the reply.
@@ -66,25 +118,54 @@ class Link:
         while True:
             sent = False
             try:
-                connection = self._pool.get_connection()
+                channel = self._acquire()
                 sent = True
-                reply = self._exchange(connection, attempts.words if attempts else command.words)
-            except foreign.RedisError as error:
+                reply = self._exchange(channel, attempts.words if attempts else command.words)
+            except (Refused, foreign.RedisError) as error:
                 attempts = attempts or Attempts(command, deadline)
                 time.sleep(attempts.after(error, sent=sent))
             else:
                 return command.read(reply)
 
-    def _exchange(self, connection: Connection, words: tuple[str | bytes | int, ...]) -> Any:
-        """Send a command over a connection of the pool, receive its reply, and give the connection back."""
+    def _acquire(self) -> _Channel:
+        if self._pid != os.getpid():
+            # A forked child must not write into its parent's connections; the pool notices the fork by itself.
+            self._idle = []
+            self._pid = os.getpid()
+        while True:
+            try:
+                channel = self._idle.pop()
+            except IndexError:
+                return _Channel.over(self._pool.get_connection())
+            if channel.is_quiet():
+                return channel
+            self._discard(channel)
+
+    def _exchange(self, channel: _Channel, words: Words) -> Any:
+        """Send a command, receive its reply, and give the channel back.
+
+        Raises:
+            Refused: the reply is an error.
+            foreign.TimeoutError, foreign.ConnectionError: there was no reply.
+        """
         try:
-            connection.send_packed_command(connection.pack_command(*words), check_health=False)
-            return connection.read_response()
-        except foreign.ResponseError:
+            reply = channel.exchange(words)
+        except BaseException as error:
+            self._discard(channel)
+            if isinstance(error, TimeoutError):
+                raise foreign.TimeoutError("no answer in time") from error
+            if isinstance(error, OSError | hiredis.ProtocolError):
+                raise foreign.ConnectionError(f"the connection was lost: {error}") from error
             raise
-        except BaseException:
-            # A reply may still be under way: nobody may read it as the answer to another command.
-            connection.disconnect()
-            raise
-        finally:
-            self._pool.release(connection)
+        if channel.reader.has_data():
+            # More than one reply to one command: whatever it is, nobody may read it as the answer to another.
+            self._discard(channel)
+        else:
+            self._idle.append(channel)
+        if isinstance(reply, hiredis.ReplyError):
+            raise Refused(str(reply))
+        return reply
+
+    def _discard(self, channel: _Channel) -> None:
+        channel.connection.disconnect()
+        self._pool.release(channel.connection)

@@ -11,7 +11,7 @@ from redis import exceptions as foreign
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from kairos_core import session
+from kairos_core import messages, session
 from kairos_core.errors import CorruptState, Stamp, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -49,34 +49,6 @@ class StateUpdate(msgspec.Struct, frozen=True, kw_only=True):
     state: SyncState | None
 
 
-class _Message(
-    msgspec.Struct,
-    rename={
-        "session_id": "i",
-        "event_type": "e",
-        "operation_id": "o",
-        "incarnation": "n",
-        "version": "v",
-        "created_us": "c",
-        "updated_us": "u",
-        "body": "s",
-    },
-):
-    """What the scripts publish."""
-
-    session_id: str
-    event_type: str
-    operation_id: str
-    incarnation: int
-    version: int
-    created_us: int
-    updated_us: int
-    body: msgspec.Raw
-
-
-_decoder = msgspec.json.Decoder(_Message)
-
-
 def decode_update(channel: str, data: bytes) -> StateUpdate:
     """Read a published message.
 
@@ -84,12 +56,12 @@ def decode_update(channel: str, data: bytes) -> StateUpdate:
         CorruptState: names the channel.
     """
     try:
-        message = _decoder.decode(data)
+        message = messages.decode(data)
         body = bytes(message.body)
         stamp = Stamp(message.incarnation, message.version)
         state = None if body == b"null" else session.decode(body, stamp, message.created_us, message.updated_us)
         occurred_at = session.moment(message.updated_us)
-    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:
         raise CorruptState(channel, str(error)) from error
     return StateUpdate(
         session_id=message.session_id,

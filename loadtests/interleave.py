@@ -38,12 +38,13 @@ class Fixture(Protocol):
         """Time one call per round."""
 
 
-def interleave(
+def interleave(  # noqa: PLR0913 - the last three are only for the unusual
     benchmark: Fixture,
     operation: Operation,
     companions: Mapping[str, Operation],
     *,
     rounds: int,
+    warmup_rounds: int = WARMUP_ROUNDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Time an operation with pytest-benchmark and its companions beside it.
@@ -78,7 +79,7 @@ def interleave(
         setup=companions_then_arguments,
         teardown=finish,
         rounds=rounds,
-        warmup_rounds=WARMUP_ROUNDS if benchmark.enabled else 0,
+        warmup_rounds=warmup_rounds if benchmark.enabled else 0,
         iterations=1,
     )
     if not benchmark.enabled:
@@ -88,5 +89,5 @@ def interleave(
     own = [round(seconds * 1e9) for seconds in benchmark.stats.stats.data]
     benchmark.extra_info["samples_ns"] = {
         "kairos": own,
-        **{name: values[WARMUP_ROUNDS:] for name, values in samples.items()},
+        **{name: values[warmup_rounds:] for name, values in samples.items()},
     }

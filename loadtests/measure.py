@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 ROOT = Path(__file__).resolve().parent.parent
-_BENCHMARKS = ROOT / "tests" / "benchmarks" / "test_latency.py"
+_BENCHMARKS = ROOT / "tests" / "benchmarks"
 _RUN_TIMEOUT_S = 600
 
 

@@ -84,7 +84,9 @@ def _random_event_id() -> None:
     entry = outbox._entry  # noqa: SLF001 - a mutant reaches inside
 
     def renamed(entry_id: bytes, fields: dict[bytes, bytes]) -> outbox.Entry:
-        return entry(entry_id, fields)._replace(operation_id=commands.new_operation_id())
+        known = entry(entry_id, fields)
+        message = msgspec.structs.replace(known.message, operation_id=commands.new_operation_id())
+        return known._replace(message=message)
 
     outbox._entry = renamed  # noqa: SLF001
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from kairos_core.errors import ConfigurationError
 from loadtests.checks import CHECKS, CheckResult
 from loadtests.measure import FORMAT, ROOT
-from reports.statistics import STATISTICS, Estimate, Verdict, estimate, estimate_ratio, judge, overall
+from reports.statistics import STATISTICS, Estimate, Verdict, estimate, estimate_ratio, judge, judge_above, overall
 
+DRAIN = "drain"
 OPERATIONS = ("get_session", "update_session", "create_session", "delete_session", "delivery")
 # An operation against itself: further from 1 than this, the run was not even fair to itself.
 WIDEST_SELF_RATIO = 1.10
@@ -32,9 +33,9 @@ class Judgement(NamedTuple):
     Attributes:
         operation: what was measured.
         statistic: mean, p50, p95 or p99; for a ratio with what it is compared.
-        unit: ms, or × for a ratio.
+        unit: ms, rows/s, or × for a ratio.
         measured: the estimate over runs.
-        limit: what it must be below.
+        limit: what it must be below; of a rate, above.
         verdict: whether it is.
     """
 
@@ -48,8 +49,8 @@ class Judgement(NamedTuple):
     @property
     def margin(self) -> str:
         """How far below the limit (or above it), in words."""
-        factor = self.limit / self.measured.value
-        return f"{factor:.1f} times below" if factor >= 1 else f"{1 / factor:.1f} times above"
+        factor = self.measured.value / self.limit
+        return f"{factor:.1f} times above" if factor >= 1 else f"{1 / factor:.1f} times below"
 
 
 class Run:
@@ -62,6 +63,7 @@ class Run:
             raise ConfigurationError(
                 "--run", f"{folder}: format {self.manifest['format']}, this version reads {FORMAT}"
             )
+        self._drained_rows = 0
         self.checks = msgspec.json.decode((folder / "checks.json").read_bytes(), type=list[CheckResult])
 
     @cached_property
@@ -70,6 +72,7 @@ class Run:
         found: dict[str, dict[str, list[Samples]]] = {}
         for file in sorted((self.folder / "latency").glob("run-*.json")):
             for benchmark in json.loads(file.read_text(encoding="utf-8"))["benchmarks"]:
+                self._drained_rows = benchmark["extra_info"].get("rows", self._drained_rows)
                 operation = benchmark["name"].removeprefix("test_")
                 for subject, samples in benchmark["extra_info"]["samples_ns"].items():
                     runs = found.setdefault(operation, {}).setdefault(subject, [])
@@ -79,6 +82,10 @@ class Run:
     def per_run(self, operation: str, subject: str, statistic: str) -> list[float]:
         """A statistic of each run, in milliseconds."""
         return [STATISTICS[statistic](samples) for samples in self.samples[operation][subject]]
+
+    def drain_rates(self, subject: str) -> list[float]:
+        """Rows a second of each run: of the drain (`kairos`), or of a bare COPY (`copy`)."""
+        return [self._drained_rows * len(samples) / (samples.sum() / 1e3) for samples in self.samples[DRAIN][subject]]
 
     def ratio(self, operation: str, against: str, statistic: str = "p50") -> Estimate:
         """Kairos over another subject of the same rounds."""
@@ -93,17 +100,21 @@ class Run:
         """Why the run cannot be trusted; empty where it can."""
         wanted = self.manifest["runs"]
         found = []
-        for operation in OPERATIONS:
+        for operation in (*OPERATIONS, DRAIN):
             count = len(self.samples.get(operation, {}).get("kairos", []))
             if count < wanted:
                 found.append(f"{operation}: {count} of {wanted} runs have a result; the others raised an error")
-                continue
-            own = self.ratio(operation, "again")
-            if not 1 / WIDEST_SELF_RATIO < own.value < WIDEST_SELF_RATIO:
-                found.append(f"{operation}: compared with itself it came out at {own.value:.2f} times")
+            elif operation in OPERATIONS:
+                found.extend(self._unfair(operation))
         missing = {check.__name__ for check in CHECKS} - {check.name for check in self.checks}
         found.extend(f"check {name}: has no result" for name in sorted(missing))
         return found
+
+    def _unfair(self, operation: str) -> list[str]:
+        own = self.ratio(operation, "again")
+        if 1 / WIDEST_SELF_RATIO < own.value < WIDEST_SELF_RATIO:
+            return []
+        return [f"{operation}: compared with itself it came out at {own.value:.2f} times"]
 
     @cached_property
     def judgements(self) -> list[Judgement]:
@@ -121,6 +132,11 @@ class Run:
                 measured = self.ratio(operation, target["against"], statistic)
                 name = f"{statistic} over bare redis-py"
                 found.append(Judgement(operation, name, "×", measured, limit, judge(measured, limit)))
+        for target in targets["rate"]:
+            if target["operation"] in self.samples:
+                measured = estimate(self.drain_rates("kairos"))
+                limit = target["above"]
+                found.append(Judgement(DRAIN, "rate", "rows/s", measured, limit, judge_above(measured, limit)))
         return found
 
     @property

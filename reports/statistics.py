@@ -100,6 +100,15 @@ def judge(estimated: Estimate, limit: float) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
+def judge_above(estimated: Estimate, limit: float) -> Verdict:
+    """The same for what must be above its limit: PASS only where even the lower bound is."""
+    if estimated.lower > limit:
+        return Verdict.PASS
+    if estimated.upper <= limit:
+        return Verdict.FAIL
+    return Verdict.INCONCLUSIVE
+
+
 def overall(verdicts: Sequence[Verdict]) -> Verdict:
     """One failure fails all; then one doubt leaves all in doubt; nothing judged is a doubt, too."""
     for verdict in (Verdict.INVALID, Verdict.FAIL, Verdict.INCONCLUSIVE):

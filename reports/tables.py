@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 SIGNS = {"PASS": "✔", "FAIL": "✘", "INCONCLUSIVE": "?", "INVALID": "!"}
 
 
+# From here on decimals are noise.
+_WHOLE = 1_000
+
+
 class Table(NamedTuple):
     """Rows of text under a head; the last column of a table of verdicts is a verdict's name."""
 
@@ -64,12 +68,16 @@ def _target_row(judgement: Judgement) -> tuple[str, ...]:
     return (
         judgement.operation,
         judgement.statistic,
-        f"{measured.value:.3f} {unit}",
-        f"{measured.lower:.3f} to {measured.upper:.3f}",
-        f"< {judgement.limit:g} {unit}",
+        f"{_figure(measured.value)} {unit}",
+        f"{_figure(measured.lower)} to {_figure(measured.upper)}",
+        f"{'>' if unit == 'rows/s' else '<'} {judgement.limit:g} {unit}",
         judgement.margin,
         signed(judgement.verdict.value),
     )
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3f}" if value < _WHOLE else f"{value:,.0f}"
 
 
 def checks(run: Run) -> Table:

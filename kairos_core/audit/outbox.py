@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import redis
 
-from kairos_core import session
+from kairos_core import messages, session
 from kairos_core.layout import Layout
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from kairos_core.messages import Message
     from kairos_core.settings import Settings
 
 # A lease outlives a batch by far, and a killed worker's lane waits no longer than this.
@@ -27,40 +30,39 @@ return 1
 
 
 class Entry(NamedTuple):
-    """One write, as the script recorded it.
+    """One write that waits in an outbox.
 
     Attributes:
         entry_id: the stream's id of the entry.
-        operation_id: the write's id, 32 hexadecimal digits.
-        kind: create, update or delete.
-        event_type: what the writer named it.
-        session_id: the session.
-        incarnation: which life of the session id.
-        version: the version that the write made.
-        created_us: when this incarnation was created, microseconds since 1970 by the store's clock.
-        updated_us: when the write happened, likewise.
-        body: the state's JSON without the four server-assigned fields.
+        message: what the script recorded.
     """
 
     entry_id: bytes
-    operation_id: str
-    kind: str
-    event_type: str
-    session_id: str
-    incarnation: int
-    version: int
-    created_us: int
-    updated_us: int
-    body: bytes
+    message: Message
+
+    def row(self) -> tuple[str, str, int, int, str, str, datetime, str]:
+        """The values of `copy_batch.sql`, in its order."""
+        message = self.message
+        return (
+            message.operation_id,
+            message.session_id,
+            message.incarnation,
+            message.version,
+            message.kind,
+            message.event_type,
+            session.moment(message.updated_us),
+            self.snapshot().decode(),
+        )
 
     def snapshot(self) -> bytes:
         """The full state as JSON."""
+        message = self.message
         tail = (
-            f',"incarnation":{self.incarnation},"version":{self.version}'
-            f',"created_at":"{session.moment(self.created_us).isoformat()}"'
-            f',"updated_at":"{session.moment(self.updated_us).isoformat()}"}}'
+            f',"incarnation":{message.incarnation},"version":{message.version}'
+            f',"created_at":"{session.moment(message.created_us).isoformat()}"'
+            f',"updated_at":"{session.moment(message.updated_us).isoformat()}"}}'
         )
-        return self.body[:-1] + tail.encode()
+        return bytes(message.body)[:-1] + tail.encode()
 
 
 class Outbox:
@@ -116,15 +118,4 @@ class Outbox:
 
 
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
-    return Entry(
-        entry_id=entry_id,
-        operation_id=fields[b"o"].decode(),
-        kind=fields[b"k"].decode(),
-        event_type=fields[b"e"].decode(),
-        session_id=fields[b"i"].decode(),
-        incarnation=int(fields[b"n"]),
-        version=int(fields[b"v"]),
-        created_us=int(fields[b"c"]),
-        updated_us=int(fields[b"u"]),
-        body=fields[b"s"],
-    )
+    return Entry(entry_id, messages.decode(fields[b"m"]))

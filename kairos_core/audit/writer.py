@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Self
 
 from psycopg import sql
 
-from kairos_core import session
 from kairos_core.audit import migrations
 from kairos_core.ground import connect_postgres
 
@@ -75,18 +74,7 @@ class AuditWriter:
             cursor.execute(_CREATE_BATCH)
             with cursor.copy(_COPY_BATCH) as copy:
                 for entry in entries:
-                    copy.write_row(
-                        (
-                            entry.operation_id,
-                            entry.session_id,
-                            entry.incarnation,
-                            entry.version,
-                            entry.kind,
-                            entry.event_type,
-                            session.moment(entry.updated_us),
-                            entry.snapshot().decode(),
-                        )
-                    )
+                    copy.write_row(entry.row())
             new = 0
             for number, statement in enumerate(_MERGE):
                 cursor.execute(statement)

@@ -9,7 +9,7 @@
 --       {4}                                                what is stored under the key is not a session
 --
 -- Lua does not roll back: everything is checked before the first write, and the first write (XADD) is the one that
--- the server may refuse for memory.
+-- the server may refuse for memory. The message is what watchers read and what the audit records.
 local call = redis.call
 
 local receipt = call('GET', KEYS[2])
@@ -36,16 +36,13 @@ local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local time = string.format('%.0f', now)
 
-call('XADD', KEYS[3], '*', 'o', ARGV[1], 'k', 'create', 'e', ARGV[3], 'i', ARGV[2], 'n', time, 'v', 1,
-  'c', time, 'u', time, 's', ARGV[4])
+local message = '{"i":"' .. ARGV[2] .. '","k":"create","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":'
+  .. time .. ',"v":1,"c":' .. time .. ',"u":' .. time .. ',"s":' .. ARGV[4] .. '}'
+call('XADD', KEYS[3], '*', 'm', message)
 call('HSET', KEYS[1], 'n', time, 'v', 1, 'o', ARGV[1], 'c', time, 'u', time, 's', ARGV[4])
 call('PEXPIRE', KEYS[1], ARGV[5])
-
 local reply = {0, now, 1, now, now}
 call('SET', KEYS[2], cmsgpack.pack(reply), 'PX', ARGV[6])
-
-local message = '{"i":"' .. ARGV[2] .. '","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":' .. time
-  .. ',"v":1,"c":' .. time .. ',"u":' .. time .. ',"s":' .. ARGV[4] .. '}'
 call(ARGV[8], ARGV[9], message)
 call(ARGV[8], ARGV[10], message)
 return reply

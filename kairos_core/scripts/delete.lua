@@ -9,7 +9,8 @@
 --       {4}                                                what is stored under the key is not a session
 --
 -- Lua does not roll back: everything is checked before the first write, and the first write (XADD) is the one that
--- the server may refuse for memory.
+-- the server may refuse for memory. Watchers read a message without a state, the
+-- audit records the state that was deleted.
 local call = redis.call
 
 local receipt = call('GET', KEYS[2])
@@ -34,15 +35,12 @@ local now = clock[1] * 1000000 + clock[2]
 local time = string.format('%.0f', now)
 version = version + 1
 
-call('XADD', KEYS[3], '*', 'o', ARGV[1], 'k', 'delete', 'e', ARGV[3], 'i', ARGV[2], 'n', stored[1], 'v', version,
-  'c', stored[3], 'u', time, 's', stored[4])
+local message = '{"i":"' .. ARGV[2] .. '","k":"delete","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":'
+  .. stored[1] .. ',"v":' .. version .. ',"c":' .. stored[3] .. ',"u":' .. time .. ',"s":'
+call('XADD', KEYS[3], '*', 'm', message .. stored[4] .. '}')
 call('DEL', KEYS[1])
-
 local reply = {0, incarnation, version, created, now}
 call('SET', KEYS[2], cmsgpack.pack(reply), 'PX', ARGV[6])
-
-local message = '{"i":"' .. ARGV[2] .. '","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":' .. stored[1]
-  .. ',"v":' .. version .. ',"c":' .. stored[3] .. ',"u":' .. time .. ',"s":null}'
-call(ARGV[8], ARGV[9], message)
-call(ARGV[8], ARGV[10], message)
+call(ARGV[8], ARGV[9], message .. 'null}')
+call(ARGV[8], ARGV[10], message .. 'null}')
 return reply

@@ -12,21 +12,24 @@
 --       {4}                                                what is stored under the key is not a session
 --
 -- Lua does not roll back: everything is checked before the first write, and the first write (XADD) is the one that
--- the server may refuse for memory.
+-- the server may refuse for memory. The message is what watchers read and what the audit records.
 local call = redis.call
-
-local receipt = call('GET', KEYS[2])
-if receipt then
-  return cmsgpack.unpack(receipt)
-end
 
 local stored = call('HMGET', KEYS[1], 'n', 'v', 'c')
 local incarnation, version, created = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3])
-if not (incarnation and version and created) then
+if stored[1] ~= ARGV[11] or stored[2] ~= ARGV[12] then
+  -- Only here can this operation have been applied before: applied, it moved the version on.
+  local receipt = call('GET', KEYS[2])
+  if receipt then
+    return cmsgpack.unpack(receipt)
+  end
+  if incarnation and version then
+    return {1, incarnation, version}
+  end
   return {call('EXISTS', KEYS[1]) == 0 and 2 or 4}
 end
-if stored[1] ~= ARGV[11] or stored[2] ~= ARGV[12] then
-  return {1, incarnation, version}
+if not (incarnation and version and created) then
+  return {4}
 end
 
 local depth = call('XLEN', KEYS[3])
@@ -40,16 +43,13 @@ local now = clock[1] * 1000000 + clock[2]
 local time = string.format('%.0f', now)
 version = version + 1
 
-call('XADD', KEYS[3], '*', 'o', ARGV[1], 'k', 'update', 'e', ARGV[3], 'i', ARGV[2], 'n', stored[1], 'v', version,
-  'c', stored[3], 'u', time, 's', ARGV[4])
+local message = '{"i":"' .. ARGV[2] .. '","k":"update","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":'
+  .. stored[1] .. ',"v":' .. version .. ',"c":' .. stored[3] .. ',"u":' .. time .. ',"s":' .. ARGV[4] .. '}'
+call('XADD', KEYS[3], '*', 'm', message)
 call('HSET', KEYS[1], 'v', version, 'o', ARGV[1], 'u', time, 's', ARGV[4])
 call('PEXPIRE', KEYS[1], ARGV[5])
-
 local reply = {0, incarnation, version, created, now}
 call('SET', KEYS[2], cmsgpack.pack(reply), 'PX', ARGV[6])
-
-local message = '{"i":"' .. ARGV[2] .. '","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":' .. stored[1]
-  .. ',"v":' .. version .. ',"c":' .. stored[3] .. ',"u":' .. time .. ',"s":' .. ARGV[4] .. '}'
 call(ARGV[8], ARGV[9], message)
 call(ARGV[8], ARGV[10], message)
 return reply

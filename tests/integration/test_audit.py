@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kairos_core import SyncState
+    from kairos_core.audit.outbox import Entry
 
 WRITES = 2_500
 
@@ -60,6 +61,11 @@ def write(manager: RedisStateManager, count: int = WRITES) -> list[SyncState]:
         states[number % 5] = manager.update_session(states[number % 5].replace(metadata={"turns": number}))
     manager.delete_session("s4")
     return states
+
+
+def renamed(entry: Entry, number: int) -> Entry:
+    """The same write under another operation id."""
+    return entry._replace(message=msgspec.structs.replace(entry.message, operation_id=f"{number:032x}"))
 
 
 def check_complete(settings: Settings, states: list[SyncState], count: int = WRITES) -> None:
@@ -139,7 +145,7 @@ def test_a_second_writer_of_a_version_is_an_error(
     manager.create_session(sample_state("a"))
     (entry,) = outbox.read(0, 10)
     with pytest.raises(psycopg.errors.UniqueViolation):
-        writer.write([entry, entry._replace(operation_id="0" * 32)])
+        writer.write([entry, renamed(entry, 0)])
     # nothing of the batch was written, and the connection is still good
     assert writer.write([entry]) == 1
 
@@ -233,7 +239,7 @@ def test_random_event_ids_are_seen(
     """A drain that does not know its rows again is stopped by the schema instead of doubling them."""
     write(manager)
     drain_and_kill(settings, "after the commit", "random_event_id")
-    entries = [entry._replace(operation_id=f"{number:032x}") for number, entry in enumerate(outbox.read(0, 1_000))]
+    entries = [renamed(entry, number) for number, entry in enumerate(outbox.read(0, 1_000))]
     with pytest.raises(psycopg.errors.UniqueViolation):
         writer.write(entries)
 

@@ -19,6 +19,7 @@ from kairos_core import (
     SyncStatus,
     VersionConflict,
     commands,
+    messages,
 )
 from kairos_core.layout import Layout
 from loadtests.states import sample_state
@@ -184,9 +185,11 @@ def test_each_write_is_announced_and_recorded(
     seen = [(u.version, u.event_type, u.state is None) for u in received if u]
     assert [(1, "seated", False), (2, "clock.pressed", False), (3, "left", True)] == seen
     entries: Any = client.xrange(Layout(settings.namespace, settings.lanes).keys_of("a").outbox)
-    recorded = [(int(fields[b"v"]), fields[b"e"].decode(), fields[b"k"].decode()) for _, fields in entries]
-    assert [(1, "seated", "create"), (2, "clock.pressed", "update"), (3, "left", "delete")] == recorded
-    assert [u.operation_id.encode() for u in received if u] == [fields[b"o"] for _, fields in entries]
+    recorded = [messages.decode(fields[b"m"]) for _, fields in entries]
+    assert [(1, "seated", "create"), (2, "clock.pressed", "update"), (3, "left", "delete")] == [
+        (message.version, message.event_type, message.kind) for message in recorded
+    ]
+    assert [u.operation_id for u in received if u] == [message.operation_id for message in recorded]
 
 
 def test_full_outbox_refuses_writes(settings: Settings, client: redis.Redis) -> None:

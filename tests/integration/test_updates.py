@@ -61,7 +61,7 @@ def test_one_bad_message_does_not_end_the_watch(settings: Settings, manager: Red
     client = redis.Redis.from_url(settings.redis_url)
     channel = Layout(settings.namespace, settings.lanes).lane_channels[3]
     with manager.watch_sessions() as updates:
-        for bad in (b"no JSON", b"{}", b'{"i":"a","e":"e","o":"o","n":1,"v":1,"c":1,"u":1,"s":{"bad":1}}'):
+        for bad in (b"no JSON", b"{}", b'{"i":"a","k":"update","e":"e","o":"o","n":1,"v":1,"c":1,"u":1,"s":{"bad":1}}'):
             client.publish(channel, bad)
             with pytest.raises(CorruptState) as caught:
                 updates.receive(5)

@@ -1,0 +1,58 @@
+"""The message of a write: what the scripts publish to watchers and append to the outbox."""
+
+from __future__ import annotations
+
+import msgspec
+
+_NAMES = {
+    "session_id": "i",
+    "kind": "k",
+    "event_type": "e",
+    "operation_id": "o",
+    "incarnation": "n",
+    "version": "v",
+    "created_us": "c",
+    "updated_us": "u",
+    "body": "s",
+}
+
+
+class Message(msgspec.Struct, frozen=True, rename=_NAMES):
+    """One write, as the script that made it describes it.
+
+    Attributes:
+        session_id: the session.
+        kind: create, update or delete.
+        event_type: what the writer named it.
+        operation_id: the write's id, 32 hexadecimal digits.
+        incarnation: which life of the session id.
+        version: the version that the write made.
+        created_us: when this incarnation was created, microseconds since 1970 by the store's clock.
+        updated_us: when the write happened, likewise.
+        body: the state's JSON without the four server-assigned fields; to watchers of a delete, null.
+    """
+
+    session_id: str
+    kind: str
+    event_type: str
+    operation_id: str
+    incarnation: int
+    version: int
+    created_us: int
+    updated_us: int
+    body: msgspec.Raw
+
+
+_decoder = msgspec.json.Decoder(Message)
+
+
+def decode(data: bytes) -> Message:
+    """Read a message.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        return _decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from error
