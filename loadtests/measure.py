@@ -39,6 +39,8 @@ FORMAT = 1
 ROOT = Path(__file__).resolve().parent.parent
 _BENCHMARKS = ROOT / "tests" / "benchmarks"
 _RUN_TIMEOUT_S = 600
+# Of a benchmark process that failed; the rest is in its own rerun.
+_TAIL_LINES = 15
 
 
 class Profile(NamedTuple):
@@ -68,9 +70,11 @@ def measure(folder: Path, profile_name: str) -> None:
     print("starting servers ..." if not servers_given() else "using the given servers ...", flush=True)
     with harness(new_namespace("run")) as settings, worker_pool(settings):
         facts = {"machine": machine_facts(), "servers": server_facts(settings)}
+        statuses: list[int] = []
         for number in range(1, profile.runs + 1):
             begun = time.monotonic()
-            _latency_run(settings, folder / "latency" / f"run-{number:02d}.json", profile.rounds)
+            status = _latency_run(settings, folder / "latency" / f"run-{number:02d}.json", profile.rounds)
+            statuses.append(status)
             print(f"latency   run {number:2d} of {profile.runs}   {time.monotonic() - begun:.1f} s", flush=True)
         results = []
         for check in checks.CHECKS:
@@ -86,6 +90,7 @@ def measure(folder: Path, profile_name: str) -> None:
         "profile": profile_name,
         "runs": profile.runs,
         "rounds": profile.rounds,
+        "exit_statuses": statuses,
         "started_at": started.isoformat(timespec="seconds"),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "servers_given": servers_given(),
@@ -102,8 +107,8 @@ def _make_folder(folder: Path) -> None:
         raise ConfigurationError("--runs", f"{folder}: {error.strerror}") from error
 
 
-def _latency_run(settings: Settings, result: Path, rounds: int) -> None:
-    """One fresh process that times every operation."""
+def _latency_run(settings: Settings, result: Path, rounds: int) -> int:
+    """One fresh process that times every operation; return its exit status."""
     command = [
         sys.executable, "-m", "pytest", str(_BENCHMARKS), "-q", "--no-header", "-p", "no:cacheprovider",
         "-o", "addopts=", "--import-mode=importlib", "--benchmark-only", "--benchmark-json", str(result),
@@ -120,7 +125,9 @@ def _latency_run(settings: Settings, result: Path, rounds: int) -> None:
     )
     if finished.returncode != 0:
         # What did run is in the JSON; what did not is missed by the judge, who has the list.
-        print(finished.stdout[-4000:] + finished.stderr[-2000:], file=sys.stderr, flush=True)
+        said = (finished.stdout + finished.stderr).splitlines()
+        print("\n".join(said[-_TAIL_LINES:]), file=sys.stderr, flush=True)
+    return finished.returncode
 
 
 def machine_facts() -> dict[str, Any]:
@@ -178,14 +185,27 @@ def server_facts(settings: Settings) -> dict[str, str]:
     }
 
 
+def unwind_on_termination() -> None:
+    """Let the first SIGTERM or SIGINT unwind like an error, so that servers and traces are removed, in peace."""
+
+    def unwind(number: int, _: object) -> None:
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, unwind)
+
+
 def main() -> int:
     """Run from the command line; status 2 where it could not be done."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.measure", description=measure.__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--profile", choices=sorted(PROFILES), default="quick")
     options = parser.parse_args()
-    # A termination unwinds like any other error, so that servers and traces are removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    unwind_on_termination()
     try:
         measure(options.folder, options.profile)
     except ConfigurationError as error:

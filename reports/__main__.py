@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kairos_core.errors import ConfigurationError
-from loadtests.measure import PROFILES, ROOT
+from loadtests.measure import PROFILES, ROOT, unwind_on_termination
 from reports import results, tables
 from reports.build import build, publish
 from reports.statistics import EXIT_STATUS
@@ -29,9 +29,11 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=ROOT / "reports" / "runs", help="folder of all runs")
     parser.add_argument("--run", type=Path, help="a run that is there: write its page again")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    unwind_on_termination()
     try:
-        return _report(options.run or _new_run(options.runs, options.profile), options.profile)
+        if options.run:
+            return _report(options.run, options.profile)
+        return _report(_new_run(options.runs, options.profile), options.profile, newest=True)
     except ConfigurationError as error:
         print(f"kairos: {error}", file=sys.stderr)
     except results.MeasuringFailed as error:
@@ -56,17 +58,17 @@ def _new_run(runs: Path, profile: str) -> Path:
     return folder
 
 
-def _report(folder: Path, profile: str) -> int:
+def _report(folder: Path, profile: str, *, newest: bool = False) -> int:
     run = results.load(folder, profile)
     page, verdict = build(run, lambda text: print(text, flush=True))
-    latest = publish(page)
+    shown = publish(page) if newest else page
     print()
     print(tables.targets(run).text())
     for check in run.checks:
         print(f"{check.guarantee}  {tables.signed('PASS' if check.passed else 'FAIL')}  {check.name}: {check.evidence}")
     for problem in run.problems:
         print(f"cannot be trusted: {problem}")
-    print(f"\n{tables.signed(verdict.value)}   {os.path.relpath(latest)}   (this run: {os.path.relpath(page.parent)})")
+    print(f"\n{tables.signed(verdict.value)}   {os.path.relpath(shown)}   (this run: {os.path.relpath(page.parent)})")
     return EXIT_STATUS[verdict]
 
 

@@ -55,7 +55,9 @@ def distributions(run: Run) -> Picture:
         for text in legend.get_texts():
             text.set_color(_INK)
         target = io.StringIO()
-        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(
+            target, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
     svg = target.getvalue()
     return Picture(svg[svg.index("<svg") :], "Share of calls answered within a time, per operation, with target lines")
 

@@ -15,6 +15,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
+from nbconvert.preprocessors import TagRemovePreprocessor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,6 +46,15 @@ def with_parameters(notebook: Any, parameters: Mapping[str, object]) -> Any:
             notebook.cells.insert(position + 1, cell)
             return notebook
     raise ValueError("no cell is tagged parameters")
+
+
+async def _run(client: NotebookClient, manager: AsyncKernelManager) -> None:
+    try:
+        await client.async_execute()
+    finally:
+        # nbclient leaves a manager that it was given, and so its kernel, alone.
+        if manager.has_kernel:
+            await manager.shutdown_kernel(now=True)
 
 
 def execute(
@@ -81,7 +91,7 @@ def execute(
         )
         # nbclient logs what it also raises.
         logging.getLogger("traitlets").setLevel(logging.CRITICAL)
-        asyncio.run(client.async_execute())
+        asyncio.run(_run(client, manager))
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
         error = str(failure).strip()
     finally:
@@ -92,7 +102,8 @@ def execute(
                 os.environ[name] = value
         shutil.rmtree(private, ignore_errors=True)
         nbformat.write(notebook, target)
-    body, _ = HTMLExporter(template_name="basic", exclude_input=True, exclude_anchor_links=True).from_notebook_node(
-        notebook
-    )
+    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_anchor_links=True)
+    # What the page shows before the notebooks need not be shown twice.
+    exporter.register_preprocessor(TagRemovePreprocessor(remove_cell_tags={"summary"}), enabled=True)
+    body, _ = exporter.from_notebook_node(notebook)
     return Executed(target, body, error)

@@ -24,6 +24,9 @@ OPERATIONS = ("get_session", "update_session", "create_session", "delete_session
 # An operation against itself: further from 1 than this, the run was not even fair to itself.
 WIDEST_SELF_RATIO = 1.10
 
+# What removing servers and traces may take on a busy machine.
+_CLEAN_UP_S = 30.0
+
 Samples = NDArray[np.float64]
 
 
@@ -106,6 +109,9 @@ class Run:
                 found.append(f"{operation}: {count} of {wanted} runs have a result; the others raised an error")
             elif operation in OPERATIONS:
                 found.extend(self._unfair(operation))
+        failed = sum(status != 0 for status in self.manifest["exit_statuses"])
+        if failed:
+            found.append(f"{failed} of {wanted} benchmark processes ended with an error")
         missing = {check.__name__ for check in CHECKS} - {check.name for check in self.checks}
         found.extend(f"check {name}: has no result" for name in sorted(missing))
         return found
@@ -157,10 +163,26 @@ def load(folder: str | Path, profile: str = "quick") -> Run:
     folder = Path(folder).resolve()
     if not (folder / "manifest.json").exists():
         command = [sys.executable, "-m", "loadtests.measure", str(folder), "--profile", profile]
-        finished = subprocess.run(command, cwd=ROOT, check=False)
-        if finished.returncode != 0:
-            raise MeasuringFailed(finished.returncode)
+        status = _run_to_its_end(command)
+        if status != 0:
+            raise MeasuringFailed(status)
     return Run(folder)
+
+
+def _run_to_its_end(command: list[str]) -> int:
+    """Run a process that cleans up after itself, and give it the time to do so where this one is interrupted."""
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        return process.wait()
+    except BaseException:
+        # Ctrl-C has reached it, too; a second signal of another kind does not disturb what that began.
+        process.terminate()
+        try:
+            process.wait(_CLEAN_UP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
 
 
 class MeasuringFailed(Exception):  # noqa: N818 - a fact, and the process that failed has said why

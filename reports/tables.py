@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
+from reports import results
 from reports.results import OPERATIONS
 
 if TYPE_CHECKING:
@@ -109,6 +110,16 @@ def latencies(run: Run) -> Table:
         rows,
         "Median of the runs (smallest to largest run); ratios: geometric mean (smallest to largest run)",
     )
+
+
+def drain(run: Run) -> Table:
+    """Rows a second of the drain, and of a bare COPY."""
+    rows: list[tuple[str, ...]] = []
+    for subject, label in (("kairos", "drain"), ("copy", "bare COPY")):
+        rates = sorted(run.drain_rates(subject)) if results.DRAIN in run.samples else []
+        if rates:
+            rows.append((label, f"{rates[len(rates) // 2]:,.0f} rows/s", f"{rates[0]:,.0f} to {rates[-1]:,.0f}"))
+    return Table(("what", "median of the runs", "smallest to largest run"), rows)
 
 
 def environment(run: Run) -> Table:

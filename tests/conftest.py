@@ -11,6 +11,7 @@ import pytest
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.errors import ConfigurationError
 from loadtests.environment import harness, new_namespace
+from loadtests.measure import unwind_on_termination
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,11 @@ NAMESPACE = new_namespace("test")
 os.environ["RQ_KEY_PREFIX"] = f"{NAMESPACE}:rq"
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Let a termination unwind like Ctrl-C, so that given servers are left as they were."""
+    unwind_on_termination()
 
 
 @pytest.fixture(scope="session")

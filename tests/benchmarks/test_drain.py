@@ -6,6 +6,7 @@ Not part of the suite (`--benchmark-skip`); `make report` runs it in several fre
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,6 +72,12 @@ class Drain:
         """Check that everything was moved."""
         assert (ROWS, [0]) == (result, self.outbox.depths())
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._writer.close()
+        self.outbox.close()
+        self._client.close()
+
 
 class BareCopy:
     """COPY of the same rows into a table without index: what PostgreSQL can take at most, from one connection."""
@@ -103,9 +110,13 @@ class BareCopy:
         """Check that everything was copied."""
         assert ROWS == result
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
 
 def test_drain(benchmark: Fixture, settings: Settings) -> None:
     """The seconds that a drain of 4,000 rows takes, and those of a bare COPY."""
-    drain = Drain(settings)
-    interleave(benchmark, drain, {"copy": BareCopy(drain)}, rounds=1, warmup_rounds=0)
+    with closing(Drain(settings)) as drain, closing(BareCopy(drain)) as copy:
+        interleave(benchmark, drain, {"copy": copy}, rounds=1, warmup_rounds=0)
     benchmark.extra_info["rows"] = ROWS
