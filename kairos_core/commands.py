@@ -86,11 +86,9 @@ def new_operation_id() -> str:
 
     Ids that begin with the time go to one end of the audit's index instead of everywhere.
     """
-    stamp = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    # 48 bits of milliseconds, 4 of version, 12 random, 2 of variant, 62 random.
-    value = (stamp & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & (2**62 - 1)
-    return f"{value:032x}"
+    # 48 bits of milliseconds, the version (7), 12 random bits, the variant (binary 10, in the digit 8), 60 random bits.
+    milliseconds, digits = time.time_ns() // 1_000_000, os.urandom(9).hex()
+    return f"{milliseconds:012x}7{digits[:3]}8{digits[3:]}"
 
 
 class Commands:
@@ -104,7 +102,8 @@ class Commands:
 
     def get(self, session_id: str) -> Command[SyncState | None]:
         """Read a session."""
-        keys = self._layout.keys_of(session.check_session_id(session_id))
+        session_id = session.check_session_id(session_id)
+        keys = self._layout.keys_of(session_id)
 
         def read(reply: list[bytes | None]) -> SyncState | None:
             return _read_state(keys.session, session_id, reply)
@@ -114,35 +113,36 @@ class Commands:
     def create(self, state: SyncState, event_type: str) -> Command[SyncState]:
         """Create a session that must not exist."""
         body, copy = session.encode(state)
-        keys = self._layout.keys_of(state.session_id)
+        keys = self._layout.keys_of(copy.session_id)
 
         def read(reply: list[int]) -> SyncState:
             if reply[0] == _APPLIED:
                 return _assigned(copy, reply)
             if reply[0] == _MISMATCH:
-                raise SessionExists(state.session_id, Stamp(reply[1], reply[2]))
-            raise _refusal(keys, state.session_id, reply)
+                raise SessionExists(copy.session_id, Stamp(reply[1], reply[2]))
+            raise _refusal(keys, copy.session_id, reply)
 
-        return self._write(CREATE, keys, state.session_id, event_type, body, read)
+        return self._write(CREATE, keys, copy.session_id, event_type, body, read)
 
     def update(self, state: SyncState, event_type: str) -> Command[SyncState]:
         """Replace a session if it is still the version that `state` was derived from."""
         body, copy = session.encode(state)
-        keys = self._layout.keys_of(state.session_id)
-        expected = state.stamp
+        keys = self._layout.keys_of(copy.session_id)
+        expected = copy.stamp
 
         def read(reply: list[int]) -> SyncState:
             if reply[0] == _APPLIED:
                 return _assigned(copy, reply)
             if reply[0] == _MISMATCH:
-                raise VersionConflict(state.session_id, expected, Stamp(reply[1], reply[2]))
-            raise _refusal(keys, state.session_id, reply)
+                raise VersionConflict(copy.session_id, expected, Stamp(reply[1], reply[2]))
+            raise _refusal(keys, copy.session_id, reply)
 
-        return self._write(UPDATE, keys, state.session_id, event_type, body, read, *expected)
+        return self._write(UPDATE, keys, copy.session_id, event_type, body, read, *expected)
 
     def delete(self, session_id: str, event_type: str) -> Command[bool]:
         """Delete a session, whatever its version."""
-        keys = self._layout.keys_of(session.check_session_id(session_id))
+        session_id = session.check_session_id(session_id)
+        keys = self._layout.keys_of(session_id)
 
         def read(reply: list[int]) -> bool:
             if reply[0] in (_APPLIED, _ABSENT):
@@ -205,7 +205,7 @@ def _read_state(key: str, session_id: str, reply: list[bytes | None]) -> SyncSta
     try:
         state = session.decode(body, Stamp(int(incarnation), int(version)), int(created), int(updated))
     except (ValueError, OverflowError) as error:
-        raise CorruptState(key, str(error)) from error
+        raise CorruptState(key, session.explain(error)) from error
     if state.session_id != session_id:
         raise CorruptState(key, "the stored state is another session's")
     return state

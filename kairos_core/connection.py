@@ -36,18 +36,21 @@ Words = tuple[str | bytes | int, ...]
 # Connections are made on demand, one per thread that is in a call; this only bounds a runaway.
 _MAX_CONNECTIONS = 4096
 _CHUNK = 65_536
+# A timeout of 0 would mean not to wait at all, and a negative one is an error.
+_SHORTEST_WAIT_S = 0.001
 
 
 def make_pool(settings: Settings) -> ConnectionPool:
     """A pool that makes connections: no retries of redis-py's own, replies as bytes, RESP2 (no pushes among them)."""
     return redis.ConnectionPool.from_url(
         settings.redis_url,
-        socket_timeout=settings.timeout_s,
-        socket_connect_timeout=settings.timeout_s,
+        # A connection is made in three waits (connect, AUTH, SELECT), which together may not outlast the call.
+        socket_timeout=settings.timeout_s / 3,
+        socket_connect_timeout=settings.timeout_s / 3,
         retry=Retry(NoBackoff(), 0),
         max_connections=_MAX_CONNECTIONS,
         protocol=2,
-        client_name="kairos",
+        driver_info=None,
     )
 
 
@@ -118,7 +121,7 @@ class Link:
         while True:
             sent = False
             try:
-                channel = self._acquire()
+                channel = self._acquire(deadline, again=attempts is not None)
                 sent = True
                 reply = self._exchange(channel, attempts.words if attempts else command.words)
             except (Refused, foreign.RedisError) as error:
@@ -127,7 +130,8 @@ class Link:
             else:
                 return command.read(reply)
 
-    def _acquire(self) -> _Channel:
+    def _acquire(self, deadline: float, *, again: bool) -> _Channel:
+        """A channel whose waits end by the deadline; `again` where part of the time has been used."""
         if self._pid != os.getpid():
             # A forked child must not write into its parent's connections; the pool notices the fork by itself.
             self._idle = []
@@ -136,10 +140,15 @@ class Link:
             try:
                 channel = self._idle.pop()
             except IndexError:
-                return _Channel.over(self._pool.get_connection())
+                channel = _Channel.over(self._pool.get_connection())
+                break
             if channel.is_quiet():
+                if again:
+                    break
                 return channel
             self._discard(channel)
+        channel.socket.settimeout(max(_SHORTEST_WAIT_S, deadline - time.monotonic()))
+        return channel
 
     def _exchange(self, channel: _Channel, words: Words) -> Any:
         """Send a command, receive its reply, and give the channel back.
@@ -161,6 +170,8 @@ class Link:
             # More than one reply to one command: whatever it is, nobody may read it as the answer to another.
             self._discard(channel)
         else:
+            if channel.socket.gettimeout() != self._timeout_s:
+                channel.socket.settimeout(self._timeout_s)
             self._idle.append(channel)
         if isinstance(reply, hiredis.ReplyError):
             raise Refused(str(reply))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from kairos_core import session
+
 _NAMES = {
     "session_id": "i",
     "kind": "k",
@@ -54,5 +56,5 @@ def decode(data: bytes) -> Message:
     """
     try:
         return _decoder.decode(data)
-    except msgspec.MsgspecError as error:
-        raise ValueError(str(error)) from error
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(session.explain(error)) from error

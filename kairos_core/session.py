@@ -10,21 +10,27 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import msgspec
 from msgspec import Meta
 
 from kairos_core.errors import InvalidState, Stamp
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # Exact in JSON readers that keep numbers as doubles, Lua among them.
 MAX_INTEGER = 2**53 - 1
 MAX_PARTICIPANTS = 10_000
 MAX_STATE_BYTES = 1024 * 1024
+# A reader needs as much stack as there is depth, and nobody knows how much a reader has left.
+MAX_DEPTH = 64
 
 ID_PATTERN = r"\A[A-Za-z0-9._:-]{1,128}\Z"
 EVENT_TYPE_PATTERN = r"\A[A-Za-z0-9._:-]{1,50}\Z"
 
+_QUOTED = re.compile(r"""b?(?:'[^']*'|"[^"]*")""")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _match_id = re.compile(ID_PATTERN).match
 _match_event_type = re.compile(EVENT_TYPE_PATTERN).match
@@ -154,6 +160,7 @@ class SyncState(msgspec.Struct, frozen=True, kw_only=True):
         return Stamp(self.incarnation, self.version)
 
 
+_CONTAINERS = (dict, list)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(SyncState)
 _set = msgspec.structs.force_setattr
@@ -162,29 +169,28 @@ _MALFORMED = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, Recurs
 
 
 def check_session_id(session_id: str) -> str:
-    """Return the id, or raise InvalidState."""
-    if _match_id(_text(session_id)) is None:
-        raise InvalidState("session_id: 1 to 128 characters from A-Z a-z 0-9 . _ : - are needed")
-    return session_id
+    """Return the id as plain text, or raise InvalidState."""
+    return _matched(_match_id, session_id, "session_id: 1 to 128")
 
 
 def check_event_type(event_type: str) -> str:
-    """Return the event type, or raise InvalidState."""
-    if _match_event_type(_text(event_type)) is None:
-        raise InvalidState("event_type: 1 to 50 characters from A-Z a-z 0-9 . _ : - are needed")
-    return event_type
+    """Return the event type as plain text, or raise InvalidState."""
+    return _matched(_match_event_type, event_type, "event_type: 1 to 50")
 
 
-def _text(value: object) -> str:
-    """The value where it is a str; else what matches no pattern, since callers need not be type-checked."""
-    return value if isinstance(value, str) else ""
+def _matched(match: Callable[[str], re.Match[str] | None], value: object, what: str) -> str:
+    # Callers need not be type-checked. And a member of a str Enum is a str, but formats as something else.
+    found = match(value) if isinstance(value, str) else None
+    if found is None:
+        raise InvalidState(f"{what} characters from A-Z a-z 0-9 . _ : - are needed")
+    return found.group()
 
 
 def encode(state: SyncState) -> tuple[bytes, SyncState]:
     """Validate a state and return its body with a copy that shares nothing with the caller's.
 
-    msgspec checks types and bounds when it decodes, not when a Struct is built, so the JSON is decoded once here:
-    what comes out is what any reader will see.
+    msgspec checks types and bounds when it decodes, not when a Struct is built, so the JSON is decoded once here: what
+    comes out is what any reader will see, and what it does not equal was no JSON (bytes, NaN, a tuple in metadata).
 
     Returns:
         The JSON of all but the four server-assigned fields, and the state as it will be read.
@@ -193,21 +199,61 @@ def encode(state: SyncState) -> tuple[bytes, SyncState]:
         InvalidState: where a field is out of bounds, or does not survive JSON.
     """
     try:
+        state = _normalised(state)
         text = _encoder.encode(state)
         copy = _decoder.decode(text)
+        survives = copy == state
     except _MALFORMED as error:
-        raise InvalidState(str(error) or type(error).__name__) from error
-    if len(text) > MAX_STATE_BYTES:
-        raise InvalidState(f"the state takes {len(text)} bytes of JSON; {MAX_STATE_BYTES} are allowed")
+        raise InvalidState(explain(error)) from error
+    if not survives:
+        raise InvalidState("a value does not survive JSON: only finite numbers, str keys, lists and dicts do")
+    # Nothing that a caller can choose stands after this key, so the last one is ours.
+    body = text[: text.rindex(b',"incarnation":')] + b"}"
+    if len(body) > MAX_STATE_BYTES:
+        raise InvalidState(f"the state takes {len(body)} bytes of JSON; {MAX_STATE_BYTES} are allowed")
     # The search by plain bytes is thirty times as fast, and all but always enough.
-    if b"\\u0000" in text and _find_nul(text):
+    if b"\\u0000" in body and _find_nul(body):
         # PostgreSQL's jsonb cannot hold it, so the audit could not either.
         raise InvalidState("a string contains the character U+0000")
-    if copy.metadata != state.metadata:
-        raise InvalidState("metadata does not survive JSON: only str keys, finite numbers, lists and dicts do")
+    for value in copy.metadata.values():
+        if value.__class__ in _CONTAINERS and _depth(value) >= MAX_DEPTH:
+            raise InvalidState(f"metadata is nested deeper than {MAX_DEPTH}")
     _check_participants(copy)
-    # Nothing that a caller can choose stands after this key, so the last one is ours.
-    return text[: text.rindex(b',"incarnation":')] + b"}", copy
+    return body, copy
+
+
+def _normalised(state: SyncState) -> SyncState:
+    """The state with its participants in a tuple and its times in UTC."""
+    if not isinstance(state, SyncState):
+        raise TypeError("a SyncState is needed")
+    participants: object = state.participants
+    if isinstance(participants, list):
+        state = state.replace(participants=tuple(participants))
+    if state.cycle_started_at or state.session_started_at or state.session_completed_at:
+        state = _in_utc(state)
+    return state
+
+
+def _in_utc(state: SyncState) -> SyncState:
+    for name in ("cycle_started_at", "session_started_at", "session_completed_at"):
+        found: object = getattr(state, name)
+        if isinstance(found, datetime) and found.utcoffset():
+            state = state.replace(**{name: found.astimezone(UTC)})
+    return state
+
+
+def _depth(value: object) -> int:
+    """How deeply lists and dicts are nested; counted level by level, so that depth costs no stack."""
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth
+
+
+def explain(error: BaseException) -> str:
+    """An error's text without the values that it quotes: a message must not carry a state's content."""
+    return _QUOTED.sub("'…'", str(error)) or type(error).__name__
 
 
 def _check_participants(state: SyncState) -> None:
@@ -225,11 +271,12 @@ def decode(body: bytes, stamp: Stamp, created_us: int, updated_us: int) -> SyncS
 
     Raises:
         ValueError: where the body is not the JSON of a state.
+        OverflowError: where a time is outside of the calendar.
     """
     try:
         state = _decoder.decode(body)
     except _MALFORMED as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+        raise ValueError(explain(error)) from error
     return assign(state, stamp, created_us, updated_us)
 
 

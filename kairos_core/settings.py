@@ -53,17 +53,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             _check_url("KAIROS_QUEUE_URL", self.queue_url, _REDIS_SCHEMES)
         if _NAMESPACE.match(self.namespace) is None:
             raise ConfigurationError("KAIROS_NAMESPACE", "a lower-case letter, then at most 47 of a-z 0-9 _ are needed")
+        _check_whole("KAIROS_LANES", self.lanes)
         _check_range("KAIROS_LANES", self.lanes, 1, 1024)
         _check_range("KAIROS_SESSION_TTL_S", self.session_ttl_s, 0.001, 10 * 365 * 86400)
         _check_range("KAIROS_TIMEOUT_S", self.timeout_s, 0.001, 30)
         # A call may send its write again until its deadline, so the receipt must outlive the call.
-        _check_range("receipt_ttl_s", self.receipt_ttl_s, 2 * self.timeout_s, 86400)
-        _check_range("outbox_limit", self.outbox_limit, 1, 2**53 - 1)
+        _check_range("KAIROS_RECEIPT_TTL_S", self.receipt_ttl_s, 2 * self.timeout_s, 86400)
+        _check_whole("KAIROS_OUTBOX_LIMIT", self.outbox_limit)
+        _check_range("KAIROS_OUTBOX_LIMIT", self.outbox_limit, 1, 2**53 - 1)
 
     def __repr__(self) -> str:
         # a repr ends up in logs; an address may hold a password
         redis, postgres = without_password(self.redis_url), without_password(self.postgres_url)
         return f"Settings(namespace={self.namespace!r}, redis={redis!r}, postgres={postgres!r}, lanes={self.lanes})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        redis, postgres = without_password(self.redis_url), without_password(self.postgres_url)
+        return [("namespace", self.namespace), ("redis", redis), ("postgres", postgres), ("lanes", self.lanes)]
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -84,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             lanes=("KAIROS_LANES", int),
             session_ttl_s=("KAIROS_SESSION_TTL_S", float),
             timeout_s=("KAIROS_TIMEOUT_S", float),
+            receipt_ttl_s=("KAIROS_RECEIPT_TTL_S", float),
+            outbox_limit=("KAIROS_OUTBOX_LIMIT", int),
         )
 
     def to_env(self) -> dict[str, str]:
@@ -96,6 +104,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "KAIROS_LANES": str(self.lanes),
             "KAIROS_SESSION_TTL_S": str(self.session_ttl_s),
             "KAIROS_TIMEOUT_S": str(self.timeout_s),
+            "KAIROS_RECEIPT_TTL_S": str(self.receipt_ttl_s),
+            "KAIROS_OUTBOX_LIMIT": str(self.outbox_limit),
         }
 
 
@@ -173,13 +183,23 @@ class _Reader:
 
 
 def _check_url(setting: str, url: str, schemes: tuple[str, ...]) -> None:
+    # Nothing of the address is quoted: an unescaped password may stand anywhere in it.
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError as error:
-        raise ConfigurationError(setting, f"is not an address ({error})") from error
-    if parts.scheme not in schemes:
+    except ValueError:
+        raise ConfigurationError(
+            setting, "is not an address (in a password, characters such as / : @ must be percent-encoded)"
+        ) from None
+    if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         raise ConfigurationError(setting, f"must begin with {' or '.join(s + '://' for s in schemes)}")
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise ConfigurationError(setting, "has an @ after the host (in a password, / ? # must be percent-encoded)")
+
+
+def _check_whole(setting: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigurationError(setting, "a whole number is needed")
 
 
 def _check_range(setting: str, value: float, low: float, high: float) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from kairos_core.settings import Settings
 
 _LONGEST_WAIT_S = 1.0
+# Sessions whose latest version a watch remembers, about 200 bytes each.
+_REMEMBERED = 1_000_000
 
 
 class StateUpdate(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +64,7 @@ def decode_update(channel: str, data: bytes) -> StateUpdate:
         state = None if body == b"null" else session.decode(body, stamp, message.created_us, message.updated_us)
         occurred_at = session.moment(message.updated_us)
     except (ValueError, OverflowError) as error:
-        raise CorruptState(channel, str(error)) from error
+        raise CorruptState(channel, session.explain(error)) from error
     return StateUpdate(
         session_id=message.session_id,
         incarnation=message.incarnation,
@@ -164,9 +166,9 @@ class SessionWatch:
         stamp = Stamp(update.incarnation, update.version)
         if stamp <= self._latest.get(update.session_id, Stamp(0, 0)):
             return False
-        if update.state is None:
-            # Its next life has a greater incarnation, so nothing need be kept of this one.
-            self._latest.pop(update.session_id, None)
-        else:
-            self._latest[update.session_id] = stamp
+        # Kept for deleted sessions, too, or an old message would bring one back; the oldest news is forgotten first.
+        self._latest.pop(update.session_id, None)
+        self._latest[update.session_id] = stamp
+        if len(self._latest) > _REMEMBERED:
+            del self._latest[next(iter(self._latest))]
         return True

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from kairos_core import Settings
 
 # 1: manifest.json, checks.json and latency/run-NN.json as pytest-benchmark writes it, with samples_ns in extra_info.
-FORMAT = 1
+# 2: the drain among the benchmarks; exit_statuses in the manifest.
+FORMAT = 2
 
 ROOT = Path(__file__).resolve().parent.parent
 _BENCHMARKS = ROOT / "tests" / "benchmarks"

@@ -17,10 +17,29 @@ from numpy.typing import NDArray
 from kairos_core.errors import ConfigurationError
 from loadtests.checks import CHECKS, CheckResult
 from loadtests.measure import FORMAT, ROOT
-from reports.statistics import STATISTICS, Estimate, Verdict, estimate, estimate_ratio, judge, judge_above, overall
+from reports.statistics import (
+    FEWEST_RUNS,
+    STATISTICS,
+    Estimate,
+    Verdict,
+    estimate,
+    estimate_ratio,
+    judge,
+    judge_above,
+    overall,
+)
 
 DRAIN = "drain"
-OPERATIONS = ("get_session", "update_session", "create_session", "delete_session", "delivery")
+# Each benchmark, and what is timed beside it in the same rounds.
+COMPANIONS = {
+    "get_session": ("floor", "bare", "again"),
+    "update_session": ("floor", "bare", "again"),
+    "create_session": ("floor", "again"),
+    "delete_session": ("floor", "again"),
+    "delivery": ("floor", "again"),
+    DRAIN: ("copy",),
+}
+OPERATIONS = tuple(operation for operation in COMPANIONS if operation != DRAIN)
 # An operation against itself: further from 1 than this, the run was not even fair to itself.
 WIDEST_SELF_RATIO = 1.10
 
@@ -101,22 +120,29 @@ class Run:
     @cached_property
     def problems(self) -> list[str]:
         """Why the run cannot be trusted; empty where it can."""
-        wanted = self.manifest["runs"]
         found = []
-        for operation in (*OPERATIONS, DRAIN):
-            count = len(self.samples.get(operation, {}).get("kairos", []))
-            if count < wanted:
-                found.append(f"{operation}: {count} of {wanted} runs have a result; the others raised an error")
-            elif operation in OPERATIONS:
-                found.extend(self._unfair(operation))
+        for operation, companions in COMPANIONS.items():
+            found.extend(self._missing(operation, companions) or self._unfair(operation, companions))
         failed = sum(status != 0 for status in self.manifest["exit_statuses"])
         if failed:
-            found.append(f"{failed} of {wanted} benchmark processes ended with an error")
+            found.append(f"{failed} of {self.manifest['runs']} benchmark processes ended with an error")
         missing = {check.__name__ for check in CHECKS} - {check.name for check in self.checks}
         found.extend(f"check {name}: has no result" for name in sorted(missing))
         return found
 
-    def _unfair(self, operation: str) -> list[str]:
+    def _missing(self, operation: str, companions: tuple[str, ...]) -> list[str]:
+        runs, rounds = self.manifest["runs"], 1 if operation == DRAIN else self.manifest["rounds"]
+        for subject in ("kairos", *companions):
+            results = self.samples.get(operation, {}).get(subject, [])
+            if len(results) != runs:
+                return [f"{operation}: {len(results)} of {runs} runs have a result of {subject}"]
+            if any(len(samples) != rounds for samples in results):
+                return [f"{operation}: a run does not have the {rounds:,} samples of {subject} that it should"]
+        return []
+
+    def _unfair(self, operation: str, companions: tuple[str, ...]) -> list[str]:
+        if "again" not in companions:
+            return []
         own = self.ratio(operation, "again")
         if 1 / WIDEST_SELF_RATIO < own.value < WIDEST_SELF_RATIO:
             return []
@@ -124,26 +150,32 @@ class Run:
 
     @cached_property
     def judgements(self) -> list[Judgement]:
-        """Every target that the run has data for."""
+        """Every target that the run has the data for; what is missing is among the problems."""
         targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
         found = []
         for target in targets["latency"]:
             operation, statistic, limit = target["operation"], target["statistic"], target["below_ms"]
-            if operation in self.samples:
+            if self._can_judge(operation):
                 measured = estimate(self.per_run(operation, "kairos", statistic))
                 found.append(Judgement(operation, statistic, "ms", measured, limit, judge(measured, limit)))
         for target in targets["ratio"]:
             operation, statistic, limit = target["operation"], target["statistic"], target["below"]
-            if operation in self.samples:
+            if self._can_judge(operation, target["against"]):
                 measured = self.ratio(operation, target["against"], statistic)
                 name = f"{statistic} over bare redis-py"
                 found.append(Judgement(operation, name, "×", measured, limit, judge(measured, limit)))
         for target in targets["rate"]:
-            if target["operation"] in self.samples:
+            operation, limit = target["operation"], target["above"]
+            if self._can_judge(operation):
                 measured = estimate(self.drain_rates("kairos"))
-                limit = target["above"]
-                found.append(Judgement(DRAIN, "rate", "rows/s", measured, limit, judge_above(measured, limit)))
+                found.append(Judgement(operation, "rate", "rows/s", measured, limit, judge_above(measured, limit)))
         return found
+
+    def _can_judge(self, operation: str, *against: str) -> bool:
+        if operation not in COMPANIONS:
+            raise ConfigurationError("reports/targets.toml", f"there is no operation {operation}")
+        counts = {len(self.samples.get(operation, {}).get(subject, [])) for subject in ("kairos", *against)}
+        return len(counts) == 1 and counts.pop() >= FEWEST_RUNS
 
     @property
     def verdict(self) -> Verdict:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reports import results
 from reports.results import OPERATIONS
+from reports.statistics import FEWEST_RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,12 +95,13 @@ def latencies(run: Run) -> Table:
     rows = []
     for operation in (name for name in OPERATIONS if name in run.samples):
         subjects = run.samples[operation]
+        whole = {name for name, results in subjects.items() if len(results) == len(subjects["kairos"])}
         row = [operation]
         for statistic in ("p50", "p95", "p99"):
             values = sorted(run.per_run(operation, "kairos", statistic))
             row.append(f"{values[len(values) // 2]:.3f} ms ({values[0]:.3f} to {values[-1]:.3f})")
         for against in ("floor", "bare", "again"):
-            if against in subjects:
+            if against in whole and len(subjects["kairos"]) >= FEWEST_RUNS:
                 ratio = run.ratio(operation, against)
                 row.append(f"{ratio.value:.2f} ({ratio.smallest:.2f} to {ratio.largest:.2f})")
             else:

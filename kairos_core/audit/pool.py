@@ -98,22 +98,23 @@ def sweep(outbox: Outbox, queue: DrainQueue, workers: int) -> int:
 
 
 def share_out(lanes: Sequence[tuple[int, int]], workers: int) -> list[list[int]]:
-    """Divide lanes, given as (depth, lane), into jobs: at most one a worker, and none with less than a batch to do.
+    """Divide lanes, given as (depth, lane), into jobs: at most one a worker; of several, none with less than a batch.
 
     >>> share_out([(5000, 3), (4000, 1), (10, 2)], workers=2)
     [[3], [1, 2]]
     >>> share_out([(5, 1), (3, 2)], workers=2)
     [[1, 2]]
     """
-    total = sum(depth for depth, _ in lanes)
-    count = max(1, min(workers, len(lanes), total // BATCH))
-    jobs: list[list[int]] = [[] for _ in range(count)]
-    loads = [0] * count
-    for depth, lane in sorted(lanes, reverse=True):
-        lightest = loads.index(min(loads))
-        jobs[lightest].append(lane)
-        loads[lightest] += depth
-    return [job for job in jobs if job]
+    for count in range(min(workers, len(lanes)), 0, -1):
+        jobs: list[list[int]] = [[] for _ in range(count)]
+        loads = [0] * count
+        for depth, lane in sorted(lanes, reverse=True):
+            lightest = loads.index(min(loads))
+            jobs[lightest].append(lane)
+            loads[lightest] += depth
+        if count == 1 or min(loads) >= BATCH:
+            return jobs
+    return []
 
 
 def run_pool(settings: Settings, workers: int, stop: Event) -> None:

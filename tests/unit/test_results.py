@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from kairos_core.errors import ConfigurationError
+from loadtests.checks import CHECKS, CheckResult
+from loadtests.measure import FORMAT, ROOT
+from reports import tables
+from reports.results import DRAIN, OPERATIONS, Judgement, Run, load
+from reports.statistics import Estimate, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+RUNS = 5
+ROUNDS = 40
+ROWS = 4_000
+MEASURED = (*OPERATIONS, DRAIN)
+# Samples in nanoseconds by operation and subject, of one run.
+Latencies = dict[str, dict[str, list[int]]]
+TARGETS = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
+
+
+def samples(median_ns: int, number: int) -> list[int]:
+    """Samples of one run, spread evenly around a median that differs a little from run to run."""
+    shifted = median_ns + number * median_ns // 1_000
+    return [shifted + (index - ROUNDS // 2 + 1) * median_ns // 100 for index in range(ROUNDS)]
+
+
+def latencies(number: int) -> Latencies:
+    """A run in which each target is met with room to spare."""
+    found: Latencies = {}
+    for operation in OPERATIONS:
+        found[operation] = {
+            "kairos": samples(200_000, number),
+            "floor": samples(100_000, number),
+            "again": samples(200_000, number),
+        }
+        if operation in {"get_session", "update_session"}:
+            found[operation]["bare"] = samples(180_000, number)
+    # 20,000 rows a second, and 40,000 of a bare COPY.
+    found[DRAIN] = {"kairos": [200_000_000 + number], "copy": [100_000_000 + number]}
+    return found
+
+
+def all_held() -> list[CheckResult]:
+    """Every check, held."""
+    return [
+        CheckResult(name=check.__name__, guarantee="G1", question="Is it?", passed=True, evidence="it is")
+        for check in CHECKS
+    ]
+
+
+def write_run(
+    folder: Path,
+    change: Callable[[int, Latencies], object] | None = None,
+    checks: list[CheckResult] | None = None,
+    **manifest: Any,
+) -> Path:
+    """A run's files, as a measuring process leaves them.
+
+    Args:
+        folder: where they go.
+        change: given each run's number and latencies before they are written.
+        checks: the checks' results; None: all held.
+        manifest: fields of the manifest that differ.
+    """
+    (folder / "latency").mkdir(parents=True)
+    for number in range(1, RUNS + 1):
+        found = latencies(number)
+        if change is not None:
+            change(number, found)
+        benchmarks = [
+            {
+                "name": f"test_{operation}",
+                "fullname": f"tests/benchmarks/test_latency.py::test_{operation}",
+                "stats": {},
+                "extra_info": {"samples_ns": subjects} | ({"rows": ROWS} if operation == DRAIN else {}),
+            }
+            for operation, subjects in found.items()
+        ]
+        report = {"machine_info": {}, "commit_info": {}, "benchmarks": benchmarks, "version": "5.3.1"}
+        (folder / "latency" / f"run-{number:02d}.json").write_text(json.dumps(report), encoding="utf-8")
+    results = all_held() if checks is None else checks
+    (folder / "checks.json").write_bytes(msgspec.json.encode(results))
+    facts = {
+        "format": FORMAT,
+        "profile": "quick",
+        "runs": RUNS,
+        "rounds": ROUNDS,
+        "exit_statuses": [0] * RUNS,
+    } | manifest
+    (folder / "manifest.json").write_text(json.dumps(facts), encoding="utf-8")
+    return folder
+
+
+def scaled(operation: str, subject: str, factor: float) -> Callable[[int, Latencies], None]:
+    """A change that makes one subject of an operation slower, in every run."""
+
+    def change(number: int, found: Latencies) -> None:
+        del number
+        found[operation][subject] = [round(sample * factor) for sample in found[operation][subject]]
+
+    return change
+
+
+def test_a_good_run_passes(tmp_path: Path) -> None:
+    """A run that is complete, fair, fast and correct passes."""
+    run = Run(write_run(tmp_path / "run"))
+    assert [] == run.problems
+    assert {Verdict.PASS} == {judgement.verdict for judgement in run.judgements}
+    assert Verdict.PASS is run.verdict
+
+
+def test_every_target_is_judged(tmp_path: Path) -> None:
+    """Each target of the file is judged once, with its own limit and in its own unit."""
+    run = Run(write_run(tmp_path / "run"))
+    expected = [(one["operation"], one["statistic"], "ms", one["below_ms"]) for one in TARGETS["latency"]]
+    expected += [
+        (one["operation"], f"{one['statistic']} over bare redis-py", "×", one["below"]) for one in TARGETS["ratio"]
+    ]
+    expected += [(one["operation"], "rate", "rows/s", one["above"]) for one in TARGETS["rate"]]
+    assert expected == [(one.operation, one.statistic, one.unit, one.limit) for one in run.judgements]
+
+
+def test_every_target_is_of_something_measured() -> None:
+    """A target names an operation that a run must have, so none is passed over for lack of data."""
+    assert {one["operation"] for one in TARGETS["latency"] + TARGETS["ratio"]} <= set(OPERATIONS)
+    assert {one["operation"] for one in TARGETS["rate"]} <= {DRAIN}
+
+
+def test_per_run(tmp_path: Path) -> None:
+    """A statistic is taken of each run by itself, in milliseconds, in the order of the runs."""
+    run = Run(write_run(tmp_path / "run"))
+    files = [latencies(number)["get_session"]["floor"] for number in range(1, RUNS + 1)]
+    assert np.allclose([np.mean(one) / 1e6 for one in files], run.per_run("get_session", "floor", "mean"), rtol=1e-12)
+    assert [sorted(one)[ROUNDS // 2 - 1] / 1e6 for one in files] == run.per_run("get_session", "floor", "p50")
+    assert [sorted(one)[ROUNDS * 95 // 100 - 1] / 1e6 for one in files] == run.per_run("get_session", "floor", "p95")
+
+
+def test_per_run_of_what_was_not_measured(tmp_path: Path) -> None:
+    """Asking for what was not measured is an error, never an empty answer."""
+    run = Run(write_run(tmp_path / "run"))
+    for operation, subject, statistic in (
+        ("touch_session", "kairos", "p50"),
+        ("get_session", "lock", "p50"),
+        ("get_session", "kairos", "p90"),
+    ):
+        with pytest.raises(KeyError):
+            run.per_run(operation, subject, statistic)
+
+
+def test_ratio(tmp_path: Path) -> None:
+    """A ratio compares the two subjects of the same run, and averages geometrically."""
+
+    def change(number: int, found: Latencies) -> None:
+        # From run to run the machine changes by half; the ratio does not.
+        for subject, nanoseconds in (("kairos", 3_000_000), ("floor", 2_000_000)):
+            found["get_session"][subject] = [nanoseconds * (1 + number % 2)] * ROUNDS
+
+    found = Run(write_run(tmp_path / "run", change)).ratio("get_session", "floor")
+    assert np.allclose([1.5] * 5, found[:5], rtol=1e-12)
+    assert RUNS == found.runs
+
+
+def test_a_ratio_of_means(tmp_path: Path) -> None:
+    """A ratio is of the statistic that is asked for."""
+
+    def change(number: int, found: Latencies) -> None:
+        del number
+        found["get_session"]["kairos"] = [100] * (ROUNDS - 1) + [100 + 500 * ROUNDS]
+        found["get_session"]["floor"] = [100] * (ROUNDS - 1) + [100 + 100 * ROUNDS]
+
+    run = Run(write_run(tmp_path / "run", change))
+    assert np.isclose(1.0, run.ratio("get_session", "floor").value)
+    assert np.isclose(3.0, run.ratio("get_session", "floor", "mean").value)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_slow_operation_fails(tmp_path: Path, operation: str) -> None:
+    """An operation that is slower than its target fails the run, though it is fair and all else is fast."""
+
+    def change(number: int, found: Latencies) -> None:
+        for subject in found[operation]:
+            scaled(operation, subject, 100)(number, found)
+
+    run = Run(write_run(tmp_path / "run", change))
+    assert [] == run.problems
+    failed = {(one.operation, one.unit) for one in run.judgements if one.verdict is Verdict.FAIL}
+    assert {(operation, "ms")} == failed
+    assert Verdict.FAIL is run.verdict
+
+
+@pytest.mark.parametrize("operation", ["get_session", "update_session"])
+def test_a_ratio_above_its_limit_fails(tmp_path: Path, operation: str) -> None:
+    """An operation that is fast by the clock and slow beside bare redis-py fails the run."""
+    run = Run(write_run(tmp_path / "run", scaled(operation, "bare", 0.5)))
+    assert [] == run.problems
+    assert [(operation, "×")] == [(one.operation, one.unit) for one in run.judgements if one.verdict is Verdict.FAIL]
+    assert Verdict.FAIL is run.verdict
+
+
+def test_a_slow_drain_fails(tmp_path: Path) -> None:
+    """A drain that moves fewer rows a second than its target fails the run."""
+    run = Run(write_run(tmp_path / "run", scaled(DRAIN, "kairos", 4)))
+    assert [] == run.problems
+    assert [(DRAIN, "rows/s")] == [(one.operation, one.unit) for one in run.judgements if one.verdict is Verdict.FAIL]
+    assert Verdict.FAIL is run.verdict
+
+
+def test_drain_rates(tmp_path: Path) -> None:
+    """A rate is the rows of a run over its seconds, of the drain and of the bare COPY."""
+    run = Run(write_run(tmp_path / "run"))
+    assert np.allclose([20_000] * RUNS, run.drain_rates("kairos"), rtol=1e-6)
+    assert np.allclose([40_000] * RUNS, run.drain_rates("copy"), rtol=1e-6)
+
+
+def test_a_drain_of_several_rounds(tmp_path: Path) -> None:
+    """Rounds of one run are taken together: all their rows over all their seconds."""
+
+    def change(number: int, found: Latencies) -> None:
+        del number
+        found[DRAIN]["kairos"] = [100_000_000, 300_000_000]
+
+    assert np.allclose([20_000] * RUNS, Run(write_run(tmp_path / "run", change)).drain_rates("kairos"), rtol=1e-6)
+
+
+def test_one_slow_run_is_a_doubt(tmp_path: Path) -> None:
+    """Where one run of several is slow, the interval holds the limit and nothing is concluded."""
+
+    def change(number: int, found: Latencies) -> None:
+        if number == RUNS:
+            for subject in found["delivery"]:
+                scaled("delivery", subject, 40)(number, found)
+
+    run = Run(write_run(tmp_path / "run", change))
+    assert [] == run.problems
+    assert Verdict.INCONCLUSIVE is run.verdict
+
+
+@pytest.mark.parametrize("broken", range(len(CHECKS)))
+def test_a_broken_check_fails(tmp_path: Path, broken: int) -> None:
+    """A run that is fast and wrong cannot pass, whichever check broke."""
+    checks = all_held()
+    checks[broken] = msgspec.structs.replace(checks[broken], passed=False)
+    run = Run(write_run(tmp_path / "run", checks=checks))
+    assert [] == run.problems
+    assert Verdict.FAIL is run.verdict
+
+
+@pytest.mark.parametrize("missing", range(len(CHECKS)))
+def test_a_missing_check_is_invalid(tmp_path: Path, missing: int) -> None:
+    """A check without a result makes the run invalid, and is named."""
+    checks = all_held()
+    name = checks.pop(missing).name
+    run = Run(write_run(tmp_path / "run", checks=checks))
+    assert [f"check {name}: has no result"] == run.problems
+    assert Verdict.INVALID is run.verdict
+
+
+@pytest.mark.parametrize("operation", MEASURED)
+@pytest.mark.parametrize("number", [1, RUNS])
+def test_a_benchmark_that_is_missing_once(tmp_path: Path, operation: str, number: int) -> None:
+    """A benchmark that raised in one of the runs makes the whole run invalid, however fast the others were."""
+
+    def change(current: int, found: Latencies) -> None:
+        if current == number:
+            del found[operation]
+
+    run = Run(write_run(tmp_path / "run", change))
+    assert [f"{operation}: {RUNS - 1} of {RUNS} runs have a result of kairos"] == run.problems
+    assert Verdict.INVALID is run.verdict
+
+
+@pytest.mark.parametrize("operation", MEASURED)
+def test_a_benchmark_that_is_missing(tmp_path: Path, operation: str) -> None:
+    """A benchmark that never gave a result makes the run invalid; what else was measured is still judged."""
+    run = Run(write_run(tmp_path / "run", lambda _, found: found.pop(operation)))
+    assert [f"{operation}: 0 of {RUNS} runs have a result of kairos"] == run.problems
+    assert Verdict.INVALID is run.verdict
+    assert set(MEASURED) - {operation} == {one.operation for one in run.judgements}
+
+
+def test_a_process_that_left_no_file(tmp_path: Path) -> None:
+    """A process that ended without a file is missed in each operation."""
+    folder = write_run(tmp_path / "run")
+    (folder / "latency" / "run-03.json").unlink()
+    run = Run(folder)
+    assert len(MEASURED) == len(run.problems)
+    assert Verdict.INVALID is run.verdict
+
+
+@pytest.mark.parametrize("status", [1, 2, -9])
+def test_a_process_that_ended_with_an_error(tmp_path: Path, status: int) -> None:
+    """A process that ended with an error makes the run invalid, though all its files are there."""
+    run = Run(write_run(tmp_path / "run", exit_statuses=[0] * (RUNS - 1) + [status]))
+    assert [f"1 of {RUNS} benchmark processes ended with an error"] == run.problems
+    assert Verdict.INVALID is run.verdict
+
+
+def test_no_process_left_a_file(tmp_path: Path) -> None:
+    """A run without any benchmark is invalid, and has nothing to judge."""
+    folder = write_run(tmp_path / "run")
+    for file in (folder / "latency").iterdir():
+        file.unlink()
+    run = Run(folder)
+    assert [] == run.judgements
+    assert Verdict.INVALID is run.verdict
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("factor", [1.11, 1 / 1.11])
+def test_an_unfair_run_is_invalid(tmp_path: Path, operation: str, factor: float) -> None:
+    """A run in which an operation differs from itself, either way, is not to be trusted."""
+    run = Run(write_run(tmp_path / "run", scaled(operation, "again", factor)))
+    assert [f"{operation}: compared with itself it came out at {1 / factor:.2f} times"] == run.problems
+    assert Verdict.INVALID is run.verdict
+
+
+@pytest.mark.parametrize("factor", [1.09, 1 / 1.09])
+def test_a_little_unfairness_is_noise(tmp_path: Path, factor: float) -> None:
+    """Within a tenth an operation may differ from itself."""
+    assert [] == Run(write_run(tmp_path / "run", scaled("get_session", "again", factor))).problems
+
+
+def test_invalid_comes_before_failed(tmp_path: Path) -> None:
+    """A run that cannot be trusted is invalid even where what it has would fail."""
+    checks = [msgspec.structs.replace(check, passed=False) for check in all_held()]
+    run = Run(write_run(tmp_path / "run", scaled("get_session", "again", 2), checks))
+    assert Verdict.INVALID is run.verdict
+
+
+@pytest.mark.parametrize("number", [FORMAT - 1, FORMAT + 1, str(FORMAT), None])
+def test_another_format_is_refused(tmp_path: Path, number: Any) -> None:
+    """A run that another version wrote is refused, with both formats; its other files are not even opened."""
+    folder = write_run(tmp_path / "run", format=number)
+    (folder / "checks.json").write_bytes(b"another format altogether")
+    for read in (Run, load):
+        with pytest.raises(ConfigurationError, match=f"format {number}, this version reads {FORMAT}"):
+            read(folder)
+
+
+def test_load_reads_what_is_there(tmp_path: Path) -> None:
+    """A run that was measured is read and not measured again."""
+    folder = write_run(tmp_path / "run")
+    assert folder.resolve() == load(str(folder)).folder
+    assert Verdict.PASS is load(folder).verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "expected"),
+    [
+        (1.0, 3.0, "3.0 times below"),
+        (2.0, 3.0, "1.5 times below"),
+        (6.0, 3.0, "2.0 times above"),
+    ],
+)
+def test_margin(value: float, limit: float, expected: str) -> None:
+    """A margin says how far from the limit the measured value is, and on which side."""
+    measured = Estimate(value, value, value, value, value, 3)
+    assert expected == Judgement("get_session", "mean", "ms", measured, limit, Verdict.PASS).margin
+
+
+def test_an_invalid_run_can_be_shown(tmp_path: Path) -> None:
+    """A run in which an operation has fewer results than can be judged is reported as invalid, not as a crash."""
+
+    def change(number: int, found: Latencies) -> None:
+        if number > 1:
+            del found["delivery"]
+
+    run = Run(write_run(tmp_path / "run", change))
+    assert Verdict.INVALID is run.verdict
+    assert tables.targets(run).rows
+
+
+@pytest.mark.parametrize("subject", ["again", "bare"])
+def test_a_missing_companion_is_invalid(tmp_path: Path, subject: str) -> None:
+    """A run that lacks what a ratio needs is invalid, and says so."""
+    run = Run(write_run(tmp_path / "run", lambda _, found: found["get_session"].pop(subject)))
+    assert Verdict.INVALID is run.verdict
+
+
+def test_files_of_another_run_are_invalid(tmp_path: Path) -> None:
+    """A folder that holds more runs than its manifest says holds those of another one, too."""
+    assert Verdict.INVALID is Run(write_run(tmp_path / "run", runs=RUNS - 1)).verdict
+
+
+def test_a_run_that_was_cut_short_is_invalid(tmp_path: Path) -> None:
+    """A run of fewer calls than the manifest says is not taken for a whole one."""
+
+    def change(number: int, found: Latencies) -> None:
+        if number == 1:
+            found["get_session"] = {name: values[:3] for name, values in found["get_session"].items()}
+
+    assert Verdict.INVALID is Run(write_run(tmp_path / "run", change)).verdict

@@ -1,0 +1,569 @@
+from __future__ import annotations
+
+import math
+import string
+import uuid
+import zoneinfo
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kairos_core import InvalidState, SyncMode, SyncParticipant, SyncState, SyncStatus, session
+from kairos_core.errors import Stamp
+
+# A slow machine is no failure, and a test leaves nothing behind.
+relaxed = settings(deadline=None, database=None)
+
+ID_CHARACTERS = string.ascii_letters + string.digits + "._:-"
+BAD_IDS = [
+    pytest.param("", id="empty"),
+    pytest.param("a" * 129, id="129 characters"),
+    pytest.param("a\n", id="trailing newline"),
+    pytest.param("\na", id="leading newline"),
+    pytest.param("a b", id="space"),
+    pytest.param("a/b", id="slash"),
+    pytest.param("{a}", id="hash tag"),
+    pytest.param('a"', id="quote"),
+    pytest.param("a\0", id="U+0000"),
+    pytest.param("é", id="not ASCII"),
+    pytest.param("\u0661", id="a digit, but not an ASCII one"),
+    pytest.param("\ud800", id="lone surrogate"),
+]
+NOT_TEXT = [
+    pytest.param(7, id="int"),
+    pytest.param(1.5, id="float"),
+    pytest.param(True, id="bool"),
+    pytest.param(["a"], id="list"),
+]
+GOOD_IDS = ["a", "-", ":", ".", "_", "a" * 128, "3f2b8c1e-9d4a-4c6f-8a7b-000000000000", "Room:7.b_c"]
+MOMENTS = ["cycle_started_at", "session_started_at", "session_completed_at"]
+MILLISECONDS = ["total_time_ms", "time_per_cycle_ms", "increment_ms", "max_time_ms"]
+
+
+def state(session_id: Any = "s", **fields: Any) -> SyncState:
+    """A state that has not been created, with some fields set."""
+    return SyncState.new(session_id, SyncMode.GLOBAL, **fields)
+
+
+def participant(participant_id: Any = "p", participant_index: Any = 0, **fields: Any) -> SyncParticipant:
+    """A participant with some fields set."""
+    return SyncParticipant(
+        **{"participant_id": participant_id, "participant_index": participant_index, "total_time_ms": 1, **fields}
+    )
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """A dict in a dict, `depth` times."""
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+ids = st.text(ID_CHARACTERS, min_size=1, max_size=128)
+counts = st.integers(0, session.MAX_INTEGER)
+milliseconds = st.integers(-session.MAX_INTEGER, session.MAX_INTEGER)
+offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+moments = st.datetimes(datetime(1970, 1, 2), datetime(9999, 1, 1), timezones=offsets)  # noqa: DTZ001 - bounds are naive
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@st.composite
+def states(draw: st.DrawFn) -> SyncState:
+    """Any valid state."""
+    participant_ids = draw(st.lists(ids, unique=True, max_size=4))
+    indices = draw(st.lists(counts, unique=True, min_size=len(participant_ids), max_size=len(participant_ids)))
+    participants = tuple(
+        SyncParticipant(
+            participant_id=participant_id,
+            participant_index=index,
+            total_time_ms=draw(milliseconds),
+            time_used_ms=draw(milliseconds),
+            time_remaining_ms=draw(st.none() | milliseconds),
+            cycle_count=draw(counts),
+            is_active=draw(st.booleans()),
+            has_expired=draw(st.booleans()),
+            group_id=draw(st.none() | ids),
+        )
+        for participant_id, index in zip(participant_ids, indices, strict=True)
+    )
+    times: dict[str, Any] = {name: draw(st.none() | moments) for name in MOMENTS}
+    numbers: dict[str, Any] = {name: draw(st.none() | milliseconds) for name in MILLISECONDS}
+    return SyncState(
+        session_id=draw(ids),
+        sync_mode=draw(st.sampled_from(SyncMode)),
+        status=draw(st.sampled_from(SyncStatus)),
+        participants=participants,
+        active_participant_id=draw(st.sampled_from([None, *participant_ids])),
+        metadata=draw(st.dictionaries(texts, json_values, max_size=3)),
+        incarnation=draw(counts),
+        version=draw(counts),
+        created_at=draw(st.none() | moments),
+        updated_at=draw(st.none() | moments),
+        **times,
+        **numbers,
+    )
+
+
+@relaxed
+@given(
+    written=states(),
+    stamp=st.builds(Stamp, counts, counts),
+    created_us=st.integers(0, 2**52),
+    updated_us=st.integers(0, 2**52),
+)
+def test_round_trip(written: SyncState, stamp: Stamp, created_us: int, updated_us: int) -> None:
+    """What is written is read again: the caller's part as it was, the rest as the server assigned it."""
+    body, copy = session.encode(written)
+    expected = written.replace(
+        incarnation=stamp.incarnation,
+        version=stamp.version,
+        created_at=session.moment(created_us),
+        updated_at=session.moment(updated_us),
+    )
+    assert written == copy
+    assert expected == session.decode(body, stamp, created_us, updated_us)
+    assert expected == session.assign(copy, stamp, created_us, updated_us)
+
+
+@relaxed
+@given(written=states())
+def test_body_lacks_what_the_server_assigns(written: SyncState) -> None:
+    """The body is the JSON of the state without the four fields, whatever else the state holds."""
+    body, copy = session.encode(written)
+    expected = msgspec.json.decode(session.to_json(copy))
+    for name in ("incarnation", "version", "created_at", "updated_at"):
+        del expected[name]
+    assert expected == msgspec.json.decode(body)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"a": 1, "incarnation": 5, "version": 6},
+        {"a": ',"incarnation":'},
+        {',"incarnation":': 1},
+        {"a": {"incarnation": {}}},
+    ],
+)
+def test_metadata_may_look_like_what_the_server_assigns(metadata: dict[str, Any]) -> None:
+    """The body is cut at the server's fields and not at a caller's of the same name."""
+    body, _ = session.encode(state(metadata=metadata))
+    assert metadata == session.decode(body, Stamp(1, 1), 0, 0).metadata
+
+
+@relaxed
+@given(text=st.text("\\u0\0a\"'", max_size=12), as_key=st.booleans())
+def test_nul_is_refused_and_what_looks_like_it_is_not(text: str, *, as_key: bool) -> None:
+    """U+0000 is refused wherever it stands; a backslash followed by u0000 is text like any other."""
+    written = state(metadata={text: 1} if as_key else {"a": [text]})
+    if "\0" in text:
+        with pytest.raises(InvalidState, match=r"U\+0000"):
+            session.encode(written)
+    else:
+        assert written == session.encode(written)[1]
+
+
+@pytest.mark.parametrize(
+    "text", ["\0", "\\\0", "\\\\\0", "\\u0000\0", "\0\\u0000"], ids=["bare", "after 1", "after 2", "last", "first"]
+)
+def test_nul_after_backslashes(text: str) -> None:
+    """U+0000 is found behind any number of backslashes."""
+    with pytest.raises(InvalidState, match=r"U\+0000"):
+        session.encode(state(metadata={"a": text}))
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "\\\\\\u0000", "u0000", "\\u00000"])
+def test_a_backslash_and_u0000_is_text(text: str) -> None:
+    """A literal backslash followed by u0000 comes back as it was."""
+    assert {text: text} == session.encode(state(metadata={text: text}))[1].metadata
+
+
+@pytest.mark.parametrize("session_id", GOOD_IDS)
+def test_good_session_ids(session_id: str) -> None:
+    """Ids of 1 to 128 of the allowed characters are taken as they are."""
+    assert session_id == session.check_session_id(session_id)
+    assert session_id == session.encode(state(session_id))[1].session_id
+
+
+@pytest.mark.parametrize("session_id", [*BAD_IDS, *NOT_TEXT, None, b"a"])
+def test_bad_session_ids(session_id: Any) -> None:
+    """Any other id, and what is no text at all, is refused by name."""
+    with pytest.raises(InvalidState, match="session_id"):
+        session.check_session_id(session_id)
+
+
+@pytest.mark.parametrize("bad_id", [*BAD_IDS, *NOT_TEXT])
+def test_bad_ids_in_a_state(bad_id: Any) -> None:
+    """Every id in a state is held to the same rule."""
+    for written in (
+        state(bad_id),
+        state(participants=[participant(bad_id)]),
+        state(participants=[participant(group_id=bad_id)]),
+        state(participants=[participant()], active_participant_id=bad_id),
+    ):
+        with pytest.raises(InvalidState):
+            session.encode(written)
+
+
+@pytest.mark.parametrize("other", [b"abc", uuid.UUID(int=7)], ids=["bytes", "UUID"])
+def test_ids_of_another_type_are_refused(other: Any) -> None:
+    """An id that is no str is refused, not stored as something else."""
+    for written in (
+        state(other),
+        state(participants=[participant(other)]),
+        state(participants=[participant(group_id=other)]),
+    ):
+        with pytest.raises(InvalidState):
+            session.encode(written)
+
+
+@pytest.mark.parametrize("event_type", ["a", "a" * 50, "turn.taken", "A:b_c-9"])
+def test_good_event_types(event_type: str) -> None:
+    """Event types of 1 to 50 of the allowed characters are taken as they are."""
+    assert event_type == session.check_event_type(event_type)
+
+
+@pytest.mark.parametrize("event_type", ["", "a" * 51, "a\n", "a b", "é", None, 7, b"a"])
+def test_bad_event_types(event_type: Any) -> None:
+    """Any other event type is refused by name."""
+    with pytest.raises(InvalidState, match="event_type"):
+        session.check_event_type(event_type)
+
+
+@pytest.mark.parametrize("name", MILLISECONDS)
+@pytest.mark.parametrize("value", [session.MAX_INTEGER, -session.MAX_INTEGER, 0, None])
+def test_milliseconds_within_bounds(name: str, value: int | None) -> None:
+    """Times of a session are integers that a double holds exactly, or None."""
+    assert value == getattr(session.encode(state(**{name: value}))[1], name)
+
+
+@pytest.mark.parametrize("name", MILLISECONDS)
+@pytest.mark.parametrize("value", [2**53, -(2**53), 2**64, 1.0, 1.5, True, "1", Decimal(1)])
+def test_milliseconds_out_of_bounds(name: str, value: Any) -> None:
+    """Integers beyond that, and what is no integer, are refused."""
+    with pytest.raises(InvalidState):
+        session.encode(state(**{name: value}))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_is_refused(value: float) -> None:
+    """NaN and infinity are refused wherever they are given, not stored as None."""
+    for name in (*MILLISECONDS, *MOMENTS, "active_participant_id"):
+        with pytest.raises(InvalidState):
+            session.encode(state(**{name: value}))
+    for name in ("time_remaining_ms", "group_id"):
+        with pytest.raises(InvalidState):
+            session.encode(state(participants=[participant(**{name: value})]))
+
+
+@pytest.mark.parametrize("name", ["participant_index", "cycle_count"])
+@pytest.mark.parametrize(("value", "good"), [(0, True), (2**53 - 1, True), (-1, False), (2**53, False), (None, False)])
+def test_counts_of_a_participant(name: str, value: Any, *, good: bool) -> None:
+    """Counts are integers from 0 to the largest that a double holds exactly."""
+    written = state(participants=[participant(**{name: value})])
+    if good:
+        assert value == getattr(session.encode(written)[1].participants[0], name)
+    else:
+        with pytest.raises(InvalidState, match=name):
+            session.encode(written)
+
+
+@pytest.mark.parametrize("name", ["total_time_ms", "time_used_ms", "time_remaining_ms"])
+@pytest.mark.parametrize(("value", "good"), [(2**53 - 1, True), (1 - 2**53, True), (2**53, False), (-(2**53), False)])
+def test_milliseconds_of_a_participant(name: str, value: int, *, good: bool) -> None:
+    """A participant's times have the same bounds as a session's."""
+    written = state(participants=[participant(**{name: value})])
+    if good:
+        assert value == getattr(session.encode(written)[1].participants[0], name)
+    else:
+        with pytest.raises(InvalidState, match=name):
+            session.encode(written)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        pytest.param({"a": math.nan}, id="NaN"),
+        pytest.param({"a": math.inf}, id="infinity"),
+        pytest.param({"a": [-math.inf]}, id="minus infinity"),
+        pytest.param({"a": (1, 2)}, id="tuple"),
+        pytest.param({"a": {"b": [()]}}, id="empty tuple, deep"),
+        pytest.param({1: 2}, id="integer key"),
+        pytest.param({"a": {1: 2}}, id="integer key, deep"),
+        pytest.param({"a": {1}}, id="set"),
+        pytest.param({"a": b"a"}, id="bytes"),
+        pytest.param({"a": datetime(2026, 1, 1, tzinfo=UTC)}, id="datetime"),
+        pytest.param({"a": date(2026, 1, 1)}, id="date"),
+        pytest.param({"a": Decimal(1)}, id="Decimal"),
+        pytest.param({"a": uuid.UUID(int=7)}, id="UUID"),
+        pytest.param({"a": participant()}, id="Struct"),
+        pytest.param({"a": msgspec.Raw(b"1")}, id="raw JSON"),
+        pytest.param({"a": object()}, id="object"),
+        pytest.param({"a": "\ud800"}, id="lone surrogate"),
+        pytest.param({"\udfff": 1}, id="lone surrogate as a key"),
+        pytest.param({"a": 10**5000}, id="more digits than Python reads"),
+        pytest.param(None, id="None"),
+        pytest.param([], id="list"),
+        pytest.param("a", id="str"),
+    ],
+)
+def test_metadata_that_does_not_survive(metadata: Any) -> None:
+    """Metadata that would not come back from JSON as it went in is refused."""
+    with pytest.raises(InvalidState):
+        session.encode(state(metadata=metadata))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        2**53,
+        2**53 + 1,
+        2**64,
+        -(2**64) - 1,
+        10**400,
+        1.5e308,
+        5e-324,
+        -0.0,
+        1e22,
+        "\U0001f600",
+        "\u2028\u007f\u0001",
+        "",
+        [[]],
+        {"": {}},
+        None,
+        False,
+    ],
+    ids=lambda value: f"{value!r:.20}",
+)
+def test_metadata_that_survives(value: Any) -> None:
+    """Metadata comes back with value and type, integers beyond what a double holds included."""
+    body, _ = session.encode(state(metadata={"a": value}))
+    found = session.decode(body, Stamp(1, 1), 0, 0).metadata["a"]
+    assert (type(value), value) == (type(found), found)
+
+
+def test_nesting() -> None:
+    """64 levels are taken; more, or a value in itself, are refused, and a hundred thousand do not kill the process."""
+    deepest = nested(session.MAX_DEPTH - 1)
+    assert deepest == session.encode(state(metadata=deepest))[1].metadata
+    ring: dict[str, Any] = {}
+    ring["a"] = ring
+    for metadata in (nested(session.MAX_DEPTH), nested(100_000), ring):
+        with pytest.raises(InvalidState):
+            session.encode(state(metadata=metadata))
+
+
+@pytest.mark.parametrize("name", [*MOMENTS, "created_at", "updated_at"])
+@pytest.mark.parametrize("value", [datetime(2026, 1, 1), date(2026, 1, 1), 1, "2026-01-01", "soon"])  # noqa: DTZ001 - on purpose
+def test_naive_moments(name: str, value: Any) -> None:
+    """A time without an offset, and what is no time, is refused."""
+    with pytest.raises(InvalidState, match=name):
+        session.encode(state(**{name: value}))
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=-5)), timezone(timedelta(hours=5, minutes=45))])
+def test_aware_moments(name: str, zone: timezone) -> None:
+    """A time with an offset comes back as the same moment, to the microsecond."""
+    value = datetime(2026, 3, 29, 1, 59, 59, 999_999, tzinfo=zone)
+    assert value == getattr(session.encode(state(**{name: value}))[1], name)
+
+
+@pytest.mark.parametrize(
+    "zone", [timezone(timedelta(hours=2, seconds=13)), zoneinfo.ZoneInfo("Africa/Monrovia")], ids=["made", "real"]
+)
+def test_an_offset_with_seconds(zone: Any) -> None:
+    """A time is never stored as another moment: it is kept or refused."""
+    written = state(session_started_at=datetime(1930, 1, 1, tzinfo=zone))
+    try:
+        copy = session.encode(written)[1]
+    except InvalidState:
+        return
+    assert written.session_started_at == copy.session_started_at
+
+
+def test_duplicate_participants() -> None:
+    """Neither an id nor an index may occur twice."""
+    with pytest.raises(InvalidState, match="same participant_id"):
+        session.encode(state(participants=[participant("p", 0), participant("p", 1)]))
+    with pytest.raises(InvalidState, match="same participant_index"):
+        session.encode(state(participants=[participant("p", 0), participant("q", 0)]))
+    with pytest.raises(InvalidState, match="same participant_id"):
+        session.encode(state(participants=[participant("p", 0), participant("p", 0)]))
+    assert 2 == len(session.encode(state(participants=[participant("p", 0), participant("P", 1)]))[1].participants)
+
+
+def test_active_participant() -> None:
+    """Whose turn it is must be one of the participants."""
+    good = state(participants=[participant("p", 0), participant("q", 1)], active_participant_id="q")
+    assert "q" == session.encode(good)[1].active_participant_id
+    for bad in (good.replace(active_participant_id="r"), state(active_participant_id="p")):
+        with pytest.raises(InvalidState, match="active_participant_id"):
+            session.encode(bad)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"sync_mode": "sundial"}, {"status": "asleep"}, {"status": None}, {"participants": None}, {"version": -1}],
+)
+def test_fields_of_another_kind(fields: dict[str, Any]) -> None:
+    """Enums, participants and versions are checked, though Structs check nothing when they are built."""
+    with pytest.raises(InvalidState):
+        session.encode(state().replace(**fields))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        None,
+        "s",
+        pytest.param({"session_id": "s", "sync_mode": "global"}),
+    ],
+)
+def test_what_is_no_state(other: Any) -> None:
+    """What is no state is refused like a state that does not validate."""
+    with pytest.raises(InvalidState):
+        session.encode(other)
+
+
+def test_too_many_participants() -> None:
+    """Ten thousand participants are allowed and one more is not; beyond that the size counts."""
+    many = [participant(str(number), number) for number in range(session.MAX_PARTICIPANTS + 1)]
+    with pytest.raises(InvalidState, match="length <= 10000"):
+        session.encode(state(participants=many))
+    with pytest.raises(InvalidState, match="bytes of JSON"):
+        session.encode(state(participants=many[:-1]))
+
+
+def filled(size: int, **fields: Any) -> SyncState:
+    """A state whose body has `size` bytes."""
+    empty = state(metadata={"a": ""}, **fields)
+    return empty.replace(metadata={"a": "x" * (size - len(session.encode(empty)[0]))})
+
+
+def test_size() -> None:
+    """A state of 1 MiB is taken and a byte more is refused, with both numbers and without the state."""
+    assert session.encode(filled(session.MAX_STATE_BYTES))
+    with pytest.raises(InvalidState, match="1048577 bytes of JSON; 1048576 are allowed") as caught:
+        session.encode(filled(session.MAX_STATE_BYTES + 1))
+    assert len(str(caught.value)) < 100
+
+
+def test_size_is_counted_in_bytes() -> None:
+    """It is bytes that are counted and not characters."""
+    with pytest.raises(InvalidState, match="bytes of JSON"):
+        session.encode(state(metadata={"a": "\U0001f600" * (session.MAX_STATE_BYTES // 4)}))
+
+
+def test_a_state_that_was_taken_is_taken_again() -> None:
+    """A state that could be created can be updated with the same content."""
+    _, copy = session.encode(filled(session.MAX_STATE_BYTES))
+    written = session.assign(copy, Stamp(1_700_000_000_000_000, 1), 1_700_000_000_000_000, 1_700_000_000_000_001)
+    assert session.encode(written)
+
+
+def test_the_copy_shares_nothing() -> None:
+    """What the caller changes afterwards in its own metadata does not reach the copy."""
+    metadata: dict[str, Any] = {"a": [1]}
+    _, copy = session.encode(state(metadata=metadata))
+    metadata["a"].append(2)
+    assert {"a": [1]} == copy.metadata
+
+
+def test_states_share_no_metadata() -> None:
+    """The default metadata is each state's own."""
+    one, other = state(), state()
+    one.metadata["a"] = 1
+    assert {} == other.metadata
+
+
+def test_participants_in_any_iterable() -> None:
+    """Participants given as a list are a tuple in the state and in what is read."""
+    written = state(participants=[participant()])
+    assert (participant(),) == written.participants == session.encode(written)[1].participants
+    assert (participant(),) == session.encode(state().replace(participants=[participant()]))[1].participants
+
+
+def test_a_state_is_a_value() -> None:
+    """A state is never changed in place; a copy keeps incarnation and version."""
+    old = state(incarnation=5, version=7)
+    new = old.replace(status=SyncStatus.RUNNING)
+    with pytest.raises(AttributeError):
+        old.status = SyncStatus.RUNNING  # type: ignore[misc]
+    assert (SyncStatus.PENDING, SyncStatus.RUNNING) == (old.status, new.status)
+    assert Stamp(5, 7) == old.stamp == new.stamp
+    with pytest.raises(TypeError):
+        old.replace(colour="red")
+
+
+def test_a_new_state() -> None:
+    """A state that was not created has no incarnation, no version and no times."""
+    new = state()
+    assert (0, 0, None, None, SyncStatus.PENDING) == (*new.stamp, new.created_at, new.updated_at, new.status)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"session_id":"s"}',
+        b'{"session_id":"s","sync_mode":"sundial"}',
+        b'{"session_id":"s\\n","sync_mode":"global"}',
+        b'{"session_id":7,"sync_mode":"global"}',
+        b'{"session_id":"s","sync_mode":"global"} x',
+        b'{"session_id":"s","sync_mode":"global"',
+        b'{"session_id":"s","sync_mode":"global","metadata":{"a":"\xff"}}',
+        b'{"session_id":"s","sync_mode":"global","metadata":{"a":"\\ud800"}}',
+        b'{"session_id":"s","sync_mode":"global","metadata":{"a":NaN}}',
+        b'{"session_id":"s","sync_mode":"global","total_time_ms":9007199254740992}',
+        b'{"session_id":"s","sync_mode":"global","cycle_started_at":"2026-01-01T00:00:00"}',
+        b'{"session_id":"s","sync_mode":"global","metadata":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}",
+    ],
+    ids=lambda body: f"{body!r:.70}",
+)
+def test_bodies_that_are_no_state(body: bytes) -> None:
+    """Bytes that are not the JSON of a state raise ValueError and nothing else."""
+    with pytest.raises(ValueError, match=r"\S"):
+        session.decode(body, Stamp(1, 1), 0, 0)
+
+
+def test_a_later_field_is_passed_over() -> None:
+    """A field that this version does not know does not keep it from reading the rest."""
+    found = session.decode(b'{"session_id":"s","sync_mode":"global","later":[1]}', Stamp(1, 2), 0, 0)
+    assert ("s", Stamp(1, 2)) == (found.session_id, found.stamp)
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "expected"),
+    [
+        (0, datetime(1970, 1, 1, tzinfo=UTC)),
+        (1, datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC)),
+        (1_699_999_999_999_999, datetime(2023, 11, 14, 22, 13, 19, 999_999, tzinfo=UTC)),
+        (2**53 - 1, datetime(2255, 6, 5, 23, 47, 34, 740_991, tzinfo=UTC)),
+    ],
+)
+def test_moment(microseconds: int, expected: datetime) -> None:
+    """A server time becomes an aware UTC time, exact to the microsecond."""
+    found = session.moment(microseconds)
+    assert expected == found
+    assert UTC is found.tzinfo
+
+
+def test_names_on_the_wire() -> None:
+    """The values of the enums are what is stored, and do not change."""
+    assert ["per_participant", "per_cycle", "per_group", "global", "count_up"] == [mode.value for mode in SyncMode]
+    assert ["pending", "running", "paused", "expired", "completed", "cancelled"] == [one.value for one in SyncStatus]
