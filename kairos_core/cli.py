@@ -85,6 +85,7 @@ def _migrate(_: argparse.Namespace) -> int:
 
 
 def _pool(options: argparse.Namespace) -> int:
+    from kairos_core.audit import jobs  # noqa: PLC0415
     from kairos_core.audit.pool import run_pool  # noqa: PLC0415 - rq takes its time to import
     from kairos_core.audit.writer import AuditWriter  # noqa: PLC0415
     from kairos_core.state_manager import RedisStateManager  # noqa: PLC0415
@@ -93,6 +94,7 @@ def _pool(options: argparse.Namespace) -> int:
     stop = _stop_on_signals()
     # Refuse unsafe ground here, once, instead of in every member.
     RedisStateManager.connect(settings).close()
+    jobs.check_queue(settings)
     with AuditWriter.connect(settings) as writer:
         writer.migrate()
     print(f"kairos worker: draining {settings.namespace} with {options.workers} workers", flush=True)
@@ -104,7 +106,9 @@ def _member(options: argparse.Namespace) -> int:
     from kairos_core.audit import jobs  # noqa: PLC0415
 
     def end_with_the_pool() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin, whose lock the interpreter wants back when it ends.
+        while os.read(0, 1):
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=end_with_the_pool, daemon=True).start()

@@ -14,12 +14,12 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import hiredis
-import redis
 from redis import exceptions as foreign
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from kairos_core.attempts import Attempts, Refused
+from kairos_core.ground import store_client
 
 if TYPE_CHECKING:
     import socket
@@ -42,7 +42,7 @@ _SHORTEST_WAIT_S = 0.001
 
 def make_pool(settings: Settings) -> ConnectionPool:
     """A pool that makes connections: no retries of redis-py's own, replies as bytes, RESP2 (no pushes among them)."""
-    return redis.ConnectionPool.from_url(
+    client = store_client(
         settings.redis_url,
         # A connection is made in three waits (connect, AUTH, SELECT), which together may not outlast the call.
         socket_timeout=settings.timeout_s / 3,
@@ -52,6 +52,7 @@ def make_pool(settings: Settings) -> ConnectionPool:
         protocol=2,
         driver_info=None,
     )
+    return client.connection_pool
 
 
 class _Channel(NamedTuple):

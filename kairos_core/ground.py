@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import psycopg.conninfo
 from redis import Redis
 from redis import exceptions as foreign
 
@@ -30,7 +31,9 @@ def check_store(pool: ConnectionPool, layout: Layout) -> None:
     """
     client = Redis(connection_pool=pool)
     try:
-        check_redis_version(client.info("server"))
+        info = client.info()
+        check_redis_version(info)
+        check_eviction(info)
         stored: Any = client.set(layout.layout_key, layout.layout_value, nx=True, get=True)
     except (foreign.RedisError, OSError) as error:
         raise ConfigurationError("KAIROS_REDIS_URL", one_line(error)) from error
@@ -56,12 +59,43 @@ def check_redis_version(info: dict[str, object]) -> None:
         )
 
 
+def check_eviction(info: dict[str, object]) -> None:
+    """Raise ConfigurationError where the server may throw sessions or records away to make room."""
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise ConfigurationError(
+            "KAIROS_REDIS_URL",
+            f"maxmemory-policy is {policy}, which may evict sessions; noeviction is needed",
+        )
+
+
+def store_client(url: str, *, setting: str = "KAIROS_REDIS_URL", **options: Any) -> Redis:
+    """A redis-py client for the address; nothing is sent yet.
+
+    Raises:
+        ConfigurationError: the address has an option that redis-py does not know, or cannot read.
+    """
+    try:
+        client = Redis.from_url(url, **options)
+        # redis-py looks at the options when it makes a connection; this one is made, and not connected.
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+    except (TypeError, ValueError):
+        # Not quoted: an address may hold a password in any place.
+        raise ConfigurationError(setting, "has an option that redis-py does not know or cannot read") from None
+    return client
+
+
 def connect_postgres(settings: Settings) -> psycopg.Connection:
     """Open a connection to PostgreSQL and check its version.
 
     Raises:
         ConfigurationError: names the setting and the cause in one line.
     """
+    try:
+        psycopg.conninfo.conninfo_to_dict(settings.postgres_url)
+    except psycopg.Error:
+        # libpq quotes what it cannot read, and that may be part of a password.
+        raise ConfigurationError("KAIROS_POSTGRES_URL", "is not an address that libpq can read") from None
     try:
         connection = psycopg.connect(
             settings.postgres_url,

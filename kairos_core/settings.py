@@ -193,8 +193,8 @@ def _check_url(setting: str, url: str, schemes: tuple[str, ...]) -> None:
         ) from None
     if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         raise ConfigurationError(setting, f"must begin with {' or '.join(s + '://' for s in schemes)}")
-    if "@" in parts.path + parts.query + parts.fragment:
-        raise ConfigurationError(setting, "has an @ after the host (in a password, / ? # must be percent-encoded)")
+    if "@" in parts.path + parts.query + parts.fragment or parts.netloc.count("@") > 1:
+        raise ConfigurationError(setting, "has an @ too many (in a password, @ / ? # must be percent-encoded)")
 
 
 def _check_whole(setting: str, value: object) -> None:

@@ -6,13 +6,13 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
-import redis
 from redis import exceptions as foreign
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from kairos_core import messages, session
 from kairos_core.errors import CorruptState, Stamp, StoreUnavailable
+from kairos_core.ground import store_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ class SessionWatch:
         self._channels = layout.lane_channels
         self._latest: dict[str, Stamp] = {}
         # Blocking reads need a client of their own: a pool's socket timeout would cut them off.
-        self._client = redis.Redis.from_url(
+        self._client = store_client(
             settings.redis_url,
             socket_timeout=None,
             socket_connect_timeout=settings.timeout_s,

@@ -52,7 +52,11 @@ class Subscriber:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._line()
+        try:
+            self._line()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Self:
         return self

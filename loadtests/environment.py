@@ -7,12 +7,13 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
 import redis
 from psycopg import sql
 
 from kairos_core.audit.migrations import drop_schema
 from kairos_core.errors import ConfigurationError
-from kairos_core.ground import connect_postgres, one_line
+from kairos_core.ground import connect_postgres, one_line, store_client
 from kairos_core.local import local_servers
 from kairos_core.settings import Settings, servers_given
 
@@ -37,31 +38,45 @@ def harness(namespace: str) -> Iterator[Settings]:
     Raises:
         ConfigurationError: names the setting and the cause in one line.
     """
-    os.environ["RQ_KEY_PREFIX"] = f"{namespace}:rq"
-    if not servers_given():
-        with local_servers() as servers:
-            yield Settings(redis_url=servers.redis_url, postgres_url=servers.postgres_url, namespace=namespace)
-        return
     given = Settings.from_env()
-    settings = Settings(
-        redis_url=given.redis_url,
-        postgres_url=given.postgres_url,
-        queue_url=given.queue_url,
-        namespace=namespace,
-    )
-    # Both are tried before anything is written to either.
-    connect_postgres(settings).close()
-    _ping("KAIROS_REDIS_URL", settings.redis_url)
-    if settings.queue_url:
-        _ping("KAIROS_QUEUE_URL", settings.queue_url)
+    with _rq_prefix(f"{namespace}:rq"):
+        if not servers_given():
+            with local_servers() as servers:
+                yield msgspec.structs.replace(
+                    given,
+                    redis_url=servers.redis_url,
+                    postgres_url=servers.postgres_url,
+                    queue_url=None,
+                    namespace=namespace,
+                )
+            return
+        settings = msgspec.structs.replace(given, namespace=namespace)
+        # All are tried before anything is written to one.
+        connect_postgres(settings).close()
+        _ping("KAIROS_REDIS_URL", settings.redis_url)
+        if settings.queue_url:
+            _ping("KAIROS_QUEUE_URL", settings.queue_url)
+        try:
+            yield settings
+        finally:
+            remove_traces(settings)
+
+
+@contextmanager
+def _rq_prefix(prefix: str) -> Iterator[None]:
+    previous = os.environ.get("RQ_KEY_PREFIX")
+    os.environ["RQ_KEY_PREFIX"] = prefix
     try:
-        yield settings
+        yield
     finally:
-        remove_traces(settings)
+        if previous is None:
+            del os.environ["RQ_KEY_PREFIX"]
+        else:
+            os.environ["RQ_KEY_PREFIX"] = previous
 
 
 def _ping(setting: str, url: str) -> None:
-    client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5)
+    client = store_client(url, setting=setting, socket_connect_timeout=5, socket_timeout=5)
     try:
         client.ping()
     except (redis.RedisError, OSError) as error:

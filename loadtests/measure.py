@@ -104,6 +104,9 @@ def measure(folder: Path, profile_name: str) -> None:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Of a run that was interrupted; mixed with this one's they would be neither.
+        for left in folder.glob("run-*.json"):
+            left.unlink()
     except OSError as error:
         raise ConfigurationError("--runs", f"{folder}: {error.strerror}") from error
 

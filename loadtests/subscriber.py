@@ -52,7 +52,8 @@ def _listen(settings: Settings) -> None:
         except TimeoutError:
             continue
         arrival_s = time.monotonic()
-        _say(msgspec.json.decode(wire.parse(data)[2])["v"], arrival_s)
+        for message in (wire.parse(data), *wire.parse_rest()):
+            _say(msgspec.json.decode(message[2])["v"], arrival_s)
 
 
 if __name__ == "__main__":

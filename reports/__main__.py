@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def main() -> int:
     except KeyboardInterrupt:
         print("kairos: interrupted; servers and traces are removed", file=sys.stderr)
         return 128 + signal.SIGINT
+    except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that a target was missed
+        traceback.print_exc()
     return COULD_NOT_RUN
 
 
@@ -49,8 +52,9 @@ def _new_run(runs: Path, profile: str) -> Path:
     """A folder for a new run; tried before anything is measured, so that no result is lost for want of a place."""
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        folder = runs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{profile}"
-        folder.mkdir()
+        # Two may start in one second.
+        folder = Path(tempfile.mkdtemp(prefix=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{profile}-", dir=runs))
+        folder.chmod(0o755)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CELL_TIMEOUT_S = 1_800
+# IPython colours tracebacks for a terminal (ECMA-48, select graphic rendition).
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Executed(NamedTuple):
@@ -53,6 +56,8 @@ async def _run(client: NotebookClient, manager: AsyncKernelManager) -> None:
         await client.async_execute()
     finally:
         # nbclient leaves a manager that it was given, and so its kernel, alone.
+        if client.kc is not None:
+            client.kc.stop_channels()
         if manager.has_kernel:
             await manager.shutdown_kernel(now=True)
 
@@ -93,7 +98,7 @@ def execute(
         logging.getLogger("traitlets").setLevel(logging.CRITICAL)
         asyncio.run(_run(client, manager))
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
-        error = str(failure).strip()
+        error = _COLOURS.sub("", str(failure)).strip()
     finally:
         for name, value in previous.items():
             if value is None:

@@ -80,11 +80,13 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if self.manifest["format"] != FORMAT:
-            raise ConfigurationError(
-                "--run", f"{folder}: format {self.manifest['format']}, this version reads {FORMAT}"
-            )
+        try:
+            self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            found = self.manifest.get("format")
+        except (ValueError, AttributeError) as error:
+            raise ConfigurationError("--run", f"{folder}: manifest.json is not a run's") from error
+        if found != FORMAT:
+            raise ConfigurationError("--run", f"{folder}: format {found}, this version reads {FORMAT}")
         self._drained_rows = 0
         self.checks = msgspec.json.decode((folder / "checks.json").read_bytes(), type=list[CheckResult])
 

@@ -11,7 +11,7 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
-import redis
+from redis import RedisError
 from rq import Queue, Retry, SimpleWorker
 from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
@@ -19,10 +19,14 @@ from rq.serializers import JSONSerializer
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.writer import AuditWriter
+from kairos_core.errors import ConfigurationError
+from kairos_core.ground import one_line, store_client
 from kairos_core.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import redis
 
 # Seconds between the attempts of a job that failed.
 RETRY_INTERVALS_S = [2, 4, 8, 16, 32]
@@ -37,11 +41,29 @@ def queue_name(settings: Settings) -> str:
     return f"{settings.namespace}-audit"
 
 
+def _client(settings: Settings, name: str) -> redis.Redis:
+    if settings.queue_url is None:
+        return store_client(settings.redis_url, client_name=name)
+    return store_client(settings.queue_url, setting="KAIROS_QUEUE_URL", client_name=name)
+
+
+def check_queue(settings: Settings) -> None:
+    """Raise ConfigurationError where the queue's Redis cannot be reached."""
+    client = _client(settings, "kairos-queue")
+    try:
+        client.ping()
+    except (RedisError, OSError) as error:
+        setting = "KAIROS_QUEUE_URL" if settings.queue_url else "KAIROS_REDIS_URL"
+        raise ConfigurationError(setting, one_line(error)) from error
+    finally:
+        client.close()
+
+
 class DrainQueue:
     """Hands lanes to whichever worker is free."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client = redis.Redis.from_url(settings.queue_url or settings.redis_url, client_name="kairos-queue")
+        self._client = _client(settings, "kairos-queue")
         self._queue = Queue(queue_name(settings), connection=self._client, serializer=JSONSerializer)
 
     def close(self) -> None:
@@ -90,7 +112,7 @@ def _connections() -> tuple[Outbox, AuditWriter]:
 
 def run_worker(settings: Settings) -> None:
     """Run jobs in this process until SIGTERM or SIGINT; the job at hand is finished first."""
-    connection = redis.Redis.from_url(settings.queue_url or settings.redis_url, client_name="kairos-worker")
+    connection = _client(settings, "kairos-worker")
     _work(SimpleWorker([queue_name(settings)], connection=connection, serializer=JSONSerializer))
 
 
@@ -101,7 +123,7 @@ def _work(worker: Any) -> None:
 
 def run_scheduler(settings: Settings) -> None:
     """Put failed jobs back on the queue when their time has come, until SIGTERM or SIGINT."""
-    connection = redis.Redis.from_url(settings.queue_url or settings.redis_url, client_name="kairos-scheduler")
+    connection = _client(settings, "kairos-scheduler")
     scheduler = RQScheduler(
         [queue_name(settings)],
         connection=connection,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import redis
-
 from kairos_core import messages, session
+from kairos_core.ground import store_client
 from kairos_core.layout import Layout
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    import redis
 
     from kairos_core.messages import Message
     from kairos_core.settings import Settings
@@ -77,7 +78,7 @@ class Outbox:
     @classmethod
     def connect(cls, settings: Settings) -> Self:
         """Open a client of its own; nothing is sent yet."""
-        client = redis.Redis.from_url(settings.redis_url, protocol=2, client_name="kairos-audit")
+        client = store_client(settings.redis_url, protocol=2, client_name="kairos-audit")
         return cls(client, Layout(settings.namespace, settings.lanes))
 
     def close(self) -> None:

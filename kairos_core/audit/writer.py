@@ -5,15 +5,15 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Self
 
+import psycopg
 from psycopg import sql
 
 from kairos_core.audit import migrations
-from kairos_core.ground import connect_postgres
+from kairos_core.errors import ConfigurationError
+from kairos_core.ground import connect_postgres, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import psycopg
 
     from kairos_core.audit.outbox import Entry
     from kairos_core.settings import Settings
@@ -57,8 +57,15 @@ class AuditWriter:
         self._connection.close()
 
     def migrate(self) -> list[str]:
-        """Bring the schema up to date; return the names of the migrations that were applied now."""
-        return migrations.migrate(self._connection, self._schema)
+        """Bring the schema up to date; return the names of the migrations that were applied now.
+
+        Raises:
+            ConfigurationError: the account may not, or an applied migration is not the one of this version.
+        """
+        try:
+            return migrations.migrate(self._connection, self._schema)
+        except psycopg.Error as error:
+            raise ConfigurationError("KAIROS_POSTGRES_URL", f"schema {self._schema}: {one_line(error)}") from error
 
     def write(self, entries: Sequence[Entry]) -> int:
         """Write a batch in one transaction; return how many of its events were new.

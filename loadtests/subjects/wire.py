@@ -66,6 +66,10 @@ class Wire:
             raise reply
         return reply
 
+    def parse_rest(self) -> list[Any]:
+        """What else has arrived in full with the reply that was parsed last."""
+        return list(iter(self._reader.gets, False))
+
 
 class SameBytes:
     """Any operation of Kairos, as nothing but its bytes.

@@ -68,3 +68,11 @@ def test_unreachable_audit(host: str, settings: Settings) -> None:
         AuditWriter.connect(msgspec.structs.replace(settings, postgres_url=url))
     assert str(caught.value).startswith("KAIROS_POSTGRES_URL: ")
     assert "\n" not in str(caught.value)
+
+
+def test_an_evicting_store(settings: Settings) -> None:
+    """G14: a server that may evict sessions is refused."""
+    with Proxy(settings.redis_url) as proxy:
+        proxy.on_reply = lambda data: data.replace(b"maxmemory_policy:noeviction", b"maxmemory_policy:allkeyslru")
+        with pytest.raises(ConfigurationError, match="KAIROS_REDIS_URL: maxmemory-policy is allkeyslru"):
+            RedisStateManager.connect(msgspec.structs.replace(settings, redis_url=proxy.url))

@@ -1,0 +1,494 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import nbformat
+import pytest
+
+from loadtests import measure
+from loadtests.checks import CHECKS
+from reports import results, tables
+from reports.statistics import EXIT_STATUS, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = measure.Profile(runs=3, rounds=20)
+DEADLINE_S = 50.0
+# A real run does not fit into the time that a test has otherwise.
+pytestmark = pytest.mark.timeout(180)
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page.
+
+    Attributes:
+        rows: the cells' texts of each row of a table.
+        loads: addresses that it would load, or that lead elsewhere.
+        tags: the elements' names.
+        body: the text of the body, in pieces.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.loads: list[str] = []
+        self.tags: set[str] = set()
+        self.body: list[str] = []
+        self._inside = False
+        self._cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.tags.add(tag)
+        self._inside = self._inside or tag == "body"
+        self.loads += [
+            value
+            for name, value in attrs
+            if name in {"src", "srcset", "href", "xlink:href", "data", "poster", "action", "background"}
+            and value
+            and not value.startswith(("#", "data:"))
+        ]
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in {"td", "th"}:
+            self.rows[-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note the end of a cell."""
+        if tag in {"td", "th"}:
+            self._cell = False
+
+    def handle_data(self, data: str) -> None:
+        """Note a text."""
+        if self._inside and data.strip():
+            self.body.append(data.strip())
+        if self._cell:
+            self.rows[-1][-1] += data.strip()
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a small but real run; tests that change it take a copy."""
+    folder = tmp_path_factory.mktemp("report") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(measure.PROFILES, "tiny", TINY)
+        # The harness sets it; so that other tests have their own again afterwards.
+        patch.setenv("RQ_KEY_PREFIX", os.environ["RQ_KEY_PREFIX"])
+        measure.measure(folder, "tiny")
+    yield folder
+    shutil.rmtree(folder)
+
+
+class Built(NamedTuple):
+    """A run with its page.
+
+    Attributes:
+        run: the run.
+        page: the page's text.
+        verdict: the verdict that report.json has.
+        said: what was said meanwhile.
+    """
+
+    run: results.Run
+    page: str
+    verdict: Verdict
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def built(measured: Path, tree: Path) -> Built:
+    """The page of the run as it was measured."""
+    folder = measured.with_name("built")
+    shutil.copytree(measured, folder)
+    finished = report(tree, folder)
+    verdict = Verdict(verdict_of(folder))
+    assert EXIT_STATUS[verdict] == finished.returncode, finished.stderr
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    return Built(results.Run(folder), page, verdict, finished.stdout.splitlines())
+
+
+@pytest.fixture
+def run_copy(measured: Path, tmp_path: Path) -> Path:
+    """A copy of the run that is certain to be met, but for what a test changes in it.
+
+    So small a run may well differ from itself by more than a run may, and four runs are the fewest that can lose one.
+    """
+    folder = tmp_path / "run"
+    shutil.copytree(measured, folder)
+    shutil.copyfile(folder / "latency" / "run-01.json", folder / "latency" / "run-04.json")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "runs": 4, "exit_statuses": [0] * 4}))
+
+    def equal(benchmark: dict[str, Any]) -> None:
+        samples = benchmark["extra_info"]["samples_ns"]
+        for subject in samples:
+            samples[subject] = [1_000_000 + number for number in range(len(samples[subject]))]
+
+    edit(folder, equal)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code, so that the page of the newest run is written there and not into the repository."""
+    folder = tmp_path_factory.mktemp("tree")
+    for name in ("kairos_core", "loadtests", "reports", "notebooks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("runs", "latest.html", "__pycache__"))
+    return folder
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], None], names: str = "run-*.json") -> None:
+    """Change each benchmark of the run's files."""
+    for file in (folder / "latency").glob(names):
+        content = json.loads(file.read_text())
+        for benchmark in content["benchmarks"]:
+            change(benchmark)
+        file.write_text(json.dumps(content))
+
+
+def slow(benchmark: dict[str, Any]) -> None:
+    """Every call of the operation took a second longer, and as much longer when it ran against itself."""
+    samples = benchmark["extra_info"]["samples_ns"]
+    for subject in {"kairos", "again"} & set(samples):
+        samples[subject] = [value + 1_000_000_000 for value in samples[subject]]
+
+
+def remove(folder: Path, operation: str, names: str) -> None:
+    """Leave an operation out of the run's files, as a benchmark that raised is left out."""
+    for file in (folder / "latency").glob(names):
+        content = json.loads(file.read_text())
+        content["benchmarks"] = [found for found in content["benchmarks"] if found["name"] != f"test_{operation}"]
+        file.write_text(json.dumps(content))
+
+
+def report(tree: Path, run: Path) -> subprocess.CompletedProcess[str]:
+    """Write the page of a run that is there, from the command line."""
+    return subprocess.run(
+        [sys.executable, "-m", "reports", "--run", str(run)],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+
+def verdict_of(run: Path) -> str:
+    """The verdict in a run's report.json."""
+    verdict: str = json.loads((run / "report.json").read_text())["verdict"]
+    return verdict
+
+
+def test_a_run_is_complete(measured: Path) -> None:
+    """A run leaves its manifest, one file for each process with a sample of each round, and all checks, which held."""
+    run = results.Run(measured)
+    assert (TINY.runs, TINY.rounds) == (run.manifest["runs"], run.manifest["rounds"])
+    for operation in results.OPERATIONS:
+        assert {"kairos", "floor", "again"} <= set(run.samples[operation])
+        for runs in run.samples[operation].values():
+            assert [TINY.rounds] * TINY.runs == [len(samples) for samples in runs]
+    for subjects in run.samples.values():
+        assert all((samples > 0).all() for runs in subjects.values() for samples in runs)
+        assert {TINY.runs} == {len(runs) for runs in subjects.values()}
+    assert [check.__name__ for check in CHECKS] == [check.name for check in run.checks]
+    assert [] == [check.evidence for check in run.checks if not check.passed]
+
+
+def test_the_page_begins_with_the_verdict(built: Built) -> None:
+    """Who opens the page reads the verdict first, as a word and a sign, and then the reason."""
+    run, body = built.run, Page(built.page).body
+    assert tables.signed(built.verdict.value) == body[1]
+    assert any(reason in body[2] for reason in [*run.problems, f"of {len(run.judgements)} targets met"])
+
+
+def test_the_page_has_every_target_and_every_check(built: Built) -> None:
+    """Each target is a row with its limit, its measured value and its verdict; each check is one with its evidence."""
+    run, rows = built.run, Page(built.page).rows
+    targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
+    for target in (target for kind in targets.values() for target in kind):
+        limits = [f"{value:g}" for name, value in target.items() if name.startswith(("below", "above"))]
+        found = [row[4].split()[1] for row in rows if row[0] == target["operation"] and len(row) > 4]
+        assert limits
+        assert set(limits) <= set(found)
+    for judgement in run.judgements:
+        measured = [judgement.operation, judgement.statistic, tables.signed(judgement.verdict.value)]
+        assert measured in [[*row[:2], row[-1]] for row in rows]
+    for check in run.checks:
+        assert [check.guarantee, check.question, check.evidence, tables.signed("PASS")] in rows
+
+
+def test_the_page_loads_nothing(built: Built) -> None:
+    """The page is one file: it loads nothing, runs nothing, and shows the same without a network."""
+    found = Page(built.page)
+    assert [] == found.loads
+    assert set() == found.tags & {"script", "link", "iframe", "object", "embed", "base", "img"}
+    assert "@import" not in built.page
+    assert "url(http" not in built.page
+    assert "svg" in found.tags
+
+
+def test_the_summary_says_what_the_judgements_say(built: Built) -> None:
+    """report.json holds the verdict, each target with its estimate, and each check, as judged."""
+    run = built.run
+    summary = json.loads((run.folder / "report.json").read_text(encoding="utf-8"))
+    assert run.verdict.value == summary["verdict"]
+    assert run.problems == summary["problems"]
+    assert run.manifest == summary["manifest"]
+    assert [
+        {
+            "operation": found.operation,
+            "statistic": found.statistic,
+            "unit": found.unit,
+            "limit": found.limit,
+            "verdict": found.verdict.value,
+            **found.measured._asdict(),
+        }
+        for found in run.judgements
+    ] == summary["targets"]
+    assert [(check.name, check.passed) for check in run.checks] == [
+        (check["name"], check["passed"]) for check in summary["checks"]
+    ]
+
+
+def test_progress_is_said(built: Built) -> None:
+    """While the notebook is executed, each cell is said to be done; the executed notebook is kept with its outputs."""
+    notebook = nbformat.read(built.run.folder / "01_latency.ipynb", as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    said = [line for line in built.said if line.startswith("notebook")]
+    assert [f"cell {number} of {len(code)}" for number in range(1, len(code) + 1)] == [
+        line.partition(": ")[2].partition("   ")[0] for line in said
+    ]
+    assert any(cell.outputs for cell in code)
+
+
+def test_a_run_that_meets_its_targets_passes(tree: Path, run_copy: Path) -> None:
+    """A run in which every call took a millisecond: PASS and exit status 0; an old run's page is not the newest's."""
+    finished = report(tree, run_copy)
+    assert 0 == finished.returncode, finished.stderr
+    assert "PASS" == verdict_of(run_copy)
+    assert not (tree / "reports" / "latest.html").exists()
+
+
+def test_a_slow_run_fails(tree: Path, run_copy: Path) -> None:
+    """A run whose calls took a second longer: FAIL, exit status 1, and the page says it first."""
+    edit(run_copy, slow)
+    finished = report(tree, run_copy)
+    assert 1 == finished.returncode
+    assert "Traceback" not in finished.stderr
+    assert "FAIL" == verdict_of(run_copy)
+    assert "✘ FAIL" == Page((run_copy / "report.html").read_text(encoding="utf-8")).body[1]
+    assert "✘ FAIL" in finished.stdout.splitlines()[-1]
+
+
+def test_a_run_without_one_result_is_invalid(tree: Path, run_copy: Path) -> None:
+    """A run in which one process has no result of one operation: INVALID, exit status 2, and the page names it."""
+    remove(run_copy, "update_session", "run-02.json")
+    finished = report(tree, run_copy)
+    assert 2 == finished.returncode
+    assert "Traceback" not in finished.stderr
+    assert "INVALID" == verdict_of(run_copy)
+    body = Page((run_copy / "report.html").read_text(encoding="utf-8")).body
+    assert "! INVALID" == body[1]
+    assert body[2].startswith("update_session: 3 of 4 runs have a result")
+    assert "cannot be trusted: update_session: 3 of 4" in finished.stdout
+
+
+def test_a_run_without_an_operation_is_invalid(run_copy: Path) -> None:
+    """An operation without any result does not pass for want of a judgement."""
+    remove(run_copy, "get_session", "run-*.json")
+    run = results.Run(run_copy)
+    assert Verdict.INVALID is run.verdict
+    assert any(problem.startswith("get_session: 0 of 4") for problem in run.problems)
+    assert "get_session" not in {judgement.operation for judgement in run.judgements}
+
+
+def test_a_run_without_a_check_is_invalid(run_copy: Path) -> None:
+    """A check that has no result does not pass for want of one."""
+    checks = json.loads((run_copy / "checks.json").read_text())
+    (run_copy / "checks.json").write_text(json.dumps(checks[1:]))
+    run = results.Run(run_copy)
+    assert Verdict.INVALID is run.verdict
+    assert [f"check {checks[0]['name']}: has no result"] == run.problems
+
+
+def test_a_broken_check_fails_a_fast_run(run_copy: Path) -> None:
+    """A run that is fast and wrong fails."""
+    assert Verdict.PASS is results.Run(run_copy).verdict
+    checks = json.loads((run_copy / "checks.json").read_text())
+    checks[4]["passed"] = False
+    (run_copy / "checks.json").write_text(json.dumps(checks))
+    assert Verdict.FAIL is results.Run(run_copy).verdict
+
+
+def test_a_run_unlike_itself_is_invalid(run_copy: Path) -> None:
+    """A run in which an operation differs from itself by more than a tenth is not to be trusted."""
+
+    def unlike(benchmark: dict[str, Any]) -> None:
+        samples = benchmark["extra_info"]["samples_ns"]
+        samples["again"] = [round(value * 1.2) for value in samples["kairos"]]
+
+    edit(run_copy, unlike)
+    run = results.Run(run_copy)
+    assert Verdict.INVALID is run.verdict
+    assert len(results.OPERATIONS) == len(run.problems)
+
+
+def test_a_run_with_too_few_results_is_invalid(run_copy: Path) -> None:
+    """Where fewer processes have a result than can be judged, the run is INVALID, and its page can be written."""
+    remove(run_copy, "update_session", "run-0[12].json")
+    run = results.Run(run_copy)
+    assert Verdict.INVALID is run.verdict
+    tables.targets(run)
+
+
+def test_a_run_with_results_of_another_is_invalid(run_copy: Path) -> None:
+    """Where more processes have a result than were measured, some are of another run."""
+    shutil.copyfile(run_copy / "latency" / "run-01.json", run_copy / "latency" / "run-05.json")
+    assert Verdict.INVALID is results.Run(run_copy).verdict
+
+
+@pytest.mark.parametrize("content", ["{}", '{"format": 1,'])
+def test_a_run_that_cannot_be_read_is_no_failure(tree: Path, run_copy: Path, content: str) -> None:
+    """A folder that is no run, or only a part of one, is named in one line, with exit status 2."""
+    (run_copy / "manifest.json").write_text(content)
+    finished = report(tree, run_copy)
+    assert 2 == finished.returncode
+    assert 1 == len(finished.stderr.splitlines())
+
+
+def test_a_run_of_another_format_is_refused(tree: Path, run_copy: Path) -> None:
+    """A run that another version wrote is not judged by this one's rules: one line, exit status 2."""
+    manifest = json.loads((run_copy / "manifest.json").read_text())
+    (run_copy / "manifest.json").write_text(json.dumps({**manifest, "format": 999}))
+    finished = report(tree, run_copy)
+    assert 2 == finished.returncode
+    assert [f"kairos: --run: {run_copy}: format 999, this version reads {measure.FORMAT}"] == (
+        finished.stderr.splitlines()
+    )
+
+
+def test_every_verdict_has_its_exit_status() -> None:
+    """Only PASS ends with 0, and only FAIL with 1: a doubt is neither."""
+    expected = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 2, Verdict.INVALID: 2}
+    assert expected == EXIT_STATUS
+
+
+# Executes a notebook and says whether its kernel is there afterwards. In a process of its own, like a report.
+EXECUTE = """
+import json, os, sys
+from pathlib import Path
+import nbformat
+from reports.notebooks import execute
+
+folder = Path(sys.argv[1])
+executed = execute(folder / "source.ipynb", folder / "target.ipynb", {"word": "before"}, folder, lambda _: None)
+kernel = int(nbformat.read(executed.path, as_version=4).cells[2].outputs[0].text.split()[1])
+try:
+    os.kill(kernel, 0)
+    ended = False
+except ProcessLookupError:
+    ended = True
+print(json.dumps({"path": str(executed.path), "html": executed.html, "error": executed.error, "ended": ended}))
+"""
+
+
+class Failed(NamedTuple):
+    """A notebook whose third cell raised.
+
+    Attributes:
+        path: where it is, with its outputs.
+        html: its body as HTML.
+        error: what is said of the error.
+        ended: whether its kernel was gone.
+    """
+
+    path: str
+    html: str
+    error: str | None
+    ended: bool
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> Failed:
+    """A notebook that was executed as far as it went."""
+    folder = tmp_path_factory.mktemp("notebook")
+    parameters = nbformat.v4.new_code_cell("word = 'unset'", metadata={"tags": ["parameters"]})
+    code = ("import os\nprint(word, os.getpid())", "1 / 0", "print('after')")
+    notebook = nbformat.v4.new_notebook(cells=[parameters, *(nbformat.v4.new_code_cell(cell) for cell in code)])
+    nbformat.write(notebook, folder / "source.ipynb")
+    finished = subprocess.run(
+        [sys.executable, "-c", EXECUTE, str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert 0 == finished.returncode, finished.stderr
+    return Failed(**json.loads(finished.stdout))
+
+
+def test_a_cell_that_raises_is_said_and_the_rest_is_kept(failed: Failed) -> None:
+    """A notebook that fails says so in its HTML, and is kept, with its parameters, as far as it got."""
+    assert failed.error is not None
+    assert "division by zero" in failed.error
+    assert "ZeroDivisionError" in failed.html
+    assert failed.path.endswith("/target.ipynb")
+    outputs = [cell.outputs for cell in nbformat.read(failed.path, as_version=4).cells]
+    assert "before " == outputs[2][0].text[:7]
+    assert "error" == outputs[3][0].output_type
+    assert [] == outputs[4]
+
+
+def test_the_source_of_a_notebook_stays_as_it_is(failed: Failed) -> None:
+    """Executing a notebook changes nothing but the target, and leaves nothing else in the folder."""
+    folder = Path(failed.path).parent
+    source = nbformat.read(folder / "source.ipynb", as_version=4)
+    assert [[]] * 4 == [cell.outputs for cell in source.cells]
+    assert {"source.ipynb", "target.ipynb"} == {path.name for path in folder.iterdir()}
+
+
+def test_the_error_of_a_notebook_is_plain(failed: Failed) -> None:
+    """What a page shows of an error has no control characters of a terminal."""
+    assert failed.error is not None
+    assert "\x1b" not in failed.error
+
+
+def test_the_kernel_of_a_notebook_has_ended(failed: Failed) -> None:
+    """When a notebook has been executed, its kernel is gone, also where a cell raised."""
+    assert failed.ended
+
+
+def test_a_page_with_a_notebook_that_failed_is_invalid(tree: Path, run_copy: Path, tmp_path: Path) -> None:
+    """Where a notebook fails, the page is written all the same, says so first, and the exit status is 2."""
+    broken = tmp_path / "tree"
+    shutil.copytree(tree, broken)
+    path = broken / "notebooks" / "01_latency.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell("raise RuntimeError('the last cell failed')"))
+    nbformat.write(notebook, path)
+
+    finished = report(broken, run_copy)
+
+    assert 2 == finished.returncode
+    assert "INVALID" == verdict_of(run_copy)
+    found = Page((run_copy / "report.html").read_text(encoding="utf-8"))
+    assert "! INVALID" == found.body[1]
+    assert found.body[2].startswith("01_latency: ")
+    assert "the last cell failed" in found.body[2]
+    executed = nbformat.read(run_copy / "01_latency.ipynb", as_version=4)
+    assert "error" == executed.cells[-1].outputs[0].output_type
+    assert any(cell.get("outputs") for cell in executed.cells[:-1])

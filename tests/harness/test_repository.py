@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("kairos_core", "loadtests", "reports", "notebooks", "tests")
+# Imports go to the left: each may import itself and what stands before it.
+MAY_IMPORT = {
+    "kairos_core": {"kairos_core"},
+    "loadtests": {"kairos_core", "loadtests"},
+    "reports": {"kairos_core", "loadtests", "reports"},
+    "notebooks": {"kairos_core", "loadtests", "reports"},
+}
+CORE_NEEDS = {"redis", "rq", "psycopg", "msgspec"}
+# An extra of redis, and no package to ask for besides.
+CORE_EXTRAS = {"hiredis"}
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SCRIPTS = sorted((ROOT / "kairos_core" / "scripts").glob("*.lua"))
+_CALL = re.compile(r"\bp?call\(\s*(?P<command>[^,()]+)(?:,\s*(?P<first>[^,()]+))?")
+
+
+def cells(notebook: Path) -> list[dict[str, Any]]:
+    """A notebook's code cells."""
+    found = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in found if cell["cell_type"] == "code"]
+
+
+def sources(package: str) -> list[tuple[str, ast.Module]]:
+    """A package's code, by where it is."""
+    if package == "notebooks":
+        return [
+            (f"{path.name}, cell {number}", ast.parse("".join(cell["source"])))
+            for path in NOTEBOOKS
+            for number, cell in enumerate(cells(path))
+        ]
+    files = sorted((ROOT / package).rglob("*.py"))
+    return [(str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))) for path in files]
+
+
+def imported(tree: ast.Module, package: str) -> set[str]:
+    """The top-level names of all that is imported, at the beginning of a file or within a function."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(package if node.level else (node.module or "").partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_go_in_one_direction(package: str) -> None:
+    """No package imports one that builds on it, not even within a function."""
+    code = sources(package)
+    assert code
+    found = {where: (imported(tree, package) & set(PACKAGES)) - MAY_IMPORT[package] for where, tree in code}
+    assert {} == {where: names for where, names in found.items() if names}
+
+
+def test_the_core_needs_four_packages_and_no_more() -> None:
+    """`kairos_core` imports redis, rq, psycopg, msgspec and the standard library."""
+    allowed = CORE_NEEDS | CORE_EXTRAS | sys.stdlib_module_names | {"kairos_core"}
+    found = {where: imported(tree, "kairos_core") - allowed for where, tree in sources("kairos_core")}
+    assert {} == {where: names for where, names in found.items() if names}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [re.split(r"[<>=]", dependency)[0].partition("[") for dependency in project["dependencies"]]
+    assert CORE_NEEDS == {name for name, _, _ in asked}
+    assert {extra for _, _, extras in asked for extra in extras.rstrip("]").split(",")} >= CORE_EXTRAS
+
+
+def test_one_file_imports_rq() -> None:
+    """RQ is the business of one module, so that it can be replaced."""
+    importers = [where for where, tree in sources("kairos_core") if "rq" in imported(tree, "kairos_core")]
+    assert ["kairos_core/audit/jobs.py"] == importers
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_stored_without_results(notebook: Path) -> None:
+    """A stored notebook holds no outputs and no counts: what it shows comes from a run, and no two runs clash."""
+    found = cells(notebook)
+    assert found
+    assert [[]] * len(found) == [cell["outputs"] for cell in found]
+    assert [None] * len(found) == [cell["execution_count"] for cell in found]
+
+
+def test_notebooks_define_nothing() -> None:
+    """A notebook calls what is tested elsewhere, and defines no function and no class."""
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    code = sources("notebooks")
+    assert code
+    assert [] == [where for where, tree in code for node in ast.walk(tree) if isinstance(node, definitions)]
+
+
+def test_every_locked_package_has_a_hash() -> None:
+    """Each package of the lock is one version with its hashes, and nothing comes from an address of anybody's own."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    requirements = re.sub(r"\\\n\s*", " ", text).splitlines()
+    assert requirements
+    locked = re.compile(r"[A-Za-z0-9._-]+==\S+( ; [^\\]+?)?( +--hash=sha256:[0-9a-f]{64})+\s*")
+    assert [] == [line for line in requirements if locked.fullmatch(line) is None]
+    assert [] == [word for word in ("://", "--index-url", "--extra-index-url", " @ ") if word in text]
+
+
+def test_every_dependency_is_locked() -> None:
+    """What pyproject.toml asks for is in the lock."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    asked = set(re.findall(r'^    "([A-Za-z0-9_-]+)[\[\]a-z,]*[<>=]', text, re.MULTILINE)) - {"kairos"}
+    locked = set(re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    assert asked
+    assert set() == asked - locked
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_take_every_key_from_keys(script: Path) -> None:
+    """A script names no key: each comes through KEYS, so that a cluster knows where the script belongs."""
+    code = re.sub(r"--.*", "", script.read_text(encoding="utf-8"))
+    calls = [(found["command"].strip(), (found["first"] or "").strip()) for found in _CALL.finditer(code)]
+    # The clock has no key, and a channel is none: its command, PUBLISH or SPUBLISH, comes through ARGV.
+    keyed = [first for command, first in calls if command not in {"'TIME'", "ARGV[8]"}]
+    assert keyed
+    assert [] == [first for first in keyed if re.fullmatch(r"KEYS\[\d+\]", first) is None]
+    channels = [first for command, first in calls if command == "ARGV[8]"]
+    assert [] == [first for first in channels if re.fullmatch(r"ARGV\[\d+\]", first) is None]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_say_what_they_take(script: Path) -> None:
+    """A script's header names KEYS, ARGV and the reply, and each index that the script uses."""
+    text = script.read_text(encoding="utf-8")
+    header, _, code = text.partition("local call")
+    assert all(f"-- {word} " in header for word in ("KEYS", "ARGV", "reply"))
+    for name in ("KEYS", "ARGV"):
+        section = header[header.index(f"-- {name} ") :].partition("-- reply" if name == "ARGV" else "-- ARGV")[0]
+        described = {int(number) for number in re.findall(r"(?<![\w.])(\d+) (?=[A-Za-z])", section)}
+        used = {int(number) for number in re.findall(rf"{name}\[(\d+)\]", code)}
+        assert set() == used - described
