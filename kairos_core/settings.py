@@ -186,7 +186,9 @@ def _check_url(setting: str, url: str, schemes: tuple[str, ...]) -> None:
     # Nothing of the address is quoted: an unescaped password may stand anywhere in it.
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        if schemes == _REDIS_SCHEMES:
+            # PostgreSQL's addresses may name several hosts and ports, which is for libpq to read.
+            _ = parts.port
     except ValueError:
         raise ConfigurationError(
             setting, "is not an address (in a password, characters such as / : @ must be percent-encoded)"

@@ -213,6 +213,9 @@ def test_without_password(url: str, expected: str) -> None:
     assert expected == without_password(url)
 
 
+URLS = ["redis://u:hidden@h:1/0", "redis://:hidden@h", "redis://h?password=hidden"]
+
+
 @pytest.mark.parametrize("url", URLS)
 def test_no_password_in_a_repr(url: str) -> None:
     """A repr ends up in logs, and holds no password of any address."""
