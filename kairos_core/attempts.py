@@ -11,6 +11,8 @@ from redis import exceptions as foreign
 from kairos_core.errors import CorruptState, KairosError, OutcomeUnknown, StoreUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kairos_core.commands import Command
 
 # The server answers these before it runs a command or, inside a script, at the first write: nothing was changed. The
@@ -22,6 +24,20 @@ _HOPELESS = (foreign.AuthenticationError, foreign.AuthorizationError)
 
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.25
+_FIRST_RIVAL_PAUSE_S = 0.0005
+
+
+def pauses(attempts: int) -> Iterator[float | None]:
+    """The seconds to wait after each attempt that lost to another writer; None after the last.
+
+    The first pauses are about as long as a write takes: longer ones would leave the session idle.
+    """
+    longest_s = _FIRST_RIVAL_PAUSE_S
+    for _ in range(attempts - 1):
+        yield random.uniform(0, longest_s)  # noqa: S311 - not a secret
+        longest_s = min(longest_s * 2, _LONGEST_PAUSE_S)
+    if attempts > 0:
+        yield None
 
 
 class Refused(Exception):  # noqa: N818 - a fact that the server states; the callers' errors are in errors.py

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -17,10 +18,12 @@ from kairos_core import session
 from kairos_core.errors import (
     AuditBacklogFull,
     CorruptState,
+    InvalidState,
     KairosError,
     SessionExists,
     SessionNotFound,
     Stamp,
+    StoreUnavailable,
     VersionConflict,
 )
 
@@ -34,7 +37,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # What a script answers first; the scripts' headers say what follows.
-_APPLIED, _MISMATCH, _ABSENT, _FULL, _CORRUPT = range(5)
+_APPLIED, _MISMATCH, _ABSENT, _FULL, _CORRUPT, _GIVEN_UP, _TOO_OLD = range(7)
+# A session's key outlives the session by this, so that the sweep that ends it finds the state to record.
+GRACE_MS = 3_600_000
+_match_operation_id = re.compile(r"\A[0-9a-f]{12}7[0-9a-f]{3}8[0-9a-f]{15}\Z").match
 _FIELDS = ("n", "v", "c", "u", "s")
 
 
@@ -51,8 +57,8 @@ def _load(name: str) -> Script:
     return Script(name, text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - the server's own choice
 
 
-CREATE, UPDATE, DELETE = (_load(name) for name in ("create", "update", "delete"))
-SCRIPTS = (CREATE, UPDATE, DELETE)
+CREATE, UPDATE, DELETE, EXPIRE, RESOLVE = (_load(name) for name in ("create", "update", "delete", "expire", "resolve"))
+WRITES = (CREATE, UPDATE, DELETE)
 
 
 class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
@@ -81,14 +87,25 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
         return ("EVAL", self.script.text, *self.words[2:])
 
 
-def new_operation_id() -> str:
-    """A UUID of version 7 as 32 hexadecimal digits (RFC 9562, section 5.7).
+def new_operation_id(lane: int) -> str:
+    """A UUID of version 7 as 32 hexadecimal digits (RFC 9562, section 5.7), with the lane in its last three.
 
-    Ids that begin with the time go to one end of the audit's index instead of everywhere.
+    Ids that begin with the time go to one end of the audit's index instead of everywhere; the lane says where the
+    receipt is.
     """
-    # 48 bits of milliseconds, the version (7), 12 random bits, the variant (binary 10, in the digit 8), 60 random bits.
-    milliseconds, digits = time.time_ns() // 1_000_000, os.urandom(9).hex()
-    return f"{milliseconds:012x}7{digits[:3]}8{digits[3:]}"
+    # 48 bits of milliseconds, the version (7), 12 random bits, the variant (binary 10, in the digit 8), 48 random bits,
+    # 12 of the lane.
+    milliseconds, digits = time.time_ns() // 1_000_000, os.urandom(8).hex()
+    return f"{milliseconds:012x}7{digits[:3]}8{digits[3:15]}{lane:03x}"
+
+
+def check_operation_id(operation_id: str) -> str:
+    """Return the id, or raise InvalidState."""
+    value: object = operation_id
+    found = _match_operation_id(value) if isinstance(value, str) else None
+    if found is None:
+        raise InvalidState("operation_id: 32 hexadecimal digits, as an error or an update gives them, are needed")
+    return found.group()
 
 
 class Commands:
@@ -97,6 +114,7 @@ class Commands:
     def __init__(self, settings: Settings, layout: Layout) -> None:
         self._layout = layout
         self._ttl_ms = max(1, round(settings.session_ttl_s * 1000))
+        self._key_ttl_ms = self._ttl_ms + GRACE_MS
         self._receipt_ttl_ms = max(1, round(settings.receipt_ttl_s * 1000))
         self._outbox_limit = settings.outbox_limit
 
@@ -122,7 +140,7 @@ class Commands:
                 raise SessionExists(copy.session_id, Stamp(reply[1], reply[2]))
             raise _refusal(keys, copy.session_id, reply)
 
-        return self._write(CREATE, keys, copy.session_id, event_type, body, read)
+        return self._write(CREATE, keys, copy.session_id, event_type, body, read, self._ttl_ms)
 
     def update(self, state: SyncState, event_type: str) -> Command[SyncState]:
         """Replace a session if it is still the version that `state` was derived from."""
@@ -139,17 +157,70 @@ class Commands:
 
         return self._write(UPDATE, keys, copy.session_id, event_type, body, read, *expected)
 
-    def delete(self, session_id: str, event_type: str) -> Command[bool]:
-        """Delete a session, whatever its version."""
+    def delete(self, session_id: str, expected: Stamp | None, event_type: str) -> Command[bool]:
+        """Delete a session: whatever its version, or only that one."""
         session_id = session.check_session_id(session_id)
         keys = self._layout.keys_of(session_id)
 
         def read(reply: list[int]) -> bool:
             if reply[0] in (_APPLIED, _ABSENT):
                 return reply[0] == _APPLIED
+            if reply[0] == _MISMATCH and expected is not None:
+                raise VersionConflict(session_id, expected, Stamp(reply[1], reply[2]))
             raise _refusal(keys, session_id, reply)
 
-        return self._write(DELETE, keys, session_id, event_type, b"", read)
+        return self._write(DELETE, keys, session_id, event_type, b"", read, *(expected or ("", "")))
+
+    def touch(self, session_id: str) -> Command[bool]:
+        """Let a session live for its full time from now on."""
+        session_id = session.check_session_id(session_id)
+        keys = self._layout.keys_of(session_id)
+        return Command(("PEXPIRE", keys.session, self._key_ttl_ms), bool, keys.session, session_id)
+
+    def resolve(self, operation_id: str) -> Command[bool | None]:
+        """Settle whether a write was applied; None where that can no longer be told."""
+        operation_id = check_operation_id(operation_id)
+        lane = int(operation_id[-3:], 16)
+        if lane >= self._layout.lanes:
+            raise InvalidState("operation_id: not from a store of this layout")
+        key = self._layout.receipt(lane, operation_id)
+        words = ("EVALSHA", RESOLVE.sha, 1, key, int(operation_id[:12], 16), self._receipt_ttl_ms)
+
+        def read(reply: list[int]) -> bool | None:
+            return None if reply[0] == _TOO_OLD else reply[0] == _APPLIED
+
+        return Command(words, read, key, "", None, RESOLVE)
+
+    def expire(self, session_id: str) -> Command[bool]:
+        """End a session if its time has come; False where it has not, or the session is gone."""
+        keys = self._layout.keys_of(session_id)
+        words = (
+            "EVALSHA",
+            EXPIRE.sha,
+            3,
+            keys.session,
+            keys.outbox,
+            keys.deadlines,
+            new_operation_id(keys.lane),
+            session_id,
+            "expired",
+            GRACE_MS,
+            self._outbox_limit,
+            "PUBLISH",
+            keys.session_channel,
+            keys.lane_channel,
+        )
+
+        def read(reply: list[int]) -> bool:
+            return reply[0] == _APPLIED
+
+        return Command(words, read, keys.session, session_id, None, EXPIRE)
+
+    def broadcast(self, session_id: str, message: Any) -> Command[int]:
+        """Send any JSON to those who receive a session's messages."""
+        session_id = session.check_session_id(session_id)
+        keys = self._layout.keys_of(session_id)
+        return Command(("PUBLISH", keys.message_channel, session.encode_json(message)), int, keys.session, session_id)
 
     def _write(  # noqa: PLR0913, PLR0917 - the parts of one command
         self,
@@ -159,27 +230,28 @@ class Commands:
         event_type: str,
         body: bytes,
         read: Callable[[list[int]], T],
-        *expected: int,
+        *more: int | str,
     ) -> Command[T]:
-        operation_id = new_operation_id()
+        operation_id = new_operation_id(keys.lane)
         words: tuple[str | bytes | int, ...] = (
             "EVALSHA",
             script.sha,
-            3,
+            4,
             keys.session,
-            keys.receipt_prefix + operation_id,
+            self._layout.receipt(keys.lane, operation_id),
             keys.outbox,
+            keys.deadlines,
             operation_id,
             session_id,
             session.check_event_type(event_type),
             body,
-            self._ttl_ms,
+            self._key_ttl_ms,
             self._receipt_ttl_ms,
             self._outbox_limit,
             "PUBLISH",
             keys.session_channel,
             keys.lane_channel,
-            *expected,
+            *more,
         )
         return Command(words, read, keys.session, session_id, operation_id, script)
 
@@ -193,6 +265,8 @@ def _refusal(keys: Keys, session_id: str, reply: list[int]) -> KairosError:
         return SessionNotFound(session_id)
     if reply[0] == _FULL:
         return AuditBacklogFull(keys.lane, reply[1])
+    if reply[0] == _GIVEN_UP:
+        return StoreUnavailable(f"session {session_id}: the write was given up with resolve before it arrived")
     return CorruptState(keys.session, "the stored hash is not a session")
 
 

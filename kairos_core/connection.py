@@ -23,7 +23,7 @@ from kairos_core.ground import store_client
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from redis.connection import Connection, ConnectionPool
 
@@ -36,6 +36,8 @@ Words = tuple[str | bytes | int, ...]
 # Connections are made on demand, one per thread that is in a call; this only bounds a runaway.
 _MAX_CONNECTIONS = 4096
 _CHUNK = 65_536
+# Commands that are sent before their replies are read; what the server holds back meanwhile stays small.
+_AT_ONCE = 500
 # A timeout of 0 would mean not to wait at all, and a negative one is an error.
 _SHORTEST_WAIT_S = 0.001
 
@@ -82,15 +84,25 @@ class _Channel(NamedTuple):
     def exchange(self, words: Words) -> Any:
         """Send a command and receive its reply, which may be an error (`hiredis.ReplyError`)."""
         self.socket.sendall(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub wants exactly one word
+        return self.receive()
+
+    def exchange_many(self, commands: Sequence[Words]) -> list[Any]:
+        """Send commands at once and receive their replies in order; the first error stands for all."""
+        self.socket.sendall(b"".join(hiredis.pack_command(words) for words in commands))  # type: ignore[arg-type]
+        replies = [self.receive() for _ in commands]
+        return next(([reply] for reply in replies if isinstance(reply, hiredis.ReplyError)), replies)
+
+    def receive(self) -> Any:
+        """Wait for the next reply."""
         reader = self.reader
-        while True:
+        reply = reader.gets()
+        while reply is False:
             data = self.socket.recv(_CHUNK)
             if not data:
                 raise ConnectionResetError("the server closed the connection")
             reader.feed(data)
             reply = reader.gets()
-            if reply is not False:
-                return reply
+        return reply
 
 
 class Link:
@@ -117,19 +129,41 @@ class Link:
             OutcomeUnknown: a write was sent and no answer came.
             KairosError: what the command reads from a refusal.
         """
-        deadline = time.monotonic() + self._timeout_s
+        return command.read(self._attempt(command, _Channel.exchange, None, self._deadline()))
+
+    def call_many(self, commands: Sequence[Command[T]]) -> list[T]:
+        """Send reads, many at once, and return what each reads from its reply; all within `timeout_s`.
+
+        Raises:
+            StoreUnavailable: they were not all answered.
+            KairosError: what a command reads from its reply.
+        """
+        deadline, results = self._deadline(), []
+        for start in range(0, len(commands), _AT_ONCE):
+            part = commands[start : start + _AT_ONCE]
+            words = [command.words for command in part]
+            replies = self._attempt(part[0], _Channel.exchange_many, words, deadline)
+            results += [command.read(reply) for command, reply in zip(part, replies, strict=True)]
+        return results
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._timeout_s
+
+    def _attempt(
+        self, command: Command[Any], exchange: Callable[[_Channel, Any], Any], many: list[Words] | None, deadline: float
+    ) -> Any:
+        """The reply to a command, or to many of which it is the first, sent again as often as its time allows."""
         attempts: Attempts | None = None
         while True:
             sent = False
             try:
                 channel = self._acquire(deadline, again=attempts is not None)
                 sent = True
-                reply = self._exchange(channel, attempts.words if attempts else command.words)
+                words = many or (attempts.words if attempts else command.words)
+                return self._exchange(channel, exchange, words)
             except (Refused, foreign.RedisError) as error:
                 attempts = attempts or Attempts(command, deadline)
                 time.sleep(attempts.after(error, sent=sent))
-            else:
-                return command.read(reply)
 
     def _acquire(self, deadline: float, *, again: bool) -> _Channel:
         """A channel whose waits end by the deadline; `again` where part of the time has been used."""
@@ -151,15 +185,15 @@ class Link:
         channel.socket.settimeout(max(_SHORTEST_WAIT_S, deadline - time.monotonic()))
         return channel
 
-    def _exchange(self, channel: _Channel, words: Words) -> Any:
-        """Send a command, receive its reply, and give the channel back.
+    def _exchange(self, channel: _Channel, exchange: Callable[[_Channel, Any], Any], words: Any) -> Any:
+        """Send, receive, and give the channel back.
 
         Raises:
             Refused: the reply is an error.
             foreign.TimeoutError, foreign.ConnectionError: there was no reply.
         """
         try:
-            reply = channel.exchange(words)
+            reply = exchange(channel, words)
         except BaseException as error:
             self._discard(channel)
             if isinstance(error, TimeoutError):
@@ -174,8 +208,9 @@ class Link:
             if channel.socket.gettimeout() != self._timeout_s:
                 channel.socket.settimeout(self._timeout_s)
             self._idle.append(channel)
-        if isinstance(reply, hiredis.ReplyError):
-            raise Refused(str(reply))
+        first = reply[0] if exchange is _Channel.exchange_many else reply
+        if isinstance(first, hiredis.ReplyError):
+            raise Refused(str(first))
         return reply
 
     def _discard(self, channel: _Channel) -> None:

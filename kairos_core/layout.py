@@ -19,8 +19,9 @@ class Keys(NamedTuple):
     lane: int
     session: str
     outbox: str
-    receipt_prefix: str
+    deadlines: str
     session_channel: str
+    message_channel: str
     lane_channel: str
 
 
@@ -34,6 +35,7 @@ class Layout:
         self.layout_value = f"format={FORMAT} lanes={lanes}"
         self._prefixes = tuple(f"{namespace}:{{L{lane:02d}}}:" for lane in range(lanes))
         self.outboxes = tuple(f"{prefix}outbox" for prefix in self._prefixes)
+        self.deadlines = tuple(f"{prefix}deadlines" for prefix in self._prefixes)
         self.lane_channels = tuple(f"{prefix}u" for prefix in self._prefixes)
 
     def lane_of(self, session_id: str) -> int:
@@ -48,10 +50,15 @@ class Layout:
             lane=lane,
             session=f"{prefix}s:{session_id}",
             outbox=self.outboxes[lane],
-            receipt_prefix=f"{prefix}op:",
+            deadlines=self.deadlines[lane],
             session_channel=f"{prefix}u:{session_id}",
+            message_channel=f"{prefix}m:{session_id}",
             lane_channel=self.lane_channels[lane],
         )
+
+    def receipt(self, lane: int, operation_id: str) -> str:
+        """The key of an operation's receipt."""
+        return f"{self._prefixes[lane]}op:{operation_id}"
 
     def lease(self, lane: int) -> str:
         """The key that a drain holds while it works on a lane."""

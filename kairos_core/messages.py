@@ -24,14 +24,14 @@ class Message(msgspec.Struct, frozen=True, rename=_NAMES):
 
     Attributes:
         session_id: the session.
-        kind: create, update or delete.
+        kind: create, update, delete or expire.
         event_type: what the writer named it.
         operation_id: the write's id, 32 hexadecimal digits.
         incarnation: which life of the session id.
         version: the version that the write made.
         created_us: when this incarnation was created, microseconds since 1970 by the store's clock.
         updated_us: when the write happened, likewise.
-        body: the state's JSON without the four server-assigned fields; to watchers of a delete, null.
+        body: the state's JSON without the four server-assigned fields; to watchers of a delete or an expiry, null.
     """
 
     session_id: str

@@ -289,6 +289,24 @@ def assign(state: SyncState, stamp: Stamp, created_us: int, updated_us: int) -> 
     return state
 
 
+def encode_json(value: Any) -> bytes:
+    """Any value as JSON.
+
+    Raises:
+        InvalidState: it does not survive JSON, or takes more than 1 MiB.
+    """
+    try:
+        text = _encoder.encode(value)
+        survives = msgspec.json.decode(text) == value
+    except _MALFORMED as error:
+        raise InvalidState(explain(error)) from error
+    if not survives:
+        raise InvalidState("a value does not survive JSON: only finite numbers, str keys, lists and dicts do")
+    if len(text) > MAX_STATE_BYTES:
+        raise InvalidState(f"the message takes {len(text)} bytes of JSON; {MAX_STATE_BYTES} are allowed")
+    return text
+
+
 def moment(microseconds: int) -> datetime:
     """The aware UTC time of a server time in microseconds since 1970."""
     return _EPOCH + timedelta(microseconds=microseconds)

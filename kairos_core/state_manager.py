@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+import time
+from typing import TYPE_CHECKING, Any, Self
 
+from kairos_core.attempts import pauses
 from kairos_core.commands import Commands
 from kairos_core.connection import Link, make_pool
+from kairos_core.errors import InvalidState, SessionNotFound, VersionConflict
 from kairos_core.ground import check_store
 from kairos_core.layout import Layout
 from kairos_core.updates import SessionWatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from kairos_core.session import SyncState
     from kairos_core.settings import Settings
 
@@ -97,14 +102,104 @@ class RedisStateManager:
         """
         return self._link.call(self._commands.update(state, event_type))
 
-    def delete_session(self, session_id: str, *, event_type: str = "deleted") -> bool:
-        """Delete a session, whatever its version; False where there is none.
+    def mutate_session(
+        self,
+        session_id: str,
+        change: Callable[[SyncState], SyncState],
+        *,
+        event_type: str = "updated",
+        attempts: int = 100,
+    ) -> SyncState:
+        """Read a session, change it, write it back; again where another writer was first.
+
+        Args:
+            session_id: the session.
+            change: given the stored state, returns the one to write; may be called several times.
+            event_type: what watchers and the audit read.
+            attempts: how often at most.
+
+        Returns:
+            The state as stored.
 
         Raises:
+            VersionConflict: others were first each time, or `timeout_s` is over.
+            SessionNotFound: there is no such session.
+            InvalidState, CorruptState, AuditBacklogFull, StoreUnavailable: it was not written.
+            OutcomeUnknown: it may have been written.
+        """
+        deadline = time.monotonic() + self._settings.timeout_s
+        for pause_s in pauses(attempts):
+            state = self.get_session(session_id)
+            if state is None:
+                raise SessionNotFound(session_id)
+            try:
+                return self.update_session(change(state), event_type=event_type)
+            except VersionConflict:
+                if pause_s is None or time.monotonic() + pause_s > deadline:
+                    raise
+            time.sleep(pause_s)
+        raise InvalidState("attempts: at least 1 is needed")
+
+    def get_sessions(self, session_ids: Iterable[str]) -> dict[str, SyncState | None]:
+        """Read many sessions at once; None for each that does not exist. They are not one snapshot.
+
+        Raises:
+            InvalidState, StoreUnavailable: they were not all read.
+            CorruptState: the stored bytes of one are no state.
+        """
+        commands = [self._commands.get(session_id) for session_id in dict.fromkeys(session_ids)]
+        states = self._link.call_many(commands)
+        return {command.session_id: state for command, state in zip(commands, states, strict=True)}
+
+    def delete_session(
+        self, session_id: str, *, if_unchanged: SyncState | None = None, event_type: str = "deleted"
+    ) -> bool:
+        """Delete a session; False where there is none.
+
+        Args:
+            session_id: the session.
+            if_unchanged: delete only this version of it; None: whatever its version.
+            event_type: what watchers and the audit read.
+
+        Raises:
+            VersionConflict: another version than `if_unchanged` is stored.
             InvalidState, AuditBacklogFull, StoreUnavailable: it was not deleted.
             OutcomeUnknown: it may have been deleted.
         """
-        return self._link.call(self._commands.delete(session_id, event_type))
+        expected = None if if_unchanged is None else if_unchanged.stamp
+        return self._link.call(self._commands.delete(session_id, expected, event_type))
+
+    def touch_session(self, session_id: str) -> bool:
+        """Let a session live for its full time from now on; False where there is none.
+
+        Raises:
+            InvalidState, StoreUnavailable: it was not touched.
+        """
+        return self._link.call(self._commands.touch(session_id))
+
+    def resolve(self, operation_id: str) -> bool | None:
+        """Settle a write that ended in OutcomeUnknown.
+
+        True: it was applied. False: it was not, and never will be, even if it is still on its way. None: that can no
+        longer be told, because it is longer ago than half of the receipts' time (`Settings.receipt_ttl_s`).
+
+        Raises:
+            InvalidState: this is not an operation's id.
+            StoreUnavailable: it could not be asked.
+        """
+        return self._link.call(self._commands.resolve(operation_id))
+
+    def broadcast_to_session(self, session_id: str, message: Any) -> int:
+        """Send any JSON, which is not part of the state, to those who receive this session's messages.
+
+        Returns:
+            How many connections it was handed to. It is kept nowhere: who does not listen now will not hear of it.
+
+        Raises:
+            InvalidState: it is no JSON, or more than 1 MiB of it.
+            StoreUnavailable: it may or may not have been sent.
+        """
+        return self._link.call(self._commands.broadcast(session_id, message))
 
     def watch_sessions(self) -> SessionWatch:
         """Receive the updates of all sessions, from when the context is entered; with a connection of its own.

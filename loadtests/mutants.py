@@ -85,7 +85,7 @@ def _random_event_id() -> None:
 
     def renamed(entry_id: bytes, fields: dict[bytes, bytes]) -> outbox.Entry:
         known = entry(entry_id, fields)
-        message = msgspec.structs.replace(known.message, operation_id=commands.new_operation_id())
+        message = msgspec.structs.replace(known.message, operation_id=commands.new_operation_id(lane=0))
         return known._replace(message=message)
 
     outbox._entry = renamed  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""The worker pool: its processes, and the sweep that hands out the lanes.
+"""The worker pool: its processes, the sweep that hands out the lanes, and the one that ends sessions.
 
 The sweep asks every lane for its depth five times a second, in one round trip, and enqueues a job for those that have
 entries and no lease. So the write path has no part in waking the drain, a lost job costs the length of a lease, and any
@@ -19,6 +19,8 @@ import redis
 from kairos_core.audit.drain import BATCH
 from kairos_core.audit.jobs import DrainQueue
 from kairos_core.audit.outbox import Outbox
+from kairos_core.errors import KairosError
+from kairos_core.expiry import Expiry
 from kairos_core.settings import Settings, child_environment
 
 if TYPE_CHECKING:
@@ -119,17 +121,19 @@ def share_out(lanes: Sequence[tuple[int, int]], workers: int) -> list[list[int]]
 
 def run_pool(settings: Settings, workers: int, stop: Event) -> None:
     """Run the pool and the sweep until `stop` is set."""
-    outbox, queue = Outbox.connect(settings), DrainQueue(settings)
+    outbox, queue, expiry = Outbox.connect(settings), DrainQueue(settings), Expiry.connect(settings)
     pool = Pool(settings, workers)
     try:
         while not stop.wait(SWEEP_S):
             pool.replace_dead()
             try:
+                expiry.sweep()
                 sweep(outbox, queue, workers)
-            except redis.RedisError as error:
+            except (redis.RedisError, KairosError) as error:
                 # The records wait in the outbox; the next sweep tries again.
                 _log.warning("sweep: %s", error)
     finally:
         pool.stop()
+        expiry.close()
         queue.close()
         outbox.close()

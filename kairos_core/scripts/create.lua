@@ -1,15 +1,17 @@
 -- Creates a session: state, TTL, receipt, audit record and notification in one step.
 --
--- KEYS  1 session hash   2 receipt   3 outbox
--- ARGV  1 operation id   2 session id   3 event type   4 body (JSON)   5 TTL in ms
+-- KEYS  1 session hash   2 receipt   3 outbox   4 deadlines
+-- ARGV  1 operation id   2 session id   3 event type   4 body (JSON)   5 TTL of the key in ms
 --       6 receipt TTL in ms   7 outbox limit   8 PUBLISH or SPUBLISH   9 session channel   10 lane channel
+--       11 how long the session lives, in ms; its key lives longer (see expire.lua)
 -- reply {0, incarnation, version, created_us, updated_us}  created
 --       {1, incarnation, version}                          exists
 --       {3, depth}                                         the outbox is full
 --       {4}                                                what is stored under the key is not a session
+--       {5}                                                this operation was given up (see resolve.lua)
 --
--- Lua does not roll back: everything is checked before the first write, and the first write (XADD) is the one that
--- the server may refuse for memory. The message is what watchers read and what the audit records.
+-- Lua does not roll back: everything is checked before the first write, and the first write is the one that the
+-- server may refuse for memory. The message is what watchers read and what the audit records.
 local call = redis.call
 
 local receipt = call('GET', KEYS[2])
@@ -38,6 +40,9 @@ local time = string.format('%.0f', now)
 
 local message = '{"i":"' .. ARGV[2] .. '","k":"create","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":'
   .. time .. ',"v":1,"c":' .. time .. ',"u":' .. time .. ',"s":' .. ARGV[4] .. '}'
+-- The earliest that it can expire: later writes move that on, which the sweep finds out when it comes to look. First,
+-- because a deadline without a session does no harm.
+call('ZADD', KEYS[4], math.floor(now / 1000) + ARGV[11], ARGV[2])
 call('XADD', KEYS[3], '*', 'm', message)
 call('HSET', KEYS[1], 'n', time, 'v', 1, 'o', ARGV[1], 'c', time, 'u', time, 's', ARGV[4])
 call('PEXPIRE', KEYS[1], ARGV[5])

@@ -1,15 +1,18 @@
 -- Deletes a session; receipt, audit record (with the last state) and notification in the same step.
 --
--- KEYS  1 session hash   2 receipt   3 outbox
+-- KEYS  1 session hash   2 receipt   3 outbox   4 deadlines
 -- ARGV  1 operation id   2 session id   3 event type   4 unused   5 unused
 --       6 receipt TTL in ms   7 outbox limit   8 PUBLISH or SPUBLISH   9 session channel   10 lane channel
+--       11 expected incarnation, or empty   12 expected version
 -- reply {0, incarnation, version, created_us, updated_us}  deleted: a deletion is a version of its own
+--       {1, incarnation, version}                          another version is stored than expected
 --       {2}                                                there is no such session
 --       {3, depth}                                         the outbox is full
 --       {4}                                                what is stored under the key is not a session
+--       {5}                                                this operation was given up (see resolve.lua)
 --
--- Lua does not roll back: everything is checked before the first write, and the first write (XADD) is the one that
--- the server may refuse for memory. Watchers read a message without a state, the
+-- Lua does not roll back: everything is checked before the first write, and the first write is the one that the
+-- server may refuse. Watchers read a message without a state, the
 -- audit records the state that was deleted.
 local call = redis.call
 
@@ -22,6 +25,10 @@ local stored = call('HMGET', KEYS[1], 'n', 'v', 'c', 's')
 local incarnation, version, created = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3])
 if not (incarnation and version and created and stored[4]) then
   return {call('EXISTS', KEYS[1]) == 0 and 2 or 4}
+end
+
+if ARGV[11] ~= '' and (stored[1] ~= ARGV[11] or stored[2] ~= ARGV[12]) then
+  return {1, incarnation, version}
 end
 
 local depth = call('XLEN', KEYS[3])
@@ -37,6 +44,7 @@ version = version + 1
 
 local message = '{"i":"' .. ARGV[2] .. '","k":"delete","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":'
   .. stored[1] .. ',"v":' .. version .. ',"c":' .. stored[3] .. ',"u":' .. time .. ',"s":'
+call('ZREM', KEYS[4], ARGV[2])
 call('XADD', KEYS[3], '*', 'm', message .. stored[4] .. '}')
 call('DEL', KEYS[1])
 local reply = {0, incarnation, version, created, now}

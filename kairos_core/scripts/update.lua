@@ -1,8 +1,8 @@
 -- Replaces a session's state if it is still the version that the caller's was derived from; TTL, receipt, audit record
 -- and notification in the same step.
 --
--- KEYS  1 session hash   2 receipt   3 outbox
--- ARGV  1 operation id   2 session id   3 event type   4 body (JSON)   5 TTL in ms
+-- KEYS  1 session hash   2 receipt   3 outbox   4 deadlines
+-- ARGV  1 operation id   2 session id   3 event type   4 body (JSON)   5 TTL of the key in ms
 --       6 receipt TTL in ms   7 outbox limit   8 PUBLISH or SPUBLISH   9 session channel   10 lane channel
 --       11 expected incarnation   12 expected version
 -- reply {0, incarnation, version, created_us, updated_us}  updated
@@ -10,19 +10,20 @@
 --       {2}                                                there is no such session
 --       {3, depth}                                         the outbox is full
 --       {4}                                                what is stored under the key is not a session
+--       {5}                                                this operation was given up (see resolve.lua)
 --
 -- Lua does not roll back: everything is checked before the first write, and the first write (XADD) is the one that
 -- the server may refuse for memory. The message is what watchers read and what the audit records.
 local call = redis.call
 
+local receipt = call('GET', KEYS[2])
+if receipt then
+  return cmsgpack.unpack(receipt)
+end
+
 local stored = call('HMGET', KEYS[1], 'n', 'v', 'c')
 local incarnation, version, created = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3])
 if stored[1] ~= ARGV[11] or stored[2] ~= ARGV[12] then
-  -- Only here can this operation have been applied before: applied, it moved the version on.
-  local receipt = call('GET', KEYS[2])
-  if receipt then
-    return cmsgpack.unpack(receipt)
-  end
   if incarnation and version then
     return {1, incarnation, version}
   end

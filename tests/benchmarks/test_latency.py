@@ -72,7 +72,7 @@ class Bench:
             assert deleted is True
 
         return SameBytes(
-            self.wire, lambda: self.commands.delete(create.prepare()().session_id, "deleted"), expect_deleted
+            self.wire, lambda: self.commands.delete(create.prepare()().session_id, None, "deleted"), expect_deleted
         )
 
 

@@ -20,7 +20,7 @@ from kairos_core import (
     SyncState,
     VersionConflict,
 )
-from kairos_core.commands import CREATE, DELETE, SCRIPTS, UPDATE, Command, Commands, new_operation_id
+from kairos_core.commands import CREATE, DELETE, GRACE_MS, UPDATE, Command, Commands, new_operation_id
 from kairos_core.errors import Stamp
 from kairos_core.layout import Layout
 
@@ -33,6 +33,7 @@ STATE = SyncState.new("123456789", SyncMode.GLOBAL, incarnation=5, version=7, me
 BODY = b'{"session_id":"123456789","sync_mode":"global"}'
 KEY = "kairos:{L03}:s:123456789"
 WRITES = ["create", "update", "delete"]
+WRITE_SCRIPTS = (CREATE, UPDATE, DELETE)
 
 
 def write(kind: str, event_type: str = "e") -> Command[Any]:
@@ -40,35 +41,36 @@ def write(kind: str, event_type: str = "e") -> Command[Any]:
     makers: dict[str, Callable[[], Command[Any]]] = {
         "create": lambda: COMMANDS.create(STATE, event_type),
         "update": lambda: COMMANDS.update(STATE, event_type),
-        "delete": lambda: COMMANDS.delete(STATE.session_id, event_type),
+        "delete": lambda: COMMANDS.delete(STATE.session_id, STATE.stamp, event_type),
     }
     return makers[kind]()
 
 
 @pytest.mark.parametrize(("kind", "script"), [("create", CREATE), ("update", UPDATE), ("delete", DELETE)])
 def test_the_words_of_a_write(kind: str, script: Any) -> None:
-    """A write is one EVALSHA with three keys of one lane and the arguments in the order of the script's header."""
+    """A write is one EVALSHA with four keys of one lane and the arguments in the order of the script's header."""
     command = write(kind)
     operation_id = command.operation_id
-    body = b"" if kind == "delete" else command.words[9]
+    body = b"" if kind == "delete" else command.words[10]
     assert command.words == (
         "EVALSHA",
         script.sha,
-        3,
+        4,
         KEY,
         f"kairos:{{L03}}:op:{operation_id}",
         "kairos:{L03}:outbox",
+        "kairos:{L03}:deadlines",
         operation_id,
         "123456789",
         "e",
         body,
-        2,
+        2 + GRACE_MS,
         60_000,
         77,
         "PUBLISH",
         "kairos:{L03}:u:123456789",
         "kairos:{L03}:u",
-        *((5, 7) if kind == "update" else ()),
+        *((2,) if kind == "create" else (5, 7)),
     )
     assert (KEY, "123456789", script) == (command.key, command.session_id, command.script)
 
@@ -80,8 +82,10 @@ def test_a_script_gets_what_it_reads(kind: str) -> None:
     assert command.script is not None
     text = command.script.text
     code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
-    sent = len(command.words) - 6
-    assert 3 == max(int(number) for number in re.findall(r"KEYS\[(\d+)\]", code))
+    sent = len(command.words) - 7
+    assert {"create": 4, "update": 3, "delete": 4}[kind] == max(
+        int(number) for number in re.findall(r"KEYS\[(\d+)\]", code)
+    )
     assert sent == max(int(number) for number in re.findall(r"ARGV\[(\d+)\]", code))
     header = text[text.index("ARGV") : text.index("-- reply")]
     assert list(range(1, sent + 1)) == [
@@ -110,7 +114,7 @@ def test_a_read_has_no_script() -> None:
         COMMANDS.get("s").with_script_text()
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.name))
+@pytest.mark.parametrize("script", WRITE_SCRIPTS, ids=lambda script: str(script.name))
 def test_the_sha_is_the_server_s(script: Any) -> None:
     """A script is known by the SHA-1 of its text."""
     assert hashlib.sha1(script.text.encode()).hexdigest() == script.sha  # noqa: S324 - the server's own choice
@@ -120,7 +124,8 @@ def test_ttls_are_whole_milliseconds() -> None:
     """The shortest time to live is a millisecond, never none."""
     settings = Settings(session_ttl_s=0.001, timeout_s=0.001, receipt_ttl_s=0.002)
     words = Commands(settings, Layout("kairos", 16)).create(STATE, "e").words
-    assert (1, 2) == words[10:12]
+    assert (1 + GRACE_MS, 2) == words[11:13]
+    assert 1 == words[-1]
 
 
 @pytest.mark.parametrize("kind", ["create", "update"])
@@ -260,7 +265,7 @@ def test_no_content_in_a_message(reply: list[bytes | None]) -> None:
 @pytest.mark.parametrize("session_id", ["", "a\n", "a" * 129, "{a}", None, 7, b"a", uuid.UUID(int=7)])
 def test_bad_ids_get_no_command(session_id: Any) -> None:
     """A session id that is none is refused before there is anything to send."""
-    for make in (COMMANDS.get, lambda found: COMMANDS.delete(found, "e")):
+    for make in (COMMANDS.get, lambda found: COMMANDS.delete(found, None, "e")):
         with pytest.raises(InvalidState):
             make(session_id)
 
@@ -307,15 +312,16 @@ def test_bad_states_get_no_command(make: Callable[[SyncState, str], object]) -> 
 
 def test_operation_ids() -> None:
     """Operation ids are UUIDs of version 7, all different, that rise with the time in milliseconds."""
-    found = [new_operation_id() for _ in range(1_000)]
+    found = [new_operation_id(0x2A5) for _ in range(1_000)]
     parsed = [uuid.UUID(hex=one) for one in found]
     assert 1_000 == len(set(found))
     assert {32} == {len(one) for one in found}
     assert {(7, uuid.RFC_4122)} == {(one.int >> 76 & 0xF, one.variant) for one in parsed}
+    assert {"2a5"} == {one[-3:] for one in found}
     times = [one.int >> 80 for one in parsed]
     assert sorted(times) == times
-    # 72 of the other bits are random: each is set in some and clear in others.
-    random = 2**80 - 1 & ~(0xF << 76 | 0xF << 60)
+    # 60 of the other bits are random: each is set in some and clear in others.
+    random = 2**80 - 1 & ~(0xF << 76 | 0xF << 60 | 0xFFF)
     every, some = random, 0
     for one in parsed:
         every, some = every & one.int, some | one.int & random

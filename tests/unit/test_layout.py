@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kairos_core.layout import FORMAT, Layout
+from kairos_core.layout import FORMAT, Keys, Layout
 
 relaxed = settings(deadline=None, database=None)
 ids = st.text(string.ascii_letters + string.digits + "._:-", min_size=1, max_size=128)
@@ -27,14 +27,16 @@ def test_names() -> None:
     """Keys and channels are named as the design says; other versions read them."""
     layout = Layout("kairos", 16)
     keys = layout.keys_of("123456789")
-    assert keys == (
-        3,
-        "kairos:{L03}:s:123456789",
-        "kairos:{L03}:outbox",
-        "kairos:{L03}:op:",
-        "kairos:{L03}:u:123456789",
-        "kairos:{L03}:u",
+    assert keys == Keys(
+        lane=3,
+        session="kairos:{L03}:s:123456789",
+        outbox="kairos:{L03}:outbox",
+        deadlines="kairos:{L03}:deadlines",
+        session_channel="kairos:{L03}:u:123456789",
+        message_channel="kairos:{L03}:m:123456789",
+        lane_channel="kairos:{L03}:u",
     )
+    assert "kairos:{L03}:op:0123" == layout.receipt(3, "0123")
     assert "kairos:{L03}:lease" == layout.lease(3)
     assert "kairos:layout" == layout.layout_key
     assert f"format={FORMAT} lanes=16" == layout.layout_value
@@ -47,7 +49,9 @@ def test_one_lane_one_slot(session_id: str, lanes: int) -> None:
     layout = Layout("kairos", lanes)
     keys = layout.keys_of(session_id)
     assert 0 <= keys.lane < lanes
-    assert {f"L{keys.lane:02d}"} == {hash_tag(key) for key in (*keys[1:], layout.lease(keys.lane))}
+    assert {f"L{keys.lane:02d}"} == {
+        hash_tag(key) for key in (*keys[1:], layout.lease(keys.lane), layout.receipt(keys.lane, "0"))
+    }
     assert (keys.outbox, keys.lane_channel) == (layout.outboxes[keys.lane], layout.lane_channels[keys.lane])
 
 

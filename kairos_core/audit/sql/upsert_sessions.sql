@@ -4,7 +4,7 @@ INSERT INTO sync_sessions AS stored
 SELECT DISTINCT ON (session_id)
     session_id, incarnation, version, state_snapshot ->> 'sync_mode', state_snapshot ->> 'status',
     (state_snapshot ->> 'created_at')::timestamptz, occurred_at,
-    CASE WHEN kind = 'delete' THEN occurred_at END, state_snapshot
+    CASE WHEN kind IN ('delete', 'expire') THEN occurred_at END, state_snapshot
 FROM batch
 ORDER BY session_id, incarnation DESC, version DESC
 ON CONFLICT (session_id) DO UPDATE SET

@@ -4,7 +4,7 @@ CREATE TABLE sync_events (
     session_id     text        NOT NULL COLLATE "C",
     incarnation    bigint      NOT NULL,
     version        bigint      NOT NULL CHECK (version >= 1),
-    kind           text        NOT NULL CHECK (kind IN ('create', 'update', 'delete')),
+    kind           text        NOT NULL CHECK (kind IN ('create', 'update', 'delete', 'expire')),
     event_type     text        NOT NULL CHECK (length(event_type) BETWEEN 1 AND 50),
     occurred_at    timestamptz NOT NULL,
     recorded_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -15,7 +15,7 @@ CREATE TABLE sync_events (
 COMMENT ON TABLE sync_events IS 'One row per acknowledged write; never changed.';
 COMMENT ON COLUMN sync_events.occurred_at IS 'Time of the write by the clock of the store.';
 COMMENT ON COLUMN sync_events.recorded_at IS 'Time at which the row was written here; the difference is the audit lag.';
-COMMENT ON COLUMN sync_events.state_snapshot IS 'The full state as written; of a delete, the state that was deleted.';
+COMMENT ON COLUMN sync_events.state_snapshot IS 'The full state as written; of a delete or an expiry, the state that ended.';
 
 CREATE FUNCTION sync_events_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -38,7 +38,7 @@ CREATE TABLE sync_sessions (
     state_snapshot jsonb       NOT NULL
 );
 COMMENT ON TABLE sync_sessions IS 'The latest recorded state of each session.';
-COMMENT ON COLUMN sync_sessions.deleted_at IS 'When the session was deleted; null while it lives.';
+COMMENT ON COLUMN sync_sessions.deleted_at IS 'When the session was deleted or expired; null while it lives.';
 
 -- The latest row per session and participant.
 CREATE TABLE sync_participants (

@@ -1,0 +1,50 @@
+-- Ends a session whose time has come: audit record (with the last state) and notification in the same step.
+--
+-- The key itself lives longer than the session, so that the state is still there to be recorded; its own TTL only takes
+-- away what no sweep came for. A session is due when what is left of its key is no more than that grace.
+--
+-- KEYS  1 session hash   2 outbox   3 deadlines
+-- ARGV  1 operation id   2 session id   3 event type   4 grace in ms   5 outbox limit
+--       6 PUBLISH or SPUBLISH   7 session channel   8 lane channel
+-- reply {0}         expired
+--       {1}         not due yet, or without end: looked at again when it is
+--       {2}         there is no such session (any more), or what is there is none
+--       {3, depth}  the outbox is full
+--
+-- Lua does not roll back: everything is checked before the first write, and the first write is the one that the
+-- server may refuse.
+local call = redis.call
+
+local clock = call('TIME')
+local ttl = call('PTTL', KEYS[1])
+local left = ttl - ARGV[4]
+if ttl == -1 then
+  -- Another hand took its end away. Any write gives it back; until then it is only looked at now and then.
+  left = ARGV[4]
+end
+if tonumber(left) > 0 then
+  call('ZADD', KEYS[3], clock[1] * 1000 + math.floor(clock[2] / 1000) + left, ARGV[2])
+  return {1}
+end
+
+local stored = call('HMGET', KEYS[1], 'n', 'v', 'c', 's')
+local incarnation, version, created = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3])
+if not (incarnation and version and created and stored[4]) then
+  call('ZREM', KEYS[3], ARGV[2])
+  return {2}
+end
+
+local depth = call('XLEN', KEYS[2])
+if depth >= tonumber(ARGV[5]) then
+  return {3, depth}
+end
+
+local time = string.format('%.0f', clock[1] * 1000000 + clock[2])
+local message = '{"i":"' .. ARGV[2] .. '","k":"expire","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":'
+  .. stored[1] .. ',"v":' .. (version + 1) .. ',"c":' .. stored[3] .. ',"u":' .. time .. ',"s":'
+call('ZREM', KEYS[3], ARGV[2])
+call('XADD', KEYS[2], '*', 'm', message .. stored[4] .. '}')
+call('DEL', KEYS[1])
+call(ARGV[6], ARGV[7], message .. 'null}')
+call(ARGV[6], ARGV[8], message .. 'null}')
+return {0}
