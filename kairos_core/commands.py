@@ -216,6 +216,15 @@ class Commands:
 
         return Command(words, read, keys.session, session_id, None, EXPIRE)
 
+    def living(self, lane: int) -> Command[list[str]]:
+        """The ids of a lane's sessions."""
+        key = self._layout.deadlines[lane]
+
+        def read(reply: list[bytes]) -> list[str]:
+            return [found.decode() for found in reply]
+
+        return Command(("ZRANGE", key, 0, -1), read, key, "")
+
     def broadcast(self, session_id: str, message: Any) -> Command[int]:
         """Send any JSON to those who receive a session's messages."""
         session_id = session.check_session_id(session_id)

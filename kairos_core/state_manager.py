@@ -11,7 +11,8 @@ from kairos_core.connection import Link, make_pool
 from kairos_core.errors import InvalidState, SessionNotFound, VersionConflict
 from kairos_core.ground import check_store
 from kairos_core.layout import Layout
-from kairos_core.updates import SessionWatch
+from kairos_core.session import check_session_id
+from kairos_core.updates import MessageWatch, SessionWatch, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -201,9 +202,28 @@ class RedisStateManager:
         """
         return self._link.call(self._commands.broadcast(session_id, message))
 
-    def watch_sessions(self) -> SessionWatch:
-        """Receive the updates of all sessions, from when the context is entered; with a connection of its own.
+    def watch_session(self, session_id: str, *, since: SyncState | None = None) -> SessionWatch:
+        """Receive the updates of one session, from when the context is entered; with a connection of its own.
 
-        Use it as a context manager, and iterate over what it gives.
+        Args:
+            session_id: the session, which need not exist yet.
+            since: a state that was read before: what was written after it is received, too.
         """
-        return SessionWatch(self._settings, self._layout)
+        keys = self._layout.keys_of(check_session_id(session_id))
+        subscription = Subscription(self._settings, [keys.session_channel])
+        return SessionWatch(subscription, self.get_sessions, lambda: [session_id], since)
+
+    def watch_sessions(self) -> SessionWatch:
+        """Receive the updates of all sessions, from when the context is entered; with a connection of its own."""
+        subscription = Subscription(self._settings, self._layout.lane_channels)
+        return SessionWatch(subscription, self.get_sessions, self._living)
+
+    def receive_messages(self, session_id: str) -> MessageWatch:
+        """Receive what `broadcast_to_session` sends, from when the context is entered."""
+        keys = self._layout.keys_of(check_session_id(session_id))
+        return MessageWatch(Subscription(self._settings, [keys.message_channel]))
+
+    def _living(self) -> list[str]:
+        """The ids of all sessions that live, from the index of deadlines."""
+        lanes = self._link.call_many([self._commands.living(lane) for lane in range(self._settings.lanes)])
+        return [session_id for lane in lanes for session_id in lane]

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import threading
 import time
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import redis
 
-from kairos_core import CorruptState, RedisStateManager, Settings, StoreUnavailable
+from kairos_core import RedisStateManager, Settings, StateUpdate, StoreUnavailable
 from kairos_core.layout import Layout
+from kairos_core.updates import RESYNCHRONISED
 from loadtests.instances import Instance
+from loadtests.proxy import Proxy
 from loadtests.states import sample_state
+
+if TYPE_CHECKING:
+    from kairos_core.updates import SessionWatch
 
 
 def test_another_process_receives_every_update(settings: Settings, manager: RedisStateManager) -> None:
@@ -37,39 +45,105 @@ def test_the_iterator_gives_updates(manager: RedisStateManager) -> None:
     )
 
 
-def test_a_lost_connection_is_not_silence(settings: Settings, manager: RedisStateManager) -> None:
-    """G8: a watcher whose connection was killed says that updates may have been missed."""
-    client = redis.Redis.from_url(settings.redis_url)
-    with manager.watch_sessions() as updates:
-        channel = Layout(settings.namespace, settings.lanes).lane_channels[0]
-        assert client.pubsub_numsub(channel) == [(channel.encode(), 1)]
-        kill_subscriber(client, updates)
-        with pytest.raises(StoreUnavailable, match="watch"):
-            updates.receive(10)
-
-
-def kill_subscriber(client: redis.Redis, updates: object) -> None:
+def kill_subscriber(client: redis.Redis, watch: SessionWatch) -> None:
     """Kill the connection of this watch on the server."""
-    pubsub = updates._pubsub  # type: ignore[attr-defined]
+    pubsub: Any = watch._subscription._pubsub
     port = pubsub.connection._sock.getsockname()[1]
     (found,) = [entry for entry in client.client_list(_type="pubsub") if entry["addr"].endswith(f":{port}")]
     client.client_kill_filter(_id=found["id"])
 
 
-def test_one_bad_message_does_not_end_the_watch(settings: Settings, manager: RedisStateManager) -> None:
-    """G8: a message that is not ours is reported with its channel, and the next update still comes."""
+def receive_all(watch: SessionWatch, count: int) -> list[StateUpdate]:
+    """The next `count` updates, or as many as come in time."""
+    found: list[StateUpdate] = []
+    deadline = time.monotonic() + 10
+    while len(found) < count and time.monotonic() < deadline:
+        update = watch.receive(0.2)
+        if update is not None:
+            found.append(update)
+    return found
+
+
+def test_writes_while_the_connection_was_gone(settings: Settings, manager: RedisStateManager) -> None:
+    """G8: after its connection was killed, a watcher ends at the final state of every session, also of new ones."""
     client = redis.Redis.from_url(settings.redis_url)
-    channel = Layout(settings.namespace, settings.lanes).lane_channels[3]
+    with manager.watch_sessions() as updates:
+        changed, deleted, same = (manager.create_session(sample_state(name)) for name in ("c", "d", "s"))
+        assert 3 == len(receive_all(updates, 3))
+        kill_subscriber(client, updates)
+        for _ in range(5):
+            changed = manager.update_session(changed)
+        manager.delete_session("d")
+        created = manager.create_session(sample_state("n"))
+        found = {update.session_id: update for update in receive_all(updates, 3)}
+        assert {"c", "d", "n"} == set(found)
+        assert (changed, None, created) == (found["c"].state, found["d"].state, found["n"].state)
+        assert {RESYNCHRONISED} == {update.event_type for update in found.values()}
+        assert (deleted.version, 1) == (found["d"].version, updates.reconnects)
+        # and goes on from there
+        same = manager.update_session(same)
+        assert [same] == [update.state for update in receive_all(updates, 1)]
+        assert updates.receive(0.1) is None
+
+
+def test_a_gap_is_noticed(settings: Settings, manager: RedisStateManager) -> None:
+    """G8: a version that was missed, for whatever reason, leads to the stored state."""
+    with Proxy(settings.redis_url) as proxy:
+        watched = msgspec.structs.replace(settings, redis_url=proxy.url)
+        with RedisStateManager.connect(watched) as through, through.watch_session("a") as updates:
+            state = manager.create_session(sample_state("a"))
+            assert [state] == [update.state for update in receive_all(updates, 1)]
+            # one message is lost on the way, and nothing else
+            lost = threading.Event()
+
+            def lose_one(data: bytes) -> bytes:
+                if b'"v":2,' in data and not lost.is_set():
+                    lost.set()
+                    return b""
+                return data
+
+            proxy.on_reply = lose_one
+            state = manager.update_session(state)
+            assert lost.wait(5)
+            state = manager.update_session(state)
+            found = receive_all(updates, 1)
+            assert [(3, RESYNCHRONISED, state)] == [(u.version, u.event_type, u.state) for u in found]
+            assert updates.receive(0.1) is None
+
+
+def test_a_deaf_watch_notices(settings: Settings, manager: RedisStateManager) -> None:
+    """G8: a connection that stays open and says nothing any more is told from silence, and made again."""
+    with Proxy(settings.redis_url) as proxy:
+        watched = msgspec.structs.replace(settings, redis_url=proxy.url, timeout_s=0.4)
+        with RedisStateManager.connect(watched) as through, through.watch_session("a") as updates:
+            state = manager.create_session(sample_state("a"))
+            assert 1 == len(receive_all(updates, 1))
+            # silence is no deafness: signs of life are asked for, and come
+            assert updates.receive(1.5) is None
+            assert (0, True) == (updates.reconnects, updates.silence_s < 0.9)
+            silent = True
+            proxy.on_reply = lambda data: b"" if silent else data
+            state = manager.update_session(state)
+            assert updates.receive(1.5) is None
+            assert updates.silence_s > 0.9
+            silent = False
+            assert [state] == [update.state for update in receive_all(updates, 1)]
+            assert updates.reconnects >= 1
+
+
+def test_one_bad_message_does_not_end_the_watch(settings: Settings, manager: RedisStateManager) -> None:
+    """G8: a message that cannot be read leads to a resynchronisation, and the next update still comes."""
+    client = redis.Redis.from_url(settings.redis_url)
+    keys = Layout(settings.namespace, settings.lanes).keys_of("a")
     with manager.watch_sessions() as updates:
         for bad in (b"no JSON", b"{}", b'{"i":"a","k":"update","e":"e","o":"o","n":1,"v":1,"c":1,"u":1,"s":{"bad":1}}'):
-            client.publish(channel, bad)
-            with pytest.raises(CorruptState) as caught:
-                updates.receive(5)
-            assert channel == caught.value.key
+            client.publish(keys.lane_channel, bad)
         created = manager.create_session(sample_state("a"))
-        update = updates.receive(5)
-    assert update is not None
-    assert created == update.state
+        assert [created] == [update.state for update in receive_all(updates, 1)]
+        client.publish(keys.lane_channel, b"no JSON")
+        assert updates.receive(0.1) is None
+        updated = manager.update_session(created)
+        assert [updated] == [update.state for update in receive_all(updates, 1)]
 
 
 def test_old_versions_are_dropped(settings: Settings, manager: RedisStateManager) -> None:
@@ -80,7 +154,7 @@ def test_old_versions_are_dropped(settings: Settings, manager: RedisStateManager
         raw.subscribe(channel)
         state = manager.create_session(sample_state("a"))
         manager.update_session(state)
-        assert [1, 2] == [update.version for _ in range(2) if (update := updates.receive(5))]
+        assert [1, 2] == [update.version for update in receive_all(updates, 2)]
         messages: list[bytes] = []
         deadline = time.monotonic() + 10
         while len(messages) < 2 and time.monotonic() < deadline:
@@ -90,6 +164,71 @@ def test_old_versions_are_dropped(settings: Settings, manager: RedisStateManager
         for message_again in messages:
             client.publish(channel, message_again)
         assert updates.receive(0.2) is None
+
+
+def test_a_watch_of_one_session(manager: RedisStateManager) -> None:
+    """G8: a watch of one session hears of that one and of no other."""
+    with manager.watch_session("a") as updates:
+        manager.create_session(sample_state("b"))
+        created = manager.create_session(sample_state("a"))
+        manager.delete_session("a")
+        assert [created, None] == [update.state for update in receive_all(updates, 2)]
+        assert updates.receive(0.1) is None
+
+
+def test_nothing_is_missed_since_a_read(manager: RedisStateManager) -> None:
+    """G8: a watch since a state that was read begins with what was written between the read and the watch."""
+    created = manager.create_session(sample_state("a"))
+    with manager.watch_session("a", since=created) as updates:
+        assert updates.receive(0.1) is None
+    updated = manager.update_session(created)
+    with manager.watch_session("a", since=created) as updates:
+        assert [updated] == [update.state for update in receive_all(updates, 1)]
+    manager.delete_session("a")
+    with manager.watch_session("a", since=updated) as updates:
+        assert [(None, updated.version)] == [(update.state, update.version) for update in receive_all(updates, 1)]
+
+
+def test_the_callback_form(manager: RedisStateManager) -> None:
+    """A callback gets each update, also after one on which it failed; closing the watch ends the loop."""
+    seen: list[int] = []
+
+    def callback(update: StateUpdate) -> None:
+        seen.append(update.version)
+        if update.version == 1:
+            raise ZeroDivisionError
+
+    watch = manager.watch_session("a").__enter__()
+    thread = threading.Thread(target=watch.run, args=(callback,))
+    thread.start()
+    manager.update_session(manager.create_session(sample_state("a")))
+    deadline = time.monotonic() + 10
+    while len(seen) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    watch.close()
+    thread.join(10)
+    assert (False, [1, 2]) == (thread.is_alive(), seen)
+
+
+def test_messages_are_received(manager: RedisStateManager) -> None:
+    """A session's messages reach who receives them, in order, null among them; other sessions' do not."""
+    with manager.receive_messages("a") as received:
+        manager.broadcast_to_session("b", "not this one")
+        for message in ({"type": "tick"}, None, [1, 2]):
+            assert 1 == manager.broadcast_to_session("a", message)
+        assert [({"type": "tick"},), (None,), ([1, 2],)] == [received.receive(5) for _ in range(3)]
+        assert () == received.receive(0.1)
+        manager.broadcast_to_session("a", "again")
+        assert "again" == next(iter(received))
+
+
+def test_a_server_that_cannot_be_reached(settings: Settings) -> None:
+    """A watch that cannot begin says so."""
+    with Proxy(settings.redis_url) as proxy:
+        watched = RedisStateManager.connect(msgspec.structs.replace(settings, redis_url=proxy.url))
+    with pytest.raises(StoreUnavailable), watched.watch_sessions():
+        pass
+    watched.close()
 
 
 def test_a_closed_watch_is_closed(manager: RedisStateManager) -> None:
