@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import LocalSettings, Settings
@@ -39,19 +39,41 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kairos", description="Session state for real-time services.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    up = commands.add_parser("up", help="run embedded Valkey and PostgreSQL, and print what to export")
+    up = _command(
+        commands,
+        "up",
+        "run embedded Valkey and PostgreSQL, and print what to export",
+        "Runs until Ctrl-C, then removes the servers and their data. Reads KAIROS_LOCAL_FOLDER and"
+        " KAIROS_LOCAL_REDIS_PORT. Paste the two lines that it prints into the terminals that are to use them.",
+    )
     up.set_defaults(command=_up)
 
-    migrate = commands.add_parser("migrate", help="bring the audit schema up to date")
+    migrate = _command(
+        commands,
+        "migrate",
+        "bring the audit schema up to date",
+        "Reads KAIROS_POSTGRES_URL and KAIROS_NAMESPACE. `kairos worker` does it, too, when it starts.",
+    )
     migrate.set_defaults(command=_migrate)
 
-    pool = commands.add_parser("worker", help="run the audit: worker processes, their scheduler, the sweep")
+    pool = _command(
+        commands,
+        "worker",
+        "run the audit: worker processes, their scheduler, the sweeps",
+        "Moves what was written to PostgreSQL and ends the sessions whose time has come, until Ctrl-C or SIGTERM."
+        " Reads KAIROS_REDIS_URL, KAIROS_POSTGRES_URL, KAIROS_QUEUE_URL, KAIROS_NAMESPACE and KAIROS_LANES.",
+    )
     pool.add_argument("--workers", type=_positive, default=10, metavar="N", help="worker processes (default 10)")
     pool.set_defaults(command=_pool)
 
     # What the pool starts; not for users, so without help.
     for role in ("_worker", "_scheduler"):
         commands.add_parser(role).set_defaults(command=_member, role=role)
+    return parser
+
+
+def _command(commands: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=description)
     return parser
 
 
@@ -97,7 +119,7 @@ def _pool(options: argparse.Namespace) -> int:
     jobs.check_queue(settings)
     with AuditWriter.connect(settings) as writer:
         writer.migrate()
-    print(f"kairos worker: draining {settings.namespace} with {options.workers} workers", flush=True)
+    print(f"kairos worker: draining {settings.namespace} with {options.workers} worker(s)", flush=True)
     run_pool(settings, options.workers, stop)
     return 0
 

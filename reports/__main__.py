@@ -33,8 +33,9 @@ def main() -> int:
     unwind_on_termination()
     try:
         if options.run:
-            return _report(options.run, options.profile)
-        return _report(_new_run(options.runs, options.profile), options.profile, newest=True)
+            return _report(results.Run(options.run.resolve()))
+        folder = _new_run(options.runs, options.profile)
+        return _report(results.load(folder, options.profile), newest=True)
     except ConfigurationError as error:
         print(f"kairos: {error}", file=sys.stderr)
     except results.MeasuringFailed as error:
@@ -62,8 +63,7 @@ def _new_run(runs: Path, profile: str) -> Path:
     return folder
 
 
-def _report(folder: Path, profile: str, *, newest: bool = False) -> int:
-    run = results.load(folder, profile)
+def _report(run: results.Run, *, newest: bool = False) -> int:
     page, verdict = build(run, lambda text: print(text, flush=True))
     shown = publish(page) if newest else page
     print()

@@ -77,6 +77,11 @@ def _summary(run: Run, verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def _command(run: Run) -> str:
+    given = "KAIROS_REDIS_URL=… KAIROS_POSTGRES_URL=… " if run.manifest["servers_given"] else ""
+    return f"{given}make report PROFILE={run.manifest['profile']}"
+
+
 def _page(run: Run, verdict: Verdict, executed: list[Executed]) -> str:
     reasons = [*run.problems, *(f"{item.path.stem}: {item.error}" for item in executed if item.error)]
     if not reasons:
@@ -95,5 +100,5 @@ def _page(run: Run, verdict: Verdict, executed: list[Executed]) -> str:
         checks=tables.checks(run)._repr_html_(),
         environment=tables.environment(run)._repr_html_(),
         notebooks="\n".join(f"<hr>\n<section>{item.html}</section>" for item in executed),
-        command=escape(f"make report PROFILE={run.manifest['profile']}"),
+        command=escape(_command(run)),
     )

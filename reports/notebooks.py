@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+# Where Jupyter, IPython and matplotlib would otherwise write into the user's home.
+_HOMES = ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR")
 CELL_TIMEOUT_S = 1_800
 # IPython colours tracebacks for a terminal (ECMA-48, select graphic rendition).
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -83,7 +85,7 @@ def execute(
     # Sockets of its own instead of ports: nobody else on the machine can talk to the kernel. Its connection file and
     # its settings go to a folder that is removed, so that nothing is left in the user's home.
     private = tempfile.mkdtemp(prefix="kairos-kernel-")
-    previous = {name: os.environ.get(name) for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    previous = {name: os.environ.get(name) for name in _HOMES}
     os.environ.update(dict.fromkeys(previous, private))
     try:
         manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{private}/kernel")

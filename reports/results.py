@@ -83,8 +83,8 @@ class Run:
         try:
             self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             found = self.manifest.get("format")
-        except (ValueError, AttributeError) as error:
-            raise ConfigurationError("--run", f"{folder}: manifest.json is not a run's") from error
+        except (OSError, ValueError, AttributeError) as error:
+            raise ConfigurationError("--run", f"{folder}: holds no finished run") from error
         if found != FORMAT:
             raise ConfigurationError("--run", f"{folder}: format {found}, this version reads {FORMAT}")
         self._drained_rows = 0
@@ -200,7 +200,13 @@ def load(folder: str | Path, profile: str = "quick") -> Run:
         status = _run_to_its_end(command)
         if status != 0:
             raise MeasuringFailed(status)
-    return Run(folder)
+        return Run(folder)
+    run = Run(folder)
+    found = run.manifest.get("profile")
+    print(f"stored run of {run.manifest.get('started_at')}, profile {found}: delete {folder} to measure anew")
+    if found != profile:
+        raise ConfigurationError("profile", f"{profile} was asked for, {folder} holds a run of another")
+    return run
 
 
 def _run_to_its_end(command: list[str]) -> int:

@@ -22,8 +22,17 @@ SIGNS = {"PASS": "✔", "FAIL": "✘", "INCONCLUSIVE": "?", "INVALID": "!"}
 _WHOLE = 1_000
 
 
+# The guarantees that the checks bear on, in a few words; the README has them in full.
+GUARANTEES = {
+    "G1": "atomic versioned write",
+    "G2": "linearizable per session",
+    "G7": "complete audit",
+    "G8": "watching never goes back",
+}
+
+
 class Table(NamedTuple):
-    """Rows of text under a head; the last column of a table of verdicts is a verdict's name."""
+    """Rows of text under a head."""
 
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
@@ -59,22 +68,24 @@ def signed(word: str) -> str:
 def targets(run: Run) -> Table:
     """Each target with measured value, interval, margin and verdict."""
     return Table(
-        ("operation", "statistic", "measured", "95 % bounds", "target", "margin", "verdict"),
+        ("verdict", "operation", "statistic", "measured", "target", "margin", "95 % bounds"),
         [_target_row(judgement) for judgement in run.judgements],
-        f"{run.manifest['runs']} runs of {run.manifest['rounds']:,} calls of each operation",
+        f"{run.manifest['runs']} runs of {run.manifest['rounds']:,} calls of each operation; each bound is one-sided, "
+        "95 %, over the runs. delivery: from before the update call to the callback in another process. drain: rows a "
+        "worker moves from the outbox to PostgreSQL.",
     )
 
 
 def _target_row(judgement: Judgement) -> tuple[str, ...]:
     measured, unit = judgement.measured, judgement.unit
     return (
+        signed(judgement.verdict.value),
         judgement.operation,
         judgement.statistic,
         f"{_figure(measured.value)} {unit}",
-        f"{_figure(measured.lower)} to {_figure(measured.upper)}",
         f"{'>' if unit == 'rows/s' else '<'} {judgement.limit:g} {unit}",
         judgement.margin,
-        signed(judgement.verdict.value),
+        f"{_figure(measured.lower)} to {_figure(measured.upper)}",
     )
 
 
@@ -85,8 +96,16 @@ def _figure(value: float) -> str:
 def checks(run: Run) -> Table:
     """Each check between instances with its evidence."""
     return Table(
-        ("guarantee", "question", "seen", "verdict"),
-        [(c.guarantee, c.question, c.evidence, signed("PASS" if c.passed else "FAIL")) for c in run.checks],
+        ("verdict", "guarantee", "question", "seen"),
+        [
+            (
+                signed("PASS" if check.passed else "FAIL"),
+                f"{check.guarantee} {GUARANTEES.get(check.guarantee, '')}".strip(),
+                check.question,
+                check.evidence,
+            )
+            for check in run.checks
+        ],
     )
 
 
@@ -130,7 +149,7 @@ def environment(run: Run) -> Table:
     before, after = machine["load_average_before"][0], run.manifest["load_average_after"][0]
     facts: Sequence[tuple[str, str]] = [
         ("machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"),
-        ("servers", "given" if run.manifest["servers_given"] else "embedded, on this machine"),
+        ("servers", "given by the environment" if run.manifest["servers_given"] else "embedded, on this machine"),
         *((name, value) for name, value in run.manifest["servers"].items()),
         ("python", machine["python"]),
         ("packages", ", ".join(f"{name} {version}" for name, version in machine["packages"].items())),

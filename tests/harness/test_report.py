@@ -220,14 +220,15 @@ def test_the_page_has_every_target_and_every_check(built: Built) -> None:
     targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
     for target in (target for kind in targets.values() for target in kind):
         limits = [f"{value:g}" for name, value in target.items() if name.startswith(("below", "above"))]
-        found = [row[4].split()[1] for row in rows if row[0] == target["operation"] and len(row) > 4]
+        found = [row[4].split()[1] for row in rows if row[1] == target["operation"] and len(row) > 4]
         assert limits
         assert set(limits) <= set(found)
     for judgement in run.judgements:
-        measured = [judgement.operation, judgement.statistic, tables.signed(judgement.verdict.value)]
-        assert measured in [[*row[:2], row[-1]] for row in rows]
+        measured = [tables.signed(judgement.verdict.value), judgement.operation, judgement.statistic]
+        assert measured in [row[:3] for row in rows]
     for check in run.checks:
-        assert [check.guarantee, check.question, check.evidence, tables.signed("PASS")] in rows
+        guarantee = f"{check.guarantee} {tables.GUARANTEES[check.guarantee]}"
+        assert [tables.signed("PASS"), guarantee, check.question, check.evidence] in rows
 
 
 def test_the_page_loads_nothing(built: Built) -> None:

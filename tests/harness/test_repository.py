@@ -124,10 +124,10 @@ def test_scripts_take_every_key_from_keys(script: Path) -> None:
     code = re.sub(r"--.*", "", script.read_text(encoding="utf-8"))
     calls = [(found["command"].strip(), (found["first"] or "").strip()) for found in _CALL.finditer(code)]
     # The clock has no key, and a channel is none: its command, PUBLISH or SPUBLISH, comes through ARGV.
-    keyed = [first for command, first in calls if command not in {"'TIME'", "ARGV[8]"}]
+    keyed = [first for command, first in calls if command != "'TIME'" and "ARGV" not in command]
     assert keyed
     assert [] == [first for first in keyed if re.fullmatch(r"KEYS\[\d+\]", first) is None]
-    channels = [first for command, first in calls if command == "ARGV[8]"]
+    channels = [first for command, first in calls if "ARGV" in command]
     assert [] == [first for first in channels if re.fullmatch(r"ARGV\[\d+\]", first) is None]
 
 

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import redis
+
+from kairos_core.layout import Layout
+from kairos_core.settings import child_environment
+
+if TYPE_CHECKING:
+    from kairos_core import Settings
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def program(word: str) -> str:
+    """The README's Python program that contains a word."""
+    (found,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+        if word in block
+    ]
+    return str(found)
+
+
+def test_the_programs_run_as_written(settings: Settings, tmp_path: Path) -> None:
+    """The README's two programs work as they stand: one writes, the other hears each write in another process."""
+    heard = tmp_path / "heard"
+    environment = child_environment(settings)
+    client = redis.Redis.from_url(settings.redis_url)
+    channel = Layout(settings.namespace, settings.lanes).lane_channels[0]
+    with heard.open("w", encoding="utf-8") as out:
+        watcher = subprocess.Popen([sys.executable, "-c", program("watch_sessions")], env=environment, stdout=out)
+        try:
+            deadline = time.monotonic() + 30
+            while client.pubsub_numsub(channel) != [(channel.encode(), 1)] and time.monotonic() < deadline:
+                time.sleep(0.02)
+            written = subprocess.run(
+                [sys.executable, "-c", program("mutate_session")],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            while heard.read_text(encoding="utf-8").count("\n") < 4 and time.monotonic() < deadline:
+                time.sleep(0.02)
+        finally:
+            watcher.terminate()
+            watcher.wait()
+    lines = written.stdout.splitlines()
+    assert re.match(r"session table-12: expected version 2 of .*, stored is version 3 of ", lines[0])
+    assert "4 {'turns': 1}" == lines[1]
+    versions = [line.split()[:3] for line in heard.read_text(encoding="utf-8").splitlines()]
+    assert [["table-12", "1", "created"], *(["table-12", f"{number}", "updated"] for number in (2, 3, 4))] == versions
