@@ -95,11 +95,16 @@ class Attempts:
         if error.code in _PASSING:
             return
         if error.code == "WRONGTYPE":
-            raise CorruptState(self._command.key, "holds another type than a session's hash") from error
+            raise CorruptState(self._command.key, "it, or a key beside it, holds another type") from error
         # An ACL is checked for the call and again for each command in the script, which may have begun to write.
         if error.code not in _NOT_APPLIED and not (error.code == "NOPERM" and "script" not in str(error)):
             self._may_be_applied = True
         raise self._ended(error) from error
+
+    def unreadable(self, error: Exception) -> KairosError:
+        """The error of a call whose reply made no sense."""
+        self._may_be_applied = True
+        return self._ended(error)
 
     def _ended(self, cause: Exception) -> KairosError:
         command = self._command

@@ -28,13 +28,15 @@ from kairos_core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from kairos_core.layout import Keys, Layout
     from kairos_core.session import SyncState
     from kairos_core.settings import Settings
 
 T = TypeVar("T")
+# No integers: packing one can be interrupted by a signal, which crashes hiredis 3.5.
+Words = tuple[str | bytes, ...]
 
 # What a script answers first; the scripts' headers say what follows.
 _APPLIED, _MISMATCH, _ABSENT, _FULL, _CORRUPT, _GIVEN_UP, _TOO_OLD = range(7)
@@ -73,14 +75,14 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
         script: what to send in full where the server does not know the SHA.
     """
 
-    words: tuple[str | bytes | int, ...]
+    words: Words
     read: Callable[[Any], T]
     key: str
     session_id: str
     operation_id: str | None = None
     script: Script | None = None
 
-    def with_script_text(self) -> tuple[str | bytes | int, ...]:
+    def with_script_text(self) -> Words:
         """The same command with the script itself (EVAL), which also teaches it to the server."""
         if self.script is None:
             raise TypeError("a command without a script was asked for one")
@@ -113,10 +115,11 @@ class Commands:
 
     def __init__(self, settings: Settings, layout: Layout) -> None:
         self._layout = layout
-        self._ttl_ms = max(1, round(settings.session_ttl_s * 1000))
-        self._key_ttl_ms = self._ttl_ms + GRACE_MS
-        self._receipt_ttl_ms = max(1, round(settings.receipt_ttl_s * 1000))
-        self._outbox_limit = settings.outbox_limit
+        ttl_ms = max(1, round(settings.session_ttl_s * 1000))
+        self._ttl_ms = str(ttl_ms)
+        self._key_ttl_ms = str(ttl_ms + GRACE_MS)
+        self._receipt_ttl_ms = str(max(1, round(settings.receipt_ttl_s * 1000)))
+        self._outbox_limit = str(settings.outbox_limit)
 
     def get(self, session_id: str) -> Command[SyncState | None]:
         """Read a session."""
@@ -140,7 +143,7 @@ class Commands:
                 raise SessionExists(copy.session_id, Stamp(reply[1], reply[2]))
             raise _refusal(keys, copy.session_id, reply)
 
-        return self._write(CREATE, keys, copy.session_id, event_type, body, read, self._ttl_ms)
+        return self._write(CREATE, keys, copy.session_id, event_type, body, read, (self._ttl_ms,), (keys.life,))
 
     def update(self, state: SyncState, event_type: str) -> Command[SyncState]:
         """Replace a session if it is still the version that `state` was derived from."""
@@ -155,7 +158,7 @@ class Commands:
                 raise VersionConflict(copy.session_id, expected, Stamp(reply[1], reply[2]))
             raise _refusal(keys, copy.session_id, reply)
 
-        return self._write(UPDATE, keys, copy.session_id, event_type, body, read, *expected)
+        return self._write(UPDATE, keys, copy.session_id, event_type, body, read, map(str, expected))
 
     def delete(self, session_id: str, expected: Stamp | None, event_type: str) -> Command[bool]:
         """Delete a session: whatever its version, or only that one."""
@@ -169,7 +172,7 @@ class Commands:
                 raise VersionConflict(session_id, expected, Stamp(reply[1], reply[2]))
             raise _refusal(keys, session_id, reply)
 
-        return self._write(DELETE, keys, session_id, event_type, b"", read, *(expected or ("", "")))
+        return self._write(DELETE, keys, session_id, event_type, b"", read, map(str, expected or ("", "")))
 
     def touch(self, session_id: str) -> Command[bool]:
         """Let a session live for its full time from now on."""
@@ -184,7 +187,7 @@ class Commands:
         if lane >= self._layout.lanes:
             raise InvalidState("operation_id: not from a store of this layout")
         key = self._layout.receipt(lane, operation_id)
-        words = ("EVALSHA", RESOLVE.sha, 1, key, int(operation_id[:12], 16), self._receipt_ttl_ms)
+        words = ("EVALSHA", RESOLVE.sha, "1", key, str(int(operation_id[:12], 16)), self._receipt_ttl_ms)
 
         def read(reply: list[int]) -> bool | None:
             return None if reply[0] == _TOO_OLD else reply[0] == _APPLIED
@@ -197,14 +200,14 @@ class Commands:
         words = (
             "EVALSHA",
             EXPIRE.sha,
-            3,
+            "3",
             keys.session,
             keys.outbox,
             keys.deadlines,
             new_operation_id(keys.lane),
             session_id,
             "expired",
-            GRACE_MS,
+            str(GRACE_MS),
             self._outbox_limit,
             "PUBLISH",
             keys.session_channel,
@@ -223,7 +226,7 @@ class Commands:
         def read(reply: list[bytes]) -> list[str]:
             return [found.decode() for found in reply]
 
-        return Command(("ZRANGE", key, 0, -1), read, key, "")
+        return Command(("ZRANGE", key, "0", "-1"), read, key, "")
 
     def broadcast(self, session_id: str, message: Any) -> Command[int]:
         """Send any JSON to those who receive a session's messages."""
@@ -239,17 +242,19 @@ class Commands:
         event_type: str,
         body: bytes,
         read: Callable[[list[int]], T],
-        *more: int | str,
+        more: Iterable[str],
+        more_keys: tuple[str, ...] = (),
     ) -> Command[T]:
         operation_id = new_operation_id(keys.lane)
-        words: tuple[str | bytes | int, ...] = (
+        words: Words = (
             "EVALSHA",
             script.sha,
-            4,
+            str(4 + len(more_keys)),
             keys.session,
             self._layout.receipt(keys.lane, operation_id),
             keys.outbox,
             keys.deadlines,
+            *more_keys,
             operation_id,
             session_id,
             session.check_event_type(event_type),

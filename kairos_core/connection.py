@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from kairos_core.attempts import Attempts, Refused
+from kairos_core.errors import KairosError
 from kairos_core.ground import store_client
 
 if TYPE_CHECKING:
@@ -27,14 +28,10 @@ if TYPE_CHECKING:
 
     from redis.connection import Connection, ConnectionPool
 
-    from kairos_core.commands import Command
+    from kairos_core.commands import Command, Words
     from kairos_core.settings import Settings
 
 T = TypeVar("T")
-Words = tuple[str | bytes | int, ...]
-
-# Connections are made on demand, one per thread that is in a call; this only bounds a runaway.
-_MAX_CONNECTIONS = 4096
 _CHUNK = 65_536
 # Commands that are sent before their replies are read; what the server holds back meanwhile stays small.
 _AT_ONCE = 500
@@ -46,11 +43,9 @@ def make_pool(settings: Settings) -> ConnectionPool:
     """A pool that makes connections: no retries of redis-py's own, replies as bytes, RESP2 (no pushes among them)."""
     client = store_client(
         settings.redis_url,
-        # A connection is made in three waits (connect, AUTH, SELECT), which together may not outlast the call.
-        socket_timeout=settings.timeout_s / 3,
-        socket_connect_timeout=settings.timeout_s / 3,
+        socket_timeout=settings.timeout_s,
+        socket_connect_timeout=settings.timeout_s,
         retry=Retry(NoBackoff(), 0),
-        max_connections=_MAX_CONNECTIONS,
         protocol=2,
         driver_info=None,
     )
@@ -66,12 +61,30 @@ class _Channel(NamedTuple):
     poll: Callable[[int], list[tuple[int, int]]]
 
     @classmethod
-    def over(cls, connection: Connection) -> Self:
-        """The channel over a connection that was just made."""
-        connected: Any = connection._sock  # noqa: SLF001 - this file exists to use it
-        poller = select.poll()
-        poller.register(connected, select.POLLIN)
-        return cls(connection, connected, hiredis.Reader(), poller.poll)
+    def open(cls, pool: ConnectionPool, time_left_s: float) -> Self:
+        """Make a connection, in no more than the time that is left.
+
+        Raises:
+            foreign.RedisError: it could not be made.
+        """
+        # Not from the pool's own stock: that takes back a connection whose handshake was interrupted, and hands it out
+        # again as if it were logged in and in the right database.
+        connection: Connection = pool.connection_class(**pool.connection_kwargs)
+        # Three waits at the most: connect, AUTH, SELECT.
+        connection.socket_connect_timeout = connection.socket_timeout = max(_SHORTEST_WAIT_S, time_left_s / 3)
+        try:
+            connection.connect()
+            connected: Any = connection._sock  # noqa: SLF001 - this file exists to use it
+            poller = select.poll()
+            poller.register(connected, select.POLLIN)
+            return cls(connection, connected, hiredis.Reader(), poller.poll)
+        except BaseException:
+            connection.disconnect()
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.disconnect()
 
     def is_quiet(self) -> bool:
         """Whether nothing came while nothing was asked.
@@ -81,18 +94,18 @@ class _Channel(NamedTuple):
         """
         return not self.poll(0)
 
-    def exchange(self, words: Words) -> Any:
+    def exchange(self, words: Words, deadline: float) -> Any:
         """Send a command and receive its reply, which may be an error (`hiredis.ReplyError`)."""
         self.socket.sendall(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub wants exactly one word
-        return self.receive()
+        return self.receive(deadline)
 
-    def exchange_many(self, commands: Sequence[Words]) -> list[Any]:
+    def exchange_many(self, commands: Sequence[Words], deadline: float) -> list[Any]:
         """Send commands at once and receive their replies in order; the first error stands for all."""
         self.socket.sendall(b"".join(hiredis.pack_command(words) for words in commands))  # type: ignore[arg-type]
-        replies = [self.receive() for _ in commands]
+        replies = [self.receive(deadline) for _ in commands]
         return next(([reply] for reply in replies if isinstance(reply, hiredis.ReplyError)), replies)
 
-    def receive(self) -> Any:
+    def receive(self, deadline: float) -> Any:
         """Wait for the next reply."""
         reader = self.reader
         reply = reader.gets()
@@ -102,6 +115,9 @@ class _Channel(NamedTuple):
                 raise ConnectionResetError("the server closed the connection")
             reader.feed(data)
             reply = reader.gets()
+            if reply is False:
+                # A reply in many pieces has one deadline, not one for each.
+                self.socket.settimeout(max(_SHORTEST_WAIT_S, deadline - time.monotonic()))
         return reply
 
 
@@ -116,20 +132,21 @@ class Link:
         self._pid = os.getpid()
 
     def close(self) -> None:
-        """Close all connections; a later call makes new ones."""
-        self._idle.clear()
-        self._pool.disconnect()
-        self._pool.reset()
+        """Close all connections that are not in use; a later call makes new ones."""
+        idle, self._idle = self._idle, []
+        for channel in idle:
+            channel.close()
 
     def call(self, command: Command[T]) -> T:
         """Send a command, again if need be and within `timeout_s`, and return what it reads from the reply.
 
         Raises:
             StoreUnavailable: it was definitely not applied.
-            OutcomeUnknown: a write was sent and no answer came.
+            OutcomeUnknown: a write was sent and no answer came, or none that makes sense.
             KairosError: what the command reads from a refusal.
         """
-        return command.read(self._attempt(command, _Channel.exchange, None, self._deadline()))
+        deadline = self._deadline()
+        return _read(command, self._attempt(command, _Channel.exchange, None, deadline), deadline)
 
     def call_many(self, commands: Sequence[Command[T]]) -> list[T]:
         """Send reads, many at once, and return what each reads from its reply; all within `timeout_s`.
@@ -143,76 +160,86 @@ class Link:
             part = commands[start : start + _AT_ONCE]
             words = [command.words for command in part]
             replies = self._attempt(part[0], _Channel.exchange_many, words, deadline)
-            results += [command.read(reply) for command, reply in zip(part, replies, strict=True)]
+            results += [_read(command, reply, deadline) for command, reply in zip(part, replies, strict=True)]
         return results
 
     def _deadline(self) -> float:
         return time.monotonic() + self._timeout_s
 
     def _attempt(
-        self, command: Command[Any], exchange: Callable[[_Channel, Any], Any], many: list[Words] | None, deadline: float
+        self,
+        command: Command[Any],
+        exchange: Callable[[_Channel, Any, float], Any],
+        many: list[Words] | None,
+        deadline: float,
     ) -> Any:
         """The reply to a command, or to many of which it is the first, sent again as often as its time allows."""
         attempts: Attempts | None = None
         while True:
-            sent = False
+            channel: _Channel | None = None
             try:
                 channel = self._acquire(deadline, again=attempts is not None)
-                sent = True
                 words = many or (attempts.words if attempts else command.words)
-                return self._exchange(channel, exchange, words)
-            except (Refused, foreign.RedisError) as error:
+                reply = exchange(channel, words, deadline)
+                self._give_back(channel)
+            except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
+                # A reply may still be under way: nobody may read it as the answer to another command.
+                if channel is not None:
+                    channel.close()
                 attempts = attempts or Attempts(command, deadline)
-                time.sleep(attempts.after(error, sent=sent))
+                time.sleep(attempts.after(_translated(error), sent=channel is not None))
+                continue
+            first = reply[0] if many else reply
+            if not isinstance(first, hiredis.ReplyError):
+                return reply
+            attempts = attempts or Attempts(command, deadline)
+            time.sleep(attempts.after(Refused(str(first)), sent=True))
 
     def _acquire(self, deadline: float, *, again: bool) -> _Channel:
         """A channel whose waits end by the deadline; `again` where part of the time has been used."""
         if self._pid != os.getpid():
-            # A forked child must not write into its parent's connections; the pool notices the fork by itself.
+            # A forked child must not write into its parent's connections.
             self._idle = []
             self._pid = os.getpid()
         while True:
             try:
                 channel = self._idle.pop()
             except IndexError:
-                channel = _Channel.over(self._pool.get_connection())
+                channel = _Channel.open(self._pool, deadline - time.monotonic())
                 break
             if channel.is_quiet():
                 if again:
                     break
                 return channel
-            self._discard(channel)
+            channel.close()
         channel.socket.settimeout(max(_SHORTEST_WAIT_S, deadline - time.monotonic()))
         return channel
 
-    def _exchange(self, channel: _Channel, exchange: Callable[[_Channel, Any], Any], words: Any) -> Any:
-        """Send, receive, and give the channel back.
-
-        Raises:
-            Refused: the reply is an error.
-            foreign.TimeoutError, foreign.ConnectionError: there was no reply.
-        """
-        try:
-            reply = exchange(channel, words)
-        except BaseException as error:
-            self._discard(channel)
-            if isinstance(error, TimeoutError):
-                raise foreign.TimeoutError("no answer in time") from error
-            if isinstance(error, OSError | hiredis.ProtocolError):
-                raise foreign.ConnectionError(f"the connection was lost: {error}") from error
-            raise
+    def _give_back(self, channel: _Channel) -> None:
         if channel.reader.has_data():
             # More than one reply to one command: whatever it is, nobody may read it as the answer to another.
-            self._discard(channel)
-        else:
-            if channel.socket.gettimeout() != self._timeout_s:
-                channel.socket.settimeout(self._timeout_s)
-            self._idle.append(channel)
-        first = reply[0] if exchange is _Channel.exchange_many else reply
-        if isinstance(first, hiredis.ReplyError):
-            raise Refused(str(first))
-        return reply
+            channel.close()
+            return
+        if channel.socket.gettimeout() != self._timeout_s:
+            channel.socket.settimeout(self._timeout_s)
+        self._idle.append(channel)
 
-    def _discard(self, channel: _Channel) -> None:
-        channel.connection.disconnect()
-        self._pool.release(channel.connection)
+
+def _translated(error: BaseException) -> foreign.RedisError:
+    """How the attempt failed; what is no failure of the attempt (an interruption, a mistake) is raised as it is."""
+    if isinstance(error, foreign.RedisError):
+        return error
+    if isinstance(error, TimeoutError):
+        return foreign.TimeoutError("no answer in time")
+    if isinstance(error, OSError | hiredis.ProtocolError):
+        return foreign.ConnectionError(f"the connection was lost: {error}")
+    raise error
+
+
+def _read(command: Command[T], reply: Any, deadline: float) -> T:
+    try:
+        return command.read(reply)
+    except KairosError:
+        raise
+    except (TypeError, ValueError, OverflowError, IndexError) as error:
+        raise Attempts(command, deadline).unreadable(error) from error

@@ -20,6 +20,7 @@ class Keys(NamedTuple):
     session: str
     outbox: str
     deadlines: str
+    life: str
     session_channel: str
     message_channel: str
     lane_channel: str
@@ -51,6 +52,7 @@ class Layout:
             session=f"{prefix}s:{session_id}",
             outbox=self.outboxes[lane],
             deadlines=self.deadlines[lane],
+            life=f"{prefix}life",
             session_channel=f"{prefix}u:{session_id}",
             message_channel=f"{prefix}m:{session_id}",
             lane_channel=self.lane_channels[lane],

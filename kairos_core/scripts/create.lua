@@ -1,6 +1,6 @@
 -- Creates a session: state, TTL, receipt, audit record and notification in one step.
 --
--- KEYS  1 session hash   2 receipt   3 outbox   4 deadlines
+-- KEYS  1 session hash   2 receipt   3 outbox   4 deadlines   5 the lane's latest incarnation
 -- ARGV  1 operation id   2 session id   3 event type   4 body (JSON)   5 TTL of the key in ms
 --       6 receipt TTL in ms   7 outbox limit   8 PUBLISH or SPUBLISH   9 session channel   10 lane channel
 --       11 how long the session lives, in ms; its key lives longer (see expire.lua)
@@ -37,16 +37,20 @@ end
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local time = string.format('%.0f', now)
+-- The time is what incarnations are made of, so that they rise; and where the clock was put back they rise all the same.
+local incarnation = math.max(now, (tonumber(call('GET', KEYS[5])) or 0) + 1)
+local life = string.format('%.0f', incarnation)
 
 local message = '{"i":"' .. ARGV[2] .. '","k":"create","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":'
-  .. time .. ',"v":1,"c":' .. time .. ',"u":' .. time .. ',"s":' .. ARGV[4] .. '}'
+  .. life .. ',"v":1,"c":' .. time .. ',"u":' .. time .. ',"s":' .. ARGV[4] .. '}'
 -- The earliest that it can expire: later writes move that on, which the sweep finds out when it comes to look. First,
--- because a deadline without a session does no harm.
+-- because neither of these does any harm without a session.
+call('SET', KEYS[5], life)
 call('ZADD', KEYS[4], math.floor(now / 1000) + ARGV[11], ARGV[2])
 call('XADD', KEYS[3], '*', 'm', message)
-call('HSET', KEYS[1], 'n', time, 'v', 1, 'o', ARGV[1], 'c', time, 'u', time, 's', ARGV[4])
+call('HSET', KEYS[1], 'n', life, 'v', 1, 'o', ARGV[1], 'c', time, 'u', time, 's', ARGV[4])
 call('PEXPIRE', KEYS[1], ARGV[5])
-local reply = {0, now, 1, now, now}
+local reply = {0, incarnation, 1, now, now}
 call('SET', KEYS[2], cmsgpack.pack(reply), 'PX', ARGV[6])
 call(ARGV[8], ARGV[9], message)
 call(ARGV[8], ARGV[10], message)

@@ -22,11 +22,18 @@ if receipt then
 end
 
 local stored = call('HMGET', KEYS[1], 'n', 'v', 'c', 's')
-local incarnation, version, created = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3])
-if not (incarnation and version and created and stored[4]) then
+-- What does not read as a session must not become a record that nobody can read.
+local is_session = stored[4] and pcall(cjson.decode, stored[4])
+for field = 1, 3 do
+  is_session = is_session and stored[field] and string.find(stored[field], '^%d+$')
+end
+if not is_session then
   return {call('EXISTS', KEYS[1]) == 0 and 2 or 4}
 end
-
+local incarnation, version, created = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3])
+if version >= 1e14 then
+  return {4}
+end
 if ARGV[11] ~= '' and (stored[1] ~= ARGV[11] or stored[2] ~= ARGV[12]) then
   return {1, incarnation, version}
 end

@@ -28,8 +28,12 @@ if tonumber(left) > 0 then
 end
 
 local stored = call('HMGET', KEYS[1], 'n', 'v', 'c', 's')
-local incarnation, version, created = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3])
-if not (incarnation and version and created and stored[4]) then
+-- What does not read as a session must not become a record that nobody can read.
+local is_session = stored[4] and pcall(cjson.decode, stored[4])
+for field = 1, 3 do
+  is_session = is_session and stored[field] and string.find(stored[field], '^%d+$')
+end
+if not is_session or tonumber(stored[2]) >= 1e14 then
   call('ZREM', KEYS[3], ARGV[2])
   return {2}
 end
@@ -41,7 +45,7 @@ end
 
 local time = string.format('%.0f', clock[1] * 1000000 + clock[2])
 local message = '{"i":"' .. ARGV[2] .. '","k":"expire","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":'
-  .. stored[1] .. ',"v":' .. (version + 1) .. ',"c":' .. stored[3] .. ',"u":' .. time .. ',"s":'
+  .. stored[1] .. ',"v":' .. string.format('%.0f', stored[2] + 1) .. ',"c":' .. stored[3] .. ',"u":' .. time .. ',"s":'
 call('ZREM', KEYS[3], ARGV[2])
 call('XADD', KEYS[2], '*', 'm', message .. stored[4] .. '}')
 call('DEL', KEYS[1])

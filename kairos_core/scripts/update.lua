@@ -21,15 +21,20 @@ if receipt then
   return cmsgpack.unpack(receipt)
 end
 
-local stored = call('HMGET', KEYS[1], 'n', 'v', 'c')
+local stored = call('HMGET', KEYS[1], 'n', 'v', 'c', 'o', 'u')
 local incarnation, version, created = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3])
 if stored[1] ~= ARGV[11] or stored[2] ~= ARGV[12] then
-  if incarnation and version then
-    return {1, incarnation, version}
+  if not (incarnation and version) then
+    return {call('EXISTS', KEYS[1]) == 0 and 2 or 4}
   end
-  return {call('EXISTS', KEYS[1]) == 0 and 2 or 4}
+  -- Its own work, whose receipt is gone: a clock that jumped, or a server that stood still.
+  if stored[4] == ARGV[1] and created then
+    return {0, incarnation, version, created, tonumber(stored[5])}
+  end
+  return {1, incarnation, version}
 end
-if not (incarnation and version and created) then
+-- What a caller expects are digits, so incarnation and version are; beyond 10^14 a version would be written as 1e+14.
+if not created or not string.find(stored[3], '^%d+$') or version >= 1e14 then
   return {4}
 end
 

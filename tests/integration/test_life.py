@@ -177,8 +177,8 @@ def test_resolve_of_a_lost_write(cut_off: tuple[Proxy, RedisStateManager], manag
     proxy.on_request = lambda data: data
     channel = through._link._acquire(time.monotonic() + 5, again=False)
     channel.socket.sendall(held[0])
-    assert [5] == channel.receive()
-    channel.connection.disconnect()
+    assert [5] == channel.receive(time.monotonic() + 5)
+    channel.close()
     assert state == manager.get_session("a")
     assert manager.resolve(caught.value.operation_id) is False
 

@@ -48,29 +48,30 @@ def write(kind: str, event_type: str = "e") -> Command[Any]:
 
 @pytest.mark.parametrize(("kind", "script"), [("create", CREATE), ("update", UPDATE), ("delete", DELETE)])
 def test_the_words_of_a_write(kind: str, script: Any) -> None:
-    """A write is one EVALSHA with four keys of one lane and the arguments in the order of the script's header."""
+    """A write is one EVALSHA with the keys of one lane and the arguments in the order of the script's header."""
     command = write(kind)
     operation_id = command.operation_id
-    body = b"" if kind == "delete" else command.words[10]
+    body = b"" if kind == "delete" else command.words[11 if kind == "create" else 10]
     assert command.words == (
         "EVALSHA",
         script.sha,
-        4,
+        "5" if kind == "create" else "4",
         KEY,
         f"kairos:{{L03}}:op:{operation_id}",
         "kairos:{L03}:outbox",
         "kairos:{L03}:deadlines",
+        *(["kairos:{L03}:life"] if kind == "create" else []),
         operation_id,
         "123456789",
         "e",
         body,
-        2 + GRACE_MS,
-        60_000,
-        77,
+        str(2 + GRACE_MS),
+        "60000",
+        "77",
         "PUBLISH",
         "kairos:{L03}:u:123456789",
         "kairos:{L03}:u",
-        *((2,) if kind == "create" else (5, 7)),
+        *(["2"] if kind == "create" else ["5", "7"]),
     )
     assert (KEY, "123456789", script) == (command.key, command.session_id, command.script)
 
@@ -82,8 +83,8 @@ def test_a_script_gets_what_it_reads(kind: str) -> None:
     assert command.script is not None
     text = command.script.text
     code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
-    sent = len(command.words) - 7
-    assert {"create": 4, "update": 3, "delete": 4}[kind] == max(
+    sent = len(command.words) - 3 - int(command.words[2])
+    assert {"create": 5, "update": 3, "delete": 4}[kind] == max(
         int(number) for number in re.findall(r"KEYS\[(\d+)\]", code)
     )
     assert sent == max(int(number) for number in re.findall(r"ARGV\[(\d+)\]", code))
@@ -124,8 +125,8 @@ def test_ttls_are_whole_milliseconds() -> None:
     """The shortest time to live is a millisecond, never none."""
     settings = Settings(session_ttl_s=0.001, timeout_s=0.001, receipt_ttl_s=0.002)
     words = Commands(settings, Layout("kairos", 16)).create(STATE, "e").words
-    assert (1 + GRACE_MS, 2) == words[11:13]
-    assert 1 == words[-1]
+    assert (str(1 + GRACE_MS), "2") == words[12:14]
+    assert "1" == words[-1]
 
 
 @pytest.mark.parametrize("kind", ["create", "update"])

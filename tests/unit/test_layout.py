@@ -32,6 +32,7 @@ def test_names() -> None:
         session="kairos:{L03}:s:123456789",
         outbox="kairos:{L03}:outbox",
         deadlines="kairos:{L03}:deadlines",
+        life="kairos:{L03}:life",
         session_channel="kairos:{L03}:u:123456789",
         message_channel="kairos:{L03}:m:123456789",
         lane_channel="kairos:{L03}:u",
