@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.lifeline import end_with_parent
 from kairos_core.settings import LocalSettings, Settings
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         "Moves what was written to PostgreSQL and ends the sessions whose time has come, until Ctrl-C or SIGTERM."
         " Reads KAIROS_REDIS_URL, KAIROS_POSTGRES_URL, KAIROS_QUEUE_URL, KAIROS_NAMESPACE and KAIROS_LANES.",
     )
+    pool.add_argument("--end-with-stdin", action="store_true", help="end, too, when standard input closes")
     pool.add_argument("--workers", type=_positive, default=10, metavar="N", help="worker processes (default 10)")
     pool.set_defaults(command=_pool)
 
@@ -114,6 +115,8 @@ def _pool(options: argparse.Namespace) -> int:
 
     settings = Settings.from_env()
     stop = _stop_on_signals()
+    if options.end_with_stdin:
+        end_with_parent()
     # Refuse unsafe ground here, once, instead of in every member.
     RedisStateManager.connect(settings).close()
     jobs.check_queue(settings)
@@ -127,13 +130,7 @@ def _pool(options: argparse.Namespace) -> int:
 def _member(options: argparse.Namespace) -> int:
     from kairos_core.audit import jobs  # noqa: PLC0415
 
-    def end_with_the_pool() -> None:
-        # Not through sys.stdin, whose lock the interpreter wants back when it ends.
-        while os.read(0, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=end_with_the_pool, daemon=True).start()
+    end_with_parent()
     run = jobs.run_worker if options.role == "_worker" else jobs.run_scheduler
     run(Settings.from_env())
     return 0

@@ -49,7 +49,11 @@ def make_pool(settings: Settings) -> ConnectionPool:
         protocol=2,
         driver_info=None,
     )
-    return client.connection_pool
+    pool = client.connection_pool
+    if pool.connection_kwargs.get("db"):
+        # Text like all words that are packed (see `Words`): this one is packed by redis-py.
+        pool.connection_kwargs["db"] = str(pool.connection_kwargs["db"])
+    return pool
 
 
 class _Channel(NamedTuple):

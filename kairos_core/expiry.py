@@ -35,7 +35,9 @@ class Expiry:
     @classmethod
     def connect(cls, settings: Settings) -> Self:
         """Prepare the connections; nothing is sent yet."""
-        client = store_client(settings.redis_url, protocol=2, client_name="kairos-expiry")
+        client = store_client(
+            settings.redis_url, protocol=2, client_name="kairos-expiry", socket_timeout=settings.timeout_s
+        )
         return cls(settings, client, Link(make_pool(settings), settings.timeout_s))
 
     def close(self) -> None:

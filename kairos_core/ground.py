@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import psycopg.conninfo
 from redis import Redis
 from redis import exceptions as foreign
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from kairos_core.errors import ConfigurationError
 
@@ -34,7 +37,11 @@ def check_store(pool: ConnectionPool, layout: Layout) -> None:
         info = client.info()
         check_redis_version(info)
         check_eviction(info)
-        stored: Any = client.set(layout.layout_key, layout.layout_value, nx=True, get=True)
+        check_permissions(client, layout)
+        # Read first: where the memory is full, a store that was laid out long ago is still good to drain.
+        stored: Any = client.get(layout.layout_key)
+        if stored is None:
+            stored = client.set(layout.layout_key, layout.layout_value, nx=True, get=True)
     except (foreign.RedisError, OSError) as error:
         raise ConfigurationError("KAIROS_REDIS_URL", one_line(error)) from error
     found = stored.decode(errors="replace") if stored is not None else layout.layout_value
@@ -42,6 +49,22 @@ def check_store(pool: ConnectionPool, layout: Layout) -> None:
         raise ConfigurationError(
             "KAIROS_LANES", f"the store was laid out with {found!r}, this process has {layout.layout_value!r}"
         )
+
+
+def check_permissions(client: Redis, layout: Layout) -> None:
+    """Raise ConfigurationError where the account may not run one of the commands that the scripts run.
+
+    The server checks each command in a script when it comes to it: a script that may write and not publish would write
+    without a word to anybody.
+    """
+    text = resources.files("kairos_core").joinpath("scripts", "permitted.lua").read_text(encoding="utf-8")
+    keys = layout.keys_of("permitted")
+    receipt = layout.receipt(keys.lane, "0")
+    words = [keys.session, receipt, keys.outbox, keys.deadlines, keys.life]
+    refused: Any = client.eval(text, len(words), *words, "PUBLISH", keys.session_channel, keys.lane_channel)
+    if refused:
+        name = refused.decode(errors="replace")
+        raise ConfigurationError("KAIROS_REDIS_URL", f"the account may not run {name}")
 
 
 def check_redis_version(info: dict[str, object]) -> None:
@@ -72,11 +95,13 @@ def check_eviction(info: dict[str, object]) -> None:
 def store_client(url: str, *, setting: str = "KAIROS_REDIS_URL", **options: Any) -> Redis:
     """A redis-py client for the address; nothing is sent yet.
 
+    It waits for a server no longer than it was told to, and tries nothing again by itself.
+
     Raises:
         ConfigurationError: the address has an option that redis-py does not know, or cannot read.
     """
     try:
-        client = Redis.from_url(url, **options)
+        client = Redis.from_url(url, **({"retry": Retry(NoBackoff(), 0)} | options))
         # redis-py looks at the options when it makes a connection; this one is made, and not connected.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except (TypeError, ValueError):

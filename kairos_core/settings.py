@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     session_ttl_s: float = 3600.0
     timeout_s: float = 5.0
     receipt_ttl_s: float = 60.0
-    outbox_limit: int = 1_000_000
+    outbox_limit: int = 100_000
 
     def __post_init__(self) -> None:
         _check_url("KAIROS_REDIS_URL", self.redis_url, _REDIS_SCHEMES)

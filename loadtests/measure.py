@@ -25,6 +25,7 @@ import redis
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.ground import connect_postgres
+from kairos_core.lifeline import end_with_parent
 from kairos_core.settings import child_environment, servers_given
 from loadtests import checks
 from loadtests.environment import harness, new_namespace
@@ -208,8 +209,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.measure", description=measure.__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--profile", choices=sorted(PROFILES), default="quick")
+    parser.add_argument("--end-with-stdin", action="store_true", help="end, too, when standard input closes")
     options = parser.parse_args()
     unwind_on_termination()
+    if options.end_with_stdin:
+        end_with_parent()
     try:
         measure(options.folder, options.profile)
     except ConfigurationError as error:

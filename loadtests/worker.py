@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def worker_pool(settings: Settings, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
     """Run `kairos worker`, from when it is ready to when the context is left."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "kairos_core.cli", "worker", "--workers", str(workers)],
+        [sys.executable, "-m", "kairos_core.cli", "worker", "--end-with-stdin", "--workers", str(workers)],
+        # The pool ends when this pipe closes, so it does not outlive this process, not even one that was killed.
+        stdin=subprocess.PIPE,
         env=child_environment(settings),
         stdout=subprocess.PIPE,
         text=True,
@@ -31,5 +33,6 @@ def worker_pool(settings: Settings, workers: int = 1) -> Iterator[subprocess.Pop
     finally:
         process.terminate()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()

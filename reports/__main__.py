@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 from kairos_core.errors import ConfigurationError
 from loadtests.measure import PROFILES, ROOT, unwind_on_termination
 from reports import results, tables
-from reports.build import build, publish
+from reports.build import LATEST, build, publish
 from reports.statistics import EXIT_STATUS
 
 COULD_NOT_RUN = 2
@@ -35,7 +36,13 @@ def main() -> int:
         if options.run:
             return _report(results.Run(options.run.resolve()))
         folder = _new_run(options.runs, options.profile)
-        return _report(results.load(folder, options.profile), newest=True)
+        try:
+            run = results.load(folder, options.profile)
+        except BaseException:
+            # A run that did not end tells nothing.
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return _report(run, newest=True)
     except ConfigurationError as error:
         print(f"kairos: {error}", file=sys.stderr)
     except results.MeasuringFailed as error:
@@ -60,6 +67,8 @@ def _new_run(runs: Path, profile: str) -> Path:
             pass
     except OSError as error:
         raise ConfigurationError("--runs", f"{runs}: {error.strerror}") from error
+    if not os.access(LATEST.parent, os.W_OK):
+        raise ConfigurationError("reports", f"{LATEST.parent}: the page cannot be written there")
     return folder
 
 

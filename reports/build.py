@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reports.results import Run
 
 NOTEBOOKS = ("01_latency",)
+LATEST = ROOT / "reports" / "latest.html"
 
 
 def build(run: Run, say: Callable[[str], None]) -> tuple[Path, Verdict]:
@@ -44,9 +45,11 @@ def build(run: Run, say: Callable[[str], None]) -> tuple[Path, Verdict]:
 
 def publish(page: Path) -> Path:
     """Copy the page to where the newest one always is."""
-    latest = ROOT / "reports" / "latest.html"
-    shutil.copyfile(page, latest)
-    return latest
+    # All or nothing, where two reports end at once or one is interrupted.
+    new = LATEST.with_suffix(f".{page.parent.name}")
+    shutil.copyfile(page, new)
+    new.replace(LATEST)
+    return LATEST
 
 
 def _summary(run: Run, verdict: Verdict) -> dict[str, Any]:

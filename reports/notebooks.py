@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import tempfile
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,6 +54,19 @@ def with_parameters(notebook: Any, parameters: Mapping[str, object]) -> Any:
     raise ValueError("no cell is tagged parameters")
 
 
+def _keep_own_signal_handlers() -> Callable[..., None]:
+    """A hook that takes signals back from nbclient, which would end its kernel and go on as if a cell had failed."""
+    own = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def take_back(**_: Any) -> None:
+        loop = asyncio.get_running_loop()
+        for number, handler in own.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+    return take_back
+
+
 async def _run(client: NotebookClient, manager: AsyncKernelManager) -> None:
     try:
         await client.async_execute()
@@ -95,6 +109,7 @@ def execute(
             timeout=CELL_TIMEOUT_S,
             resources={"metadata": {"path": str(folder)}},
             on_cell_complete=on_cell_complete,
+            on_notebook_start=_keep_own_signal_handlers(),
         )
         # nbclient logs what it also raises.
         logging.getLogger("traitlets").setLevel(logging.CRITICAL)

@@ -196,7 +196,7 @@ def load(folder: str | Path, profile: str = "quick") -> Run:
     """
     folder = Path(folder).resolve()
     if not (folder / "manifest.json").exists():
-        command = [sys.executable, "-m", "loadtests.measure", str(folder), "--profile", profile]
+        command = [sys.executable, "-m", "loadtests.measure", str(folder), "--profile", profile, "--end-with-stdin"]
         status = _run_to_its_end(command)
         if status != 0:
             raise MeasuringFailed(status)
@@ -211,7 +211,8 @@ def load(folder: str | Path, profile: str = "quick") -> Run:
 
 def _run_to_its_end(command: list[str]) -> int:
     """Run a process that cleans up after itself, and give it the time to do so where this one is interrupted."""
-    process = subprocess.Popen(command, cwd=ROOT)
+    # It ends when the pipe closes, so it does not outlive this process, not even one that was killed.
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE)
     try:
         return process.wait()
     except BaseException:
@@ -223,6 +224,9 @@ def _run_to_its_end(command: list[str]) -> int:
             process.kill()
             process.wait()
         raise
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 class MeasuringFailed(Exception):  # noqa: N818 - a fact, and the process that failed has said why

@@ -12,7 +12,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from redis import RedisError
-from rq import Queue, Retry, SimpleWorker
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+from rq import Queue, SimpleWorker
+from rq import Retry as JobRetry
 from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 
@@ -31,7 +34,10 @@ if TYPE_CHECKING:
 # Seconds between the attempts of a job that failed.
 RETRY_INTERVALS_S = [2, 4, 8, 16, 32]
 JOB_TIMEOUT_S = 120
-FAILURE_TTL_S = 7 * 86400
+# RQ's own reads are repeatable; this is what redis-py does by default.
+_RETRIES = 10
+# Long enough to be seen; the outbox keeps the records, not the job.
+FAILURE_TTL_S = 3600
 
 _log = logging.getLogger("kairos.audit")
 
@@ -41,15 +47,15 @@ def queue_name(settings: Settings) -> str:
     return f"{settings.namespace}-audit"
 
 
-def _client(settings: Settings, name: str) -> redis.Redis:
+def _client(settings: Settings, name: str, **options: Any) -> redis.Redis:
     if settings.queue_url is None:
-        return store_client(settings.redis_url, client_name=name)
-    return store_client(settings.queue_url, setting="KAIROS_QUEUE_URL", client_name=name)
+        return store_client(settings.redis_url, client_name=name, **options)
+    return store_client(settings.queue_url, setting="KAIROS_QUEUE_URL", client_name=name, **options)
 
 
 def check_queue(settings: Settings) -> None:
     """Raise ConfigurationError where the queue's Redis cannot be reached."""
-    client = _client(settings, "kairos-queue")
+    client = _client(settings, "kairos-queue", socket_timeout=settings.timeout_s)
     try:
         client.ping()
     except (RedisError, OSError) as error:
@@ -63,7 +69,7 @@ class DrainQueue:
     """Hands lanes to whichever worker is free."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client = _client(settings, "kairos-queue")
+        self._client = _client(settings, "kairos-queue", socket_timeout=settings.timeout_s)
         self._queue = Queue(queue_name(settings), connection=self._client, serializer=JSONSerializer)
 
     def close(self) -> None:
@@ -80,7 +86,7 @@ class DrainQueue:
             # With 0, a job that is run again after its worker was killed fails once it has succeeded.
             result_ttl=1,
             failure_ttl=FAILURE_TTL_S,
-            retry=Retry(max=len(RETRY_INTERVALS_S), interval=RETRY_INTERVALS_S),
+            retry=JobRetry(max=len(RETRY_INTERVALS_S), interval=RETRY_INTERVALS_S),
         )
 
 
@@ -112,7 +118,7 @@ def _connections() -> tuple[Outbox, AuditWriter]:
 
 def run_worker(settings: Settings) -> None:
     """Run jobs in this process until SIGTERM or SIGINT; the job at hand is finished first."""
-    connection = _client(settings, "kairos-worker")
+    connection = _client(settings, "kairos-worker", retry=Retry(ExponentialBackoff(), _RETRIES))
     _work(SimpleWorker([queue_name(settings)], connection=connection, serializer=JSONSerializer))
 
 
@@ -123,7 +129,7 @@ def _work(worker: Any) -> None:
 
 def run_scheduler(settings: Settings) -> None:
     """Put failed jobs back on the queue when their time has come, until SIGTERM or SIGINT."""
-    connection = _client(settings, "kairos-scheduler")
+    connection = _client(settings, "kairos-scheduler", retry=Retry(ExponentialBackoff(), _RETRIES))
     scheduler = RQScheduler(
         [queue_name(settings)],
         connection=connection,

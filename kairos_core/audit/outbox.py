@@ -78,7 +78,9 @@ class Outbox:
     @classmethod
     def connect(cls, settings: Settings) -> Self:
         """Open a client of its own; nothing is sent yet."""
-        client = store_client(settings.redis_url, protocol=2, client_name="kairos-audit")
+        client = store_client(
+            settings.redis_url, protocol=2, client_name="kairos-audit", socket_timeout=settings.timeout_s
+        )
         return cls(client, Layout(settings.namespace, settings.lanes))
 
     def close(self) -> None:

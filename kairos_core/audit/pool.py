@@ -14,11 +14,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+import psycopg
 import redis
 
-from kairos_core.audit.drain import BATCH
+from kairos_core.audit.drain import BATCH, drain_lane
 from kairos_core.audit.jobs import DrainQueue
 from kairos_core.audit.outbox import Outbox
+from kairos_core.audit.writer import AuditWriter
 from kairos_core.errors import KairosError
 from kairos_core.expiry import Expiry
 from kairos_core.settings import Settings, child_environment
@@ -119,6 +121,18 @@ def share_out(lanes: Sequence[tuple[int, int]], workers: int) -> list[list[int]]
     return []
 
 
+def _drain_here(outbox: Outbox, settings: Settings) -> None:
+    """Drain every lane in this process, without lease or queue, which is harmless where a worker does the same."""
+    _log.warning("the store's memory is full: draining here")
+    try:
+        with AuditWriter.connect(settings) as writer:
+            for lane, depth in enumerate(outbox.depths()):
+                if depth:
+                    drain_lane(outbox, writer, lane)
+    except (redis.RedisError, psycopg.Error, KairosError) as error:
+        _log.warning("draining here: %s", error)
+
+
 def run_pool(settings: Settings, workers: int, stop: Event) -> None:
     """Run the pool and the sweep until `stop` is set."""
     outbox, queue, expiry = Outbox.connect(settings), DrainQueue(settings), Expiry.connect(settings)
@@ -129,6 +143,9 @@ def run_pool(settings: Settings, workers: int, stop: Event) -> None:
             try:
                 expiry.sweep()
                 sweep(outbox, queue, workers)
+            except redis.OutOfMemoryError:
+                # Neither a lease nor a job can be written, but reading and deleting go on: that is what makes room.
+                _drain_here(outbox, settings)
             except (redis.RedisError, KairosError) as error:
                 # The records wait in the outbox; the next sweep tries again.
                 _log.warning("sweep: %s", error)

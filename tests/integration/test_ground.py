@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import socket
 import threading
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+import redis
 
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.errors import ConfigurationError
+from kairos_core.local import local_servers
 from loadtests.proxy import Proxy
 
 
@@ -76,3 +79,37 @@ def test_an_evicting_store(settings: Settings) -> None:
         proxy.on_reply = lambda data: data.replace(b"maxmemory_policy:noeviction", b"maxmemory_policy:allkeyslru")
         with pytest.raises(ConfigurationError, match="KAIROS_REDIS_URL: maxmemory-policy is allkeyslru"):
             RedisStateManager.connect(msgspec.structs.replace(settings, redis_url=proxy.url))
+
+
+ACCOUNTS = [
+    (["+@all", "~*", "&*"], None),
+    (["+@all", "~*", "resetchannels"], "the account may not run PUBLISH"),
+    (["+@all", "-publish", "~*", "&*"], "the account may not run PUBLISH"),
+    (["+@all", "-xadd", "~*", "&*"], "the account may not run XADD"),
+    (["+@all", "-hset", "~*", "&*"], "the account may not run HSET"),
+    (["+@all", "-pexpire", "~*", "&*"], "the account may not run PEXPIRE"),
+    (["+@all", "~other:*", "&*"], "No permissions to access a key"),
+]
+
+
+def test_an_account_that_may_not_do_all() -> None:
+    """G4, G14: an account whose scripts would stop half-way is refused before the first write."""
+    # On a server of its own: accounts belong to the server's owner.
+    with local_servers() as servers:
+        client = redis.Redis.from_url(servers.redis_url)
+        password = f":{urlsplit(servers.redis_url).password}@"
+        found: list[str | None] = []
+        for number, (rules, _) in enumerate(ACCOUNTS):
+            client.execute_command("ACL", "SETUSER", f"u{number}", "reset", "on", ">secret", *rules)
+            url = servers.redis_url.replace(password, f"u{number}:secret@")
+            try:
+                RedisStateManager.connect(Settings(redis_url=url, namespace=f"n{number}")).close()
+            except ConfigurationError as error:
+                found.append(error.cause)
+            else:
+                found.append(None)
+        assert [expected for _, expected in ACCOUNTS] == [
+            cause and next((e for _, e in ACCOUNTS if e and cause.startswith(e)), cause) for cause in found
+        ]
+        assert {b"n0:layout"} == set(client.scan_iter())
+        client.close()
