@@ -112,7 +112,8 @@ def execute(
             on_notebook_start=_keep_own_signal_handlers(),
         )
         # nbclient logs what it also raises.
-        logging.getLogger("traitlets").setLevel(logging.CRITICAL)
+        for name in ("traitlets", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         asyncio.run(_run(client, manager))
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
         error = _COLOURS.sub("", str(failure)).strip()
