@@ -25,7 +25,7 @@ lint: $(READY) ## ruff and mypy
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-header --no-emit-index-url --no-annotate --output-file requirements.lock
+	  --no-header --no-annotate --output-file requirements.lock
 
 clean: ## remove .venv, runs and caches
 	@rm -rf .venv reports/runs reports/latest.html .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis

@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-import psycopg.conninfo
 from redis import Redis
 from redis import exceptions as foreign
 from redis.backoff import NoBackoff
@@ -18,12 +16,10 @@ if TYPE_CHECKING:
     from redis.connection import ConnectionPool
 
     from kairos_core.layout import Layout
-    from kairos_core.settings import Settings
 
 # SET with NX and GET together, and sharded channels, came with 7.0. Valkey reports the Redis version it is compatible
 # with, which is 7.2 in all of its releases.
 OLDEST_REDIS = (7, 0)
-OLDEST_POSTGRES = 140_000
 
 
 def check_store(pool: ConnectionPool, layout: Layout) -> None:
@@ -108,41 +104,6 @@ def store_client(url: str, *, setting: str = "KAIROS_REDIS_URL", **options: Any)
         # Not quoted: an address may hold a password in any place.
         raise ConfigurationError(setting, "has an option that redis-py does not know or cannot read") from None
     return client
-
-
-def connect_postgres(settings: Settings) -> psycopg.Connection:
-    """Open a connection to PostgreSQL and check its version.
-
-    Raises:
-        ConfigurationError: names the setting and the cause in one line.
-    """
-    try:
-        psycopg.conninfo.conninfo_to_dict(settings.postgres_url)
-    except psycopg.Error:
-        # libpq quotes what it cannot read, and that may be part of a password.
-        raise ConfigurationError("KAIROS_POSTGRES_URL", "is not an address that libpq can read") from None
-    try:
-        connection = psycopg.connect(
-            settings.postgres_url,
-            connect_timeout=max(2, round(settings.timeout_s)),
-            application_name="kairos",
-        )
-    except psycopg.Error as error:
-        raise ConfigurationError("KAIROS_POSTGRES_URL", one_line(error)) from error
-    try:
-        check_postgres_version(connection.info.server_version)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def check_postgres_version(number: int) -> None:
-    """Raise ConfigurationError where the server is older than 14; `number` is its server_version_num."""
-    if number < OLDEST_POSTGRES:
-        raise ConfigurationError(
-            "KAIROS_POSTGRES_URL", f"the server is version {number // 10_000}; 14 is the oldest that works"
-        )
 
 
 def one_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from psycopg import sql
 
 from kairos_core.audit.outbox import Outbox
-from kairos_core.ground import connect_postgres
+from kairos_core.audit.postgres import connect_postgres
 from loadtests.instances import Instance
 
 if TYPE_CHECKING:

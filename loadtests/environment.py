@@ -12,8 +12,9 @@ import redis
 from psycopg import sql
 
 from kairos_core.audit.migrations import drop_schema
+from kairos_core.audit.postgres import connect_postgres
 from kairos_core.errors import ConfigurationError
-from kairos_core.ground import connect_postgres, one_line, store_client
+from kairos_core.ground import one_line, store_client
 from kairos_core.local import local_servers
 from kairos_core.settings import Settings, servers_given
 

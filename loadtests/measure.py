@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import redis
 
+from kairos_core.audit.postgres import connect_postgres
 from kairos_core.errors import ConfigurationError
-from kairos_core.ground import connect_postgres
 from kairos_core.lifeline import end_with_parent
 from kairos_core.settings import child_environment, servers_given
 from loadtests import checks

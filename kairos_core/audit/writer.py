@@ -9,8 +9,9 @@ import psycopg
 from psycopg import sql
 
 from kairos_core.audit import migrations
+from kairos_core.audit.postgres import connect_postgres
 from kairos_core.errors import ConfigurationError
-from kairos_core.ground import connect_postgres, one_line
+from kairos_core.ground import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

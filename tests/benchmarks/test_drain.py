@@ -16,8 +16,8 @@ from psycopg import sql
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outbox import Outbox
+from kairos_core.audit.postgres import connect_postgres
 from kairos_core.commands import Commands
-from kairos_core.ground import connect_postgres
 from kairos_core.layout import Layout
 from loadtests.interleave import interleave
 from loadtests.states import sample_state
