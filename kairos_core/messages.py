@@ -45,6 +45,7 @@ class Message(msgspec.Struct, frozen=True, rename=_NAMES):
     body: msgspec.Raw
 
 
+_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Message)
 
 
@@ -58,3 +59,8 @@ def decode(data: bytes) -> Message:
         return _decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(session.explain(error)) from error
+
+
+def encode(message: Message) -> bytes:
+    """A message as JSON, as a script writes it."""
+    return _encoder.encode(message)

@@ -97,9 +97,9 @@ def _delete_before_commit() -> None:
 
     def hasty(out: outbox.Outbox, writer: Any, lane: int, **options: Any) -> int:
         class Hasty:
-            def write(self, entries: list[outbox.Entry]) -> int:
+            def write(self, lane: int, entries: list[outbox.Entry]) -> int:
                 out.remove_through(lane, entries[-1].entry_id)
-                written: int = writer.write(entries)
+                written: int = writer.write(lane, entries)
                 return written
 
         return drain_lane(out, Hasty(), lane, **options)  # type: ignore[arg-type]

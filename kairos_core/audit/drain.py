@@ -39,7 +39,7 @@ def drain_lane(
         entries = outbox.read(lane, batch)
         if not entries:
             break
-        writer.write(entries)
+        writer.write(lane, entries)
         outbox.remove_through(lane, entries[-1].entry_id)
         moved += len(entries)
         if len(entries) < batch:

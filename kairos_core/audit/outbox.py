@@ -41,6 +41,11 @@ class Entry(NamedTuple):
     entry_id: bytes
     message: Message
 
+    @property
+    def payload(self) -> bytes:
+        """The message as JSON."""
+        return messages.encode(self.message)
+
     def row(self) -> tuple[str, str, int, int, str, str, datetime, str]:
         """The values of `copy_batch.sql`, in its order."""
         message = self.message
@@ -64,6 +69,20 @@ class Entry(NamedTuple):
             f',"updated_at":"{session.moment(message.updated_us).isoformat()}"}}'
         )
         return bytes(message.body)[:-1] + tail.encode()
+
+
+class Unreadable(NamedTuple):
+    """An entry of an outbox that is none of ours, or no longer.
+
+    Attributes:
+        entry_id: the stream's id of the entry.
+        payload: its fields, as they are.
+        reason: why it cannot be read.
+    """
+
+    entry_id: bytes
+    payload: bytes
+    reason: str
 
 
 class Outbox:
@@ -95,10 +114,10 @@ class Outbox:
         depths: list[int] = pipeline.execute()
         return depths
 
-    def read(self, lane: int, count: int) -> list[Entry]:
+    def read(self, lane: int, count: int) -> list[Entry | Unreadable]:
         """The oldest entries of a lane."""
         found: Any = self._client.xrange(self._layout.outboxes[lane], count=count)
-        return [_entry(entry_id, fields) for entry_id, fields in found]
+        return [_read(entry_id, fields) for entry_id, fields in found]
 
     def remove_through(self, lane: int, entry_id: bytes) -> int:
         """Delete all entries up to and including this one; only after they were committed. Returns how many."""
@@ -118,6 +137,14 @@ class Outbox:
     def release(self, lane: int, token: str) -> None:
         """Give the lease back, if it is still held."""
         self._release(keys=[self._layout.lease(lane)], args=[token])
+
+
+def _read(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry | Unreadable:
+    try:
+        return _entry(entry_id, fields)
+    except (KeyError, ValueError) as error:
+        payload = fields.get(b"m", repr(fields).encode())
+        return Unreadable(entry_id, payload, f"{type(error).__name__}: {session.explain(error)}")
 
 
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:

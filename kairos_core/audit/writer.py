@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import resources
 from typing import TYPE_CHECKING, Self
 
@@ -9,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from kairos_core.audit import migrations
+from kairos_core.audit.outbox import Unreadable
 from kairos_core.audit.postgres import connect_postgres
 from kairos_core.errors import ConfigurationError
 from kairos_core.ground import one_line
@@ -20,12 +22,16 @@ if TYPE_CHECKING:
     from kairos_core.settings import Settings
 
 
+_log = logging.getLogger("kairos.audit")
+
+
 def _statement(name: str) -> bytes:
     return resources.files("kairos_core").joinpath("audit", "sql", f"{name}.sql").read_bytes()
 
 
 _CREATE_BATCH = _statement("create_batch")
 _COPY_BATCH = _statement("copy_batch")
+_BURY = _statement("bury")
 _MERGE = tuple(_statement(name) for name in ("insert_events", "upsert_sessions", "upsert_participants"))
 
 
@@ -68,24 +74,55 @@ class AuditWriter:
         except psycopg.Error as error:
             raise ConfigurationError("KAIROS_POSTGRES_URL", f"schema {self._schema}: {one_line(error)}") from error
 
-    def write(self, entries: Sequence[Entry]) -> int:
-        """Write a batch in one transaction; return how many of its events were new.
+    def write(self, lane: int, entries: Sequence[Entry | Unreadable]) -> int:
+        """Write a batch of a lane's entries; return how many of its events were new.
 
-        Written again, wholly or in part, a batch changes nothing.
+        Written again, wholly or in part, a batch changes nothing. A row that PostgreSQL refuses is found by halving the
+        batch, and buried with its reason; the rest is written.
 
         Raises:
-            psycopg.Error: nothing of the batch was written (or, where the connection was lost during the commit, all
-                of it may have been: write it again).
+            psycopg.Error: the batch was not written, or not all of it (or, where the connection was lost during a
+                commit, all of it may have been): write it again.
         """
+        readable: list[Entry] = []
+        for entry in entries:
+            if isinstance(entry, Unreadable):
+                self._bury(lane, entry, None, entry.reason)
+            else:
+                readable.append(entry)
+        return self._write_or_halve(lane, readable) if readable else 0
+
+    def _write_or_halve(self, lane: int, entries: Sequence[Entry]) -> int:
+        try:
+            return self._write_all(entries)
+        except (psycopg.DataError, psycopg.IntegrityError, ValueError, OverflowError) as error:
+            # Refused for what is in the batch; all else (a lost connection, a full disk, a missing table) concerns the
+            # batch as a whole, and is raised.
+            if len(entries) == 1:
+                sqlstate = error.sqlstate if isinstance(error, psycopg.Error) else None
+                self._bury(lane, entries[0], sqlstate, one_line(error))
+                return 0
+        middle = len(entries) // 2
+        return self._write_or_halve(lane, entries[:middle]) + self._write_or_halve(lane, entries[middle:])
+
+    def _write_all(self, entries: Sequence[Entry]) -> int:
+        """Write a batch in one transaction: all of it, or nothing."""
+        rows = [entry.row() for entry in entries]
         connection = self._connection
         with connection.transaction(), connection.cursor() as cursor:
             cursor.execute(_CREATE_BATCH)
             with cursor.copy(_COPY_BATCH) as copy:
-                for entry in entries:
-                    copy.write_row(entry.row())
+                for row in rows:
+                    copy.write_row(row)
             new = 0
             for number, statement in enumerate(_MERGE):
                 cursor.execute(statement)
                 if number == 0:
                     new = cursor.rowcount
         return new
+
+    def _bury(self, lane: int, entry: Entry | Unreadable, sqlstate: str | None, reason: str) -> None:
+        entry_id = entry.entry_id.decode()
+        _log.error("lane %d: entry %s goes to the dead letters: %s %s", lane, entry_id, sqlstate or "", reason)
+        with self._connection.transaction():
+            self._connection.execute(_BURY, [lane, entry_id, sqlstate, reason, entry.payload])

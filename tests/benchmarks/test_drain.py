@@ -15,7 +15,7 @@ from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.audit.drain import drain_lane
-from kairos_core.audit.outbox import Outbox
+from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.audit.postgres import connect_postgres
 from kairos_core.commands import Commands
 from kairos_core.layout import Layout
@@ -84,7 +84,7 @@ class BareCopy:
 
     def __init__(self, drain: Drain) -> None:
         drain.fill()
-        self._rows = [entry.row() for entry in drain.outbox.read(0, ROWS)]
+        self._rows = [entry.row() for entry in drain.outbox.read(0, ROWS) if isinstance(entry, Entry)]
         drain.outbox.remove_through(0, drain.outbox.read(0, ROWS)[-1].entry_id)
         self._connection = connect_postgres(drain.settings)
         self._table = sql.Identifier(drain.settings.namespace, f"copy_{os.getpid()}")

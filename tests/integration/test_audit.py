@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import psycopg
 import pytest
+import redis
 from psycopg import sql
 
-from kairos_core import AuditWriter, RedisStateManager, Settings, session
+from kairos_core import AuditWriter, RedisStateManager, Settings, messages, session
 from kairos_core.audit import migrations
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.jobs import DrainQueue
-from kairos_core.audit.outbox import Outbox
+from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.audit.pool import sweep
 from kairos_core.errors import ConfigurationError
+from kairos_core.layout import Layout
 from kairos_core.settings import child_environment
 from loadtests.states import sample_state
 from loadtests.worker import worker_pool
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kairos_core import SyncState
-    from kairos_core.audit.outbox import Entry
 
 WRITES = 2_500
 
@@ -121,9 +122,9 @@ def test_a_batch_written_again_changes_nothing(
     """G7: the same batch twice, and overlapping batches, leave one row per write."""
     states = write(manager)
     entries = outbox.read(0, WRITES)
-    assert WRITES == writer.write(entries)
-    assert writer.write(entries) == 0
-    assert writer.write(entries[100:300]) == 0
+    assert WRITES == writer.write(0, entries)
+    assert writer.write(0, entries) == 0
+    assert writer.write(0, entries[100:300]) == 0
     check_complete(settings, states)
 
 
@@ -133,21 +134,54 @@ def test_sessions_never_go_back(
     """G7: batches in the wrong order leave the sessions' latest rows."""
     states = write(manager)
     entries = outbox.read(0, WRITES)
-    writer.write(entries[1_000:])
-    writer.write(entries[:1_000])
+    writer.write(0, entries[1_000:])
+    writer.write(0, entries[:1_000])
     check_complete(settings, states)
 
 
-def test_a_second_writer_of_a_version_is_an_error(
-    manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+def dead_letters(settings: Settings) -> list[Any]:
+    """The dead letters' SQLSTATEs and payloads."""
+    return rows(settings, "SELECT sqlstate, convert_from(payload, 'UTF8') FROM audit_dead_letters ORDER BY entry_id")
+
+
+def test_a_second_writer_of_a_version_is_buried(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
 ) -> None:
-    """G7: two writes of one version are never recorded as if nothing were wrong."""
+    """G7: of two writes of one version the second is never recorded as if nothing were wrong: it is a dead letter."""
     manager.create_session(sample_state("a"))
     (entry,) = outbox.read(0, 10)
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        writer.write([entry, renamed(entry, 0)])
-    # nothing of the batch was written, and the connection is still good
-    assert writer.write([entry]) == 1
+    assert isinstance(entry, Entry)
+    second = renamed(entry, 0)._replace(entry_id=b"9-9")
+    assert writer.write(0, [entry, second]) == 1
+    ((sqlstate, payload),) = dead_letters(settings)
+    assert ("23505", second.message.operation_id) == (sqlstate, msgspec.json.decode(payload)["o"])
+    # buried again, it is still one
+    assert writer.write(0, [entry, second]) == 0
+    assert 1 == len(dead_letters(settings))
+
+
+def test_poison_does_not_stop_a_lane(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7: entries that cannot be read, or are refused, are buried with their reason; all others are rows."""
+    client = redis.Redis.from_url(settings.redis_url)
+    stream = Layout(settings.namespace, settings.lanes).outboxes[0]
+    states = write(manager, 1_000)
+    good = outbox.read(0, 1)[0]
+    assert isinstance(good, Entry)
+    refused = msgspec.structs.replace(renamed(good, 1).message, session_id="x", body=msgspec.Raw(b'{"a":"\\u0000"}'))
+    poison = [b"no JSON", b"{}", messages.encode(refused)]
+    for text in poison:
+        client.xadd(stream, {"m": text})
+    client.xadd(stream, {"foreign": "1"})
+    for _ in range(100):
+        states[0] = manager.update_session(states[0])
+    assert 1_104 == drain_lane(outbox, writer, 0)
+    check_complete(settings, states, 1_100)
+    found = dead_letters(settings)
+    assert [None, None, "22P05", None] == [sqlstate for sqlstate, _ in found]
+    assert [text.decode() for text in poison] == [payload for _, payload in found[:3]]
+    assert [0] == outbox.depths()
 
 
 @pytest.mark.parametrize(
@@ -169,7 +203,7 @@ KILLED_DRAIN = """
 import os, signal, sys
 from kairos_core import AuditWriter, Settings
 from kairos_core.audit import drain, writer
-from kairos_core.audit.outbox import Outbox
+from kairos_core.audit.outbox import Entry, Outbox
 if len(sys.argv) > 2:
     from loadtests import mutants
     mutants.apply(sys.argv[2])
@@ -194,7 +228,7 @@ elif step == "before the commit":
     audit._connection = Connection(audit._connection)
 elif step == "after the commit":
     write = audit.write
-    audit.write = lambda entries: (write(entries), kill())
+    audit.write = lambda lane, entries: (write(lane, entries), kill())
 elif step == "after the delete":
     remove = outbox.remove_through
     outbox.remove_through = lambda lane, entry_id: (remove(lane, entry_id), kill())
@@ -236,12 +270,12 @@ def test_the_check_sees_a_hasty_drain(
 def test_random_event_ids_are_seen(
     settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
 ) -> None:
-    """A drain that does not know its rows again is stopped by the schema instead of doubling them."""
-    write(manager)
+    """A drain that does not know its rows again doubles none: the schema refuses them, and they are dead letters."""
+    write(manager, 200)
     drain_and_kill(settings, "after the commit", "random_event_id")
-    entries = [renamed(entry, number) for number, entry in enumerate(outbox.read(0, 1_000))]
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        writer.write(entries)
+    drain_lane(outbox, writer, 0)
+    assert [(200,)] == rows(settings, "SELECT count(*) FROM sync_events")
+    assert {"23505"} == {sqlstate for sqlstate, _ in dead_letters(settings)}
 
 
 def test_two_drains_of_one_lane(

@@ -20,7 +20,7 @@ from kairos_core import (
     VersionConflict,
     commands,
 )
-from kairos_core.audit.outbox import Outbox
+from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.commands import new_operation_id
 from kairos_core.expiry import Expiry
 from kairos_core.layout import Layout
@@ -235,6 +235,7 @@ def test_expiry_is_an_event(brief: Settings) -> None:
     assert last is not None
     assert (created.incarnation, 3, "expired", None) == (last.incarnation, last.version, last.event_type, last.state)
     entry = outbox.read(Layout(brief.namespace, brief.lanes).lane_of("a"), 10)[-1]
+    assert isinstance(entry, Entry)
     assert ("expire", 3) == (entry.message.kind, entry.message.version)
     assert updated.metadata == msgspec.json.decode(entry.snapshot())["metadata"]
     expiry.close()
