@@ -135,6 +135,7 @@ class Commands:
         """Create a session that must not exist."""
         body, copy = session.encode(state)
         keys = self._layout.keys_of(copy.session_id)
+        deadlines, life = self._layout.deadlines[keys.lane], self._layout.lives[keys.lane]
 
         def read(reply: list[int]) -> SyncState:
             if reply[0] == _APPLIED:
@@ -143,7 +144,7 @@ class Commands:
                 raise SessionExists(copy.session_id, Stamp(reply[1], reply[2]))
             raise _refusal(keys, copy.session_id, reply)
 
-        return self._write(CREATE, keys, copy.session_id, event_type, body, read, (self._ttl_ms,), (keys.life,))
+        return self._write(CREATE, keys, copy.session_id, event_type, body, read, (self._ttl_ms,), (deadlines, life))
 
     def update(self, state: SyncState, event_type: str) -> Command[SyncState]:
         """Replace a session if it is still the version that `state` was derived from."""
@@ -172,7 +173,16 @@ class Commands:
                 raise VersionConflict(session_id, expected, Stamp(reply[1], reply[2]))
             raise _refusal(keys, session_id, reply)
 
-        return self._write(DELETE, keys, session_id, event_type, b"", read, map(str, expected or ("", "")))
+        return self._write(
+            DELETE,
+            keys,
+            session_id,
+            event_type,
+            b"",
+            read,
+            map(str, expected or ("", "")),
+            (self._layout.deadlines[keys.lane],),
+        )
 
     def touch(self, session_id: str) -> Command[bool]:
         """Let a session live for its full time from now on."""
@@ -203,7 +213,7 @@ class Commands:
             "3",
             keys.session,
             keys.outbox,
-            keys.deadlines,
+            self._layout.deadlines[keys.lane],
             new_operation_id(keys.lane),
             session_id,
             "expired",
@@ -230,9 +240,8 @@ class Commands:
 
     def broadcast(self, session_id: str, message: Any) -> Command[int]:
         """Send any JSON to those who receive a session's messages."""
-        session_id = session.check_session_id(session_id)
-        keys = self._layout.keys_of(session_id)
-        return Command(("PUBLISH", keys.message_channel, session.encode_json(message)), int, keys.session, session_id)
+        channel = self._layout.message_channel(session.check_session_id(session_id))
+        return Command(("PUBLISH", channel, session.encode_json(message)), int, channel, session_id)
 
     def _write(  # noqa: PLR0913, PLR0917 - the parts of one command
         self,
@@ -249,11 +258,10 @@ class Commands:
         words: Words = (
             "EVALSHA",
             script.sha,
-            str(4 + len(more_keys)),
+            str(3 + len(more_keys)),
             keys.session,
             self._layout.receipt(keys.lane, operation_id),
             keys.outbox,
-            keys.deadlines,
             *more_keys,
             operation_id,
             session_id,

@@ -56,7 +56,7 @@ def check_permissions(client: Redis, layout: Layout) -> None:
     text = resources.files("kairos_core").joinpath("scripts", "permitted.lua").read_text(encoding="utf-8")
     keys = layout.keys_of("permitted")
     receipt = layout.receipt(keys.lane, "0")
-    words = [keys.session, receipt, keys.outbox, keys.deadlines, keys.life]
+    words = [keys.session, receipt, keys.outbox, layout.deadlines[keys.lane], layout.lives[keys.lane]]
     refused: Any = client.eval(text, len(words), *words, "PUBLISH", keys.session_channel, keys.lane_channel)
     if refused:
         name = refused.decode(errors="replace")

@@ -14,15 +14,12 @@ FORMAT = 1
 
 
 class Keys(NamedTuple):
-    """The keys and channels of one session."""
+    """The keys and channels that every write to a session needs; a lane's others are in the layout."""
 
     lane: int
     session: str
     outbox: str
-    deadlines: str
-    life: str
     session_channel: str
-    message_channel: str
     lane_channel: str
 
 
@@ -37,6 +34,7 @@ class Layout:
         self._prefixes = tuple(f"{namespace}:{{L{lane:02d}}}:" for lane in range(lanes))
         self.outboxes = tuple(f"{prefix}outbox" for prefix in self._prefixes)
         self.deadlines = tuple(f"{prefix}deadlines" for prefix in self._prefixes)
+        self.lives = tuple(f"{prefix}life" for prefix in self._prefixes)
         self.lane_channels = tuple(f"{prefix}u" for prefix in self._prefixes)
 
     def lane_of(self, session_id: str) -> int:
@@ -47,16 +45,14 @@ class Layout:
         """The keys and channels of a session."""
         lane = self.lane_of(session_id)
         prefix = self._prefixes[lane]
+        # By position: this is on the path of every call.
         return Keys(
-            lane=lane,
-            session=f"{prefix}s:{session_id}",
-            outbox=self.outboxes[lane],
-            deadlines=self.deadlines[lane],
-            life=f"{prefix}life",
-            session_channel=f"{prefix}u:{session_id}",
-            message_channel=f"{prefix}m:{session_id}",
-            lane_channel=self.lane_channels[lane],
+            lane, f"{prefix}s:{session_id}", self.outboxes[lane], f"{prefix}u:{session_id}", self.lane_channels[lane]
         )
+
+    def message_channel(self, session_id: str) -> str:
+        """The channel of a session's application messages."""
+        return f"{self._prefixes[self.lane_of(session_id)]}m:{session_id}"
 
     def receipt(self, lane: int, operation_id: str) -> str:
         """The key of an operation's receipt."""

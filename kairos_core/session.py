@@ -161,6 +161,7 @@ class SyncState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _CONTAINERS = (dict, list)
+_USUAL = frozenset(["created", "updated", "deleted"])
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(SyncState)
 _set = msgspec.structs.force_setattr
@@ -175,6 +176,8 @@ def check_session_id(session_id: str) -> str:
 
 def check_event_type(event_type: str) -> str:
     """Return the event type as plain text, or raise InvalidState."""
+    if event_type.__class__ is str and event_type in _USUAL:
+        return event_type
     return _matched(_match_event_type, event_type, "event_type: 1 to 50")
 
 

@@ -220,8 +220,8 @@ class RedisStateManager:
 
     def receive_messages(self, session_id: str) -> MessageWatch:
         """Receive what `broadcast_to_session` sends, from when the context is entered."""
-        keys = self._layout.keys_of(check_session_id(session_id))
-        return MessageWatch(Subscription(self._settings, [keys.message_channel]))
+        channel = self._layout.message_channel(check_session_id(session_id))
+        return MessageWatch(Subscription(self._settings, [channel]))
 
     def _living(self) -> list[str]:
         """The ids of all sessions that live, from the index of deadlines."""

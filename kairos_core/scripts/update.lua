@@ -1,7 +1,7 @@
 -- Replaces a session's state if it is still the version that the caller's was derived from; TTL, receipt, audit record
 -- and notification in the same step.
 --
--- KEYS  1 session hash   2 receipt   3 outbox   4 deadlines
+-- KEYS  1 session hash   2 receipt   3 outbox
 -- ARGV  1 operation id   2 session id   3 event type   4 body (JSON)   5 TTL of the key in ms
 --       6 receipt TTL in ms   7 outbox limit   8 PUBLISH or SPUBLISH   9 session channel   10 lane channel
 --       11 expected incarnation   12 expected version

@@ -51,16 +51,19 @@ def test_the_words_of_a_write(kind: str, script: Any) -> None:
     """A write is one EVALSHA with the keys of one lane and the arguments in the order of the script's header."""
     command = write(kind)
     operation_id = command.operation_id
-    body = b"" if kind == "delete" else command.words[11 if kind == "create" else 10]
+    body = b"" if kind == "delete" else command.words[{"create": 11, "update": 9}[kind]]
     assert command.words == (
         "EVALSHA",
         script.sha,
-        "5" if kind == "create" else "4",
+        {"create": "5", "update": "3", "delete": "4"}[kind],
         KEY,
         f"kairos:{{L03}}:op:{operation_id}",
         "kairos:{L03}:outbox",
-        "kairos:{L03}:deadlines",
-        *(["kairos:{L03}:life"] if kind == "create" else []),
+        *{
+            "create": ["kairos:{L03}:deadlines", "kairos:{L03}:life"],
+            "update": [],
+            "delete": ["kairos:{L03}:deadlines"],
+        }[kind],
         operation_id,
         "123456789",
         "e",

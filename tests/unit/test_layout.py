@@ -31,12 +31,11 @@ def test_names() -> None:
         lane=3,
         session="kairos:{L03}:s:123456789",
         outbox="kairos:{L03}:outbox",
-        deadlines="kairos:{L03}:deadlines",
-        life="kairos:{L03}:life",
         session_channel="kairos:{L03}:u:123456789",
-        message_channel="kairos:{L03}:m:123456789",
         lane_channel="kairos:{L03}:u",
     )
+    assert ("kairos:{L03}:deadlines", "kairos:{L03}:life") == (layout.deadlines[3], layout.lives[3])
+    assert "kairos:{L03}:m:123456789" == layout.message_channel("123456789")
     assert "kairos:{L03}:op:0123" == layout.receipt(3, "0123")
     assert "kairos:{L03}:lease" == layout.lease(3)
     assert "kairos:layout" == layout.layout_key
