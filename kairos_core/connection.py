@@ -37,6 +37,8 @@ _CHUNK = 65_536
 _AT_ONCE = 500
 # A timeout of 0 would mean not to wait at all, and a negative one is an error.
 _SHORTEST_WAIT_S = 0.001
+# Setting a timeout costs as much as a tenth of a short call, so it is not done for less than this.
+_MOST = 0.9
 
 
 def make_pool(settings: Settings) -> ConnectionPool:
@@ -101,13 +103,21 @@ class _Channel(NamedTuple):
     def exchange(self, words: Words, deadline: float) -> Any:
         """Send a command and receive its reply, which may be an error (`hiredis.ReplyError`)."""
         self.socket.sendall(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub wants exactly one word
+        self._hurry(deadline)
         return self.receive(deadline)
 
     def exchange_many(self, commands: Sequence[Words], deadline: float) -> list[Any]:
         """Send commands at once and receive their replies in order; the first error stands for all."""
         self.socket.sendall(b"".join(hiredis.pack_command(words) for words in commands))  # type: ignore[arg-type]
+        self._hurry(deadline)
         replies = [self.receive(deadline) for _ in commands]
         return next(([reply] for reply in replies if isinstance(reply, hiredis.ReplyError)), replies)
+
+    def _hurry(self, deadline: float) -> None:
+        """Where sending took a good part of the time, wait no longer than what is left of it."""
+        left_s = deadline - time.monotonic()
+        if left_s < _MOST * (self.socket.gettimeout() or 0.0):
+            self.socket.settimeout(max(_SHORTEST_WAIT_S, left_s))
 
     def receive(self, deadline: float) -> Any:
         """Wait for the next reply."""

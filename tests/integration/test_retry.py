@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -9,6 +11,7 @@ import pytest
 import redis
 
 from kairos_core import OutcomeUnknown, RedisStateManager, Settings, StoreUnavailable, VersionConflict
+from kairos_core.connection import Link, make_pool
 from kairos_core.layout import Layout
 from loadtests.proxy import Proxy
 from loadtests.states import sample_state
@@ -169,3 +172,31 @@ def test_a_silent_server_ends_by_the_deadline(proxy: Proxy, through: RedisStateM
     with pytest.raises(OutcomeUnknown):
         through.update_session(state)
     assert time.monotonic() - start < 20
+
+
+def test_replies_in_pieces_end_by_the_deadline(settings: Settings) -> None:
+    """G10: a reply that comes drop by drop has one deadline, not one for each drop."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        over = threading.Event()
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65_536)
+                connection.sendall(b"*5\r\n$1000\r\n")
+                while not over.wait(0.1):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+        slow = msgspec.structs.replace(settings, redis_url=url, timeout_s=1.0)
+        manager = RedisStateManager(slow, Link(make_pool(slow), slow.timeout_s))
+        start = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            manager.get_session("a")
+        # The whole reply would take 100 s, and a timeout for each drop would never come.
+        assert time.monotonic() - start < 10
+        over.set()
+        manager.close()
+        thread.join(5)
