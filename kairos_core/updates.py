@@ -311,7 +311,11 @@ class SessionWatch(_Watch):
         super().__enter__()
         if self._since is not None:
             self._tracker.note(self._since.session_id, self._since.stamp, alive=True)
-            self._resynchronise([self._since.session_id])
+            try:
+                self._resynchronise([self._since.session_id])
+            except BaseException:
+                self.close()
+                raise
         return self
 
     def __iter__(self) -> Iterator[StateUpdate]:
@@ -377,8 +381,19 @@ class SessionWatch(_Watch):
         if wanted is None:
             wanted = list(dict.fromkeys([*self._living(), *self._tracker.alive]))
         for start in range(0, len(wanted), _AT_ONCE):
-            for session_id, state in self._read(wanted[start : start + _AT_ONCE]).items():
+            for session_id, state in self._read_what_can_be(wanted[start : start + _AT_ONCE]).items():
                 self._compare(session_id, state)
+
+    def _read_what_can_be(self, session_ids: list[str]) -> dict[str, SyncState | None]:
+        """Read sessions; one whose stored bytes are corrupt is left out, and does not hide the others."""
+        try:
+            return self._read(session_ids)
+        except CorruptState as error:
+            if len(session_ids) == 1:
+                _log.error("watch: cannot resynchronise %s: %s", session_ids[0], error)
+                return {}
+        middle = len(session_ids) // 2
+        return self._read_what_can_be(session_ids[:middle]) | self._read_what_can_be(session_ids[middle:])
 
     def _compare(self, session_id: str, state: SyncState | None) -> None:
         known = self._tracker.known(session_id)

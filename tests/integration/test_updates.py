@@ -86,6 +86,20 @@ def test_writes_while_the_connection_was_gone(settings: Settings, manager: Redis
         assert updates.receive(0.1) is None
 
 
+def test_a_corrupt_session_does_not_hide_the_others(settings: Settings, manager: RedisStateManager) -> None:
+    """G8: a session whose stored bytes are corrupt keeps no watcher from the final state of all others."""
+    client = redis.Redis.from_url(settings.redis_url)
+    with manager.watch_sessions() as updates:
+        states = [manager.create_session(sample_state(f"s{number}")) for number in range(5)]
+        assert 5 == len(receive_all(updates, 5))
+        client.hset(Layout(settings.namespace, settings.lanes).keys_of("s2").session, "s", "no JSON")
+        kill_subscriber(client, updates)
+        written = {state.session_id: manager.update_session(state) for state in states if state.session_id != "s2"}
+        found = {update.session_id: update.state for update in receive_all(updates, 4)}
+        assert written == found
+        assert 1 == updates.reconnects
+
+
 def test_a_gap_is_noticed(settings: Settings, manager: RedisStateManager) -> None:
     """G8: a version that was missed, for whatever reason, leads to the stored state."""
     with Proxy(settings.redis_url) as proxy:
