@@ -2,9 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from kairos_core.async_state_manager import AsyncRedisStateManager
+from kairos_core.durability import Durability
 from kairos_core.errors import (
     AuditBacklogFull,
     CorruptState,
+    DurabilityNotReached,
     InvalidState,
     KairosError,
     OutcomeUnknown,
@@ -22,9 +25,12 @@ if TYPE_CHECKING:
     from kairos_core.audit.writer import AuditWriter
 
 __all__ = [
+    "AsyncRedisStateManager",
     "AuditBacklogFull",
     "AuditWriter",
     "CorruptState",
+    "Durability",
+    "DurabilityNotReached",
     "InvalidState",
     "KairosError",
     "OutcomeUnknown",

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 # The server answers these before it runs a command or, inside a script, at the first write: nothing was changed. The
 # passing ones are worth another try: the server is starting, a failover is under way, a script holds it.
 _PASSING = frozenset(["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"])
-_NOT_APPLIED = _PASSING | {"OOM", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS"}
+_NOT_APPLIED_BY_ONE = _PASSING | {"OOM", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS"}
 # Raised while a connection is made; trying again would not help.
 _HOPELESS = (foreign.AuthenticationError, foreign.AuthorizationError)
+
+# Another server has the slot, or a script is not known: the next attempt goes elsewhere, or says more, at once.
+_AT_ONCE = frozenset(["MOVED", "ASK", "NOSCRIPT"])
+_NOT_APPLIED = _NOT_APPLIED_BY_ONE | _AT_ONCE
+# So often at most: two servers may each take the other for the slot's owner for a while.
+_MOST_AT_ONCE = 4
 
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.25
@@ -55,12 +61,14 @@ class Refused(Exception):  # noqa: N818 - a fact that the server states; the cal
 class Attempts:
     """The attempts of one call, from its first failure on."""
 
-    def __init__(self, command: Command[Any], deadline: float) -> None:
+    def __init__(self, command: Command[Any], deadline: float, *, patient: bool = True) -> None:
         self.words = command.words
         self._command = command
         self._deadline = deadline
+        self._patient = patient
         self._may_be_applied = False
         self._pause_s = _FIRST_PAUSE_S
+        self._at_once = 0
 
     def after(self, error: Refused | foreign.RedisError, *, sent: bool) -> float:
         """The seconds to wait before `words` are sent again.
@@ -75,18 +83,28 @@ class Attempts:
             CorruptState: the key holds another type.
         """
         if isinstance(error, Refused):
-            if error.code == "NOSCRIPT":
-                self.words = self._command.with_script_text()
-                return 0.0
+            if error.code in _AT_ONCE:
+                return self._at_once_or_later(error)
             self._check_refusal(error)
         elif isinstance(error, _HOPELESS):
             raise self._ended(error) from error
         elif sent:
             self._may_be_applied = True
+        return self._later(error)
+
+    def _at_once_or_later(self, error: Refused) -> float:
+        if error.code == "NOSCRIPT":
+            self.words = self._command.with_script_text()
+        self._at_once += 1
+        if self._at_once <= _MOST_AT_ONCE:
+            return 0.0
+        return self._later(error)
+
+    def _later(self, error: Refused | foreign.RedisError) -> float:
         # Full jitter, so that writers that were cut off together do not come back together.
         pause_s = random.uniform(0, self._pause_s)  # noqa: S311 - not a secret
         self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
-        if time.monotonic() + pause_s >= self._deadline:
+        if not self._patient or time.monotonic() + pause_s >= self._deadline:
             raise self._ended(error) from error
         return pause_s
 
@@ -111,4 +129,5 @@ class Attempts:
         reason = " ".join(str(cause).split())
         if self._may_be_applied and command.operation_id is not None:
             return OutcomeUnknown(command.session_id, command.operation_id, reason)
-        return StoreUnavailable(f"session {command.session_id}: {reason}")
+        code = cause.code if isinstance(cause, Refused) else None
+        return StoreUnavailable(f"session {command.session_id}" if command.session_id else command.key, reason, code)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from kairos_core import session
+from kairos_core.durability import Durability
 from kairos_core.errors import (
     AuditBacklogFull,
     CorruptState,
@@ -54,12 +55,15 @@ class Script(NamedTuple):
     sha: str
 
 
-def _load(name: str) -> Script:
+def load_script(name: str) -> Script:
+    """Read a script of this package."""
     text = resources.files("kairos_core").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
     return Script(name, text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - the server's own choice
 
 
-CREATE, UPDATE, DELETE, EXPIRE, RESOLVE = (_load(name) for name in ("create", "update", "delete", "expire", "resolve"))
+CREATE, UPDATE, DELETE, EXPIRE, RESOLVE = (
+    load_script(name) for name in ("create", "update", "delete", "expire", "resolve")
+)
 WRITES = (CREATE, UPDATE, DELETE)
 
 
@@ -69,18 +73,22 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     Attributes:
         words: the command; for a script EVALSHA.
         read: turns the reply into the operation's result, or raises its typed error.
-        key: the session's key, for messages.
-        session_id: the session.
-        operation_id: the id of a write; None for a read.
+        key: what it is about, for messages.
+        session_id: the session; empty where it is about no single one.
+        slot: the slot of its keys, which says which server of a cluster has them.
+        operation_id: the id of a write; empty for one of which no receipt is kept; None for a read.
         script: what to send in full where the server does not know the SHA.
+        durability: how safe a write is to be before it is acknowledged; None: as safe as the reply makes it.
     """
 
     words: Words
     read: Callable[[Any], T]
     key: str
     session_id: str
+    slot: int
     operation_id: str | None = None
     script: Script | None = None
+    durability: Durability | None = None
 
     def with_script_text(self) -> Words:
         """The same command with the script itself (EVAL), which also teaches it to the server."""
@@ -120,6 +128,9 @@ class Commands:
         self._key_ttl_ms = str(ttl_ms + GRACE_MS)
         self._receipt_ttl_ms = str(max(1, round(settings.receipt_ttl_s * 1000)))
         self._outbox_limit = str(settings.outbox_limit)
+        self._state_limit_bytes = settings.state_limit_bytes
+        self._publish = "SPUBLISH" if settings.is_cluster else "PUBLISH"
+        self._durability = _asked(settings.durability)
 
     def get(self, session_id: str) -> Command[SyncState | None]:
         """Read a session."""
@@ -129,11 +140,13 @@ class Commands:
         def read(reply: list[bytes | None]) -> SyncState | None:
             return _read_state(keys.session, session_id, reply)
 
-        return Command(("HMGET", keys.session, *_FIELDS), read, keys.session, session_id)
+        return Command(("HMGET", keys.session, *_FIELDS), read, keys.session, session_id, self._layout.slots[keys.lane])
 
-    def create(self, state: SyncState, event_type: str) -> Command[SyncState]:
+    def create(
+        self, state: SyncState, event_type: str, durability: Durability | str | None = None
+    ) -> Command[SyncState]:
         """Create a session that must not exist."""
-        body, copy = session.encode(state)
+        body, copy = session.encode(state, self._state_limit_bytes)
         keys = self._layout.keys_of(copy.session_id)
         deadlines, life = self._layout.deadlines[keys.lane], self._layout.lives[keys.lane]
 
@@ -144,11 +157,14 @@ class Commands:
                 raise SessionExists(copy.session_id, Stamp(reply[1], reply[2]))
             raise _refusal(keys, copy.session_id, reply)
 
-        return self._write(CREATE, keys, copy.session_id, event_type, body, read, (self._ttl_ms,), (deadlines, life))
+        more = (self._ttl_ms,)
+        return self._write(CREATE, keys, copy.session_id, event_type, body, read, durability, more, (deadlines, life))
 
-    def update(self, state: SyncState, event_type: str) -> Command[SyncState]:
+    def update(
+        self, state: SyncState, event_type: str, durability: Durability | str | None = None
+    ) -> Command[SyncState]:
         """Replace a session if it is still the version that `state` was derived from."""
-        body, copy = session.encode(state)
+        body, copy = session.encode(state, self._state_limit_bytes)
         keys = self._layout.keys_of(copy.session_id)
         expected = copy.stamp
 
@@ -159,9 +175,15 @@ class Commands:
                 raise VersionConflict(copy.session_id, expected, Stamp(reply[1], reply[2]))
             raise _refusal(keys, copy.session_id, reply)
 
-        return self._write(UPDATE, keys, copy.session_id, event_type, body, read, map(str, expected))
+        return self._write(UPDATE, keys, copy.session_id, event_type, body, read, durability, map(str, expected))
 
-    def delete(self, session_id: str, expected: Stamp | None, event_type: str) -> Command[bool]:
+    def delete(
+        self,
+        session_id: str,
+        expected: Stamp | None,
+        event_type: str,
+        durability: Durability | str | None = None,
+    ) -> Command[bool]:
         """Delete a session: whatever its version, or only that one."""
         session_id = session.check_session_id(session_id)
         keys = self._layout.keys_of(session_id)
@@ -180,6 +202,7 @@ class Commands:
             event_type,
             b"",
             read,
+            durability,
             map(str, expected or ("", "")),
             (self._layout.deadlines[keys.lane],),
         )
@@ -188,7 +211,8 @@ class Commands:
         """Let a session live for its full time from now on."""
         session_id = session.check_session_id(session_id)
         keys = self._layout.keys_of(session_id)
-        return Command(("PEXPIRE", keys.session, self._key_ttl_ms), bool, keys.session, session_id)
+        words = ("PEXPIRE", keys.session, self._key_ttl_ms)
+        return Command(words, bool, keys.session, session_id, self._layout.slots[keys.lane], "")
 
     def resolve(self, operation_id: str) -> Command[bool | None]:
         """Settle whether a write was applied; None where that can no longer be told."""
@@ -202,7 +226,7 @@ class Commands:
         def read(reply: list[int]) -> bool | None:
             return None if reply[0] == _TOO_OLD else reply[0] == _APPLIED
 
-        return Command(words, read, key, "", None, RESOLVE)
+        return Command(words, read, key, "", self._layout.slots[lane], None, RESOLVE)
 
     def expire(self, session_id: str) -> Command[bool]:
         """End a session if its time has come; False where it has not, or the session is gone."""
@@ -219,7 +243,7 @@ class Commands:
             "expired",
             str(GRACE_MS),
             self._outbox_limit,
-            "PUBLISH",
+            self._publish,
             keys.session_channel,
             keys.lane_channel,
         )
@@ -227,21 +251,47 @@ class Commands:
         def read(reply: list[int]) -> bool:
             return reply[0] == _APPLIED
 
-        return Command(words, read, keys.session, session_id, None, EXPIRE)
+        return Command(words, read, keys.session, session_id, self._layout.slots[keys.lane], None, EXPIRE)
+
+    def due(self, lane: int, now_ms: int, count: int) -> Command[list[str]]:
+        """The ids of a lane's sessions whose time may have come by then."""
+        key = self._layout.deadlines[lane]
+        words = ("ZRANGE", key, "0", str(now_ms), "BYSCORE", "LIMIT", "0", str(count))
+        return Command(words, _read_ids, key, "", self._layout.slots[lane])
+
+    def clock(self, lane: int) -> Command[int]:
+        """The time by the clock of the server that has a lane, in milliseconds since 1970."""
+
+        def read(reply: list[bytes]) -> int:
+            return int(reply[0]) * 1000 + int(reply[1]) // 1000
+
+        return Command(("TIME",), read, self._layout.deadlines[lane], "", self._layout.slots[lane])
+
+    def depth(self, lane: int) -> Command[int]:
+        """The number of entries in a lane's outbox."""
+        key = self._layout.outboxes[lane]
+        return Command(("XLEN", key), int, key, "", self._layout.slots[lane])
+
+    def oldest(self, lane: int) -> Command[int | None]:
+        """When a lane's oldest entry was made, in milliseconds since 1970; None where it has none."""
+        key = self._layout.outboxes[lane]
+
+        def read(reply: list[tuple[bytes, object]]) -> int | None:
+            return int(reply[0][0].partition(b"-")[0]) if reply else None
+
+        return Command(("XRANGE", key, "-", "+", "COUNT", "1"), read, key, "", self._layout.slots[lane])
 
     def living(self, lane: int) -> Command[list[str]]:
         """The ids of a lane's sessions."""
         key = self._layout.deadlines[lane]
-
-        def read(reply: list[bytes]) -> list[str]:
-            return [found.decode() for found in reply]
-
-        return Command(("ZRANGE", key, "0", "-1"), read, key, "")
+        return Command(("ZRANGE", key, "0", "-1"), _read_ids, key, "", self._layout.slots[lane])
 
     def broadcast(self, session_id: str, message: Any) -> Command[int]:
         """Send any JSON to those who receive a session's messages."""
-        channel = self._layout.message_channel(session.check_session_id(session_id))
-        return Command(("PUBLISH", channel, session.encode_json(message)), int, channel, session_id)
+        session_id = session.check_session_id(session_id)
+        channel, lane = self._layout.message_channel(session_id), self._layout.lane_of(session_id)
+        words = (self._publish, channel, session.encode_json(message))
+        return Command(words, int, channel, session_id, self._layout.slots[lane], "")
 
     def _write(  # noqa: PLR0913, PLR0917 - the parts of one command
         self,
@@ -251,6 +301,7 @@ class Commands:
         event_type: str,
         body: bytes,
         read: Callable[[list[int]], T],
+        durability: Durability | str | None,
         more: Iterable[str],
         more_keys: tuple[str, ...] = (),
     ) -> Command[T]:
@@ -270,12 +321,25 @@ class Commands:
             self._key_ttl_ms,
             self._receipt_ttl_ms,
             self._outbox_limit,
-            "PUBLISH",
+            self._publish,
             keys.session_channel,
             keys.lane_channel,
             *more,
         )
-        return Command(words, read, keys.session, session_id, operation_id, script)
+        wanted = self._durability if durability is None else _asked(durability)
+        return Command(
+            words, read, keys.session, session_id, self._layout.slots[keys.lane], operation_id, script, wanted
+        )
+
+
+def _asked(durability: Durability | str) -> Durability | None:
+    """What has to be asked for beyond the reply: nothing for `memory`."""
+    wanted = Durability.parse(durability)
+    return None if wanted.level == "memory" else wanted
+
+
+def _read_ids(reply: list[bytes]) -> list[str]:
+    return [found.decode() for found in reply]
 
 
 def _assigned(state: SyncState, reply: list[int]) -> SyncState:
@@ -288,7 +352,7 @@ def _refusal(keys: Keys, session_id: str, reply: list[int]) -> KairosError:
     if reply[0] == _FULL:
         return AuditBacklogFull(keys.lane, reply[1])
     if reply[0] == _GIVEN_UP:
-        return StoreUnavailable(f"session {session_id}: the write was given up with resolve before it arrived")
+        return StoreUnavailable(f"session {session_id}", "the write was given up with resolve before it arrived")
     return CorruptState(keys.session, "the stored hash is not a session")
 
 

@@ -6,7 +6,7 @@ safe) or may have (`definite` is False). No message carries a password or a stat
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 
 class Stamp(NamedTuple):
@@ -100,7 +100,19 @@ class CorruptState(KairosError):  # noqa: N818
 
 
 class StoreUnavailable(KairosError):  # noqa: N818
-    """The store could not be reached, or refused; the operation was not applied."""
+    """The store could not be reached, or refused; the operation was not applied.
+
+    Attributes:
+        subject: the session or key that was asked for.
+        cause: what went wrong.
+        code: the first word of the server's refusal, such as OOM; None where it said nothing.
+    """
+
+    def __init__(self, subject: str, cause: str, code: str | None = None) -> None:
+        self.subject = subject
+        self.cause = cause
+        self.code = code
+        super().__init__(f"{subject}: {cause}")
 
 
 class OutcomeUnknown(KairosError):  # noqa: N818
@@ -131,3 +143,33 @@ class AuditBacklogFull(KairosError):  # noqa: N818
         self.lane = lane
         self.depth = depth
         super().__init__(f"the outbox of lane {lane} holds {depth} entries: is a worker running?")
+
+
+class DurabilityNotReached(KairosError):  # noqa: N818
+    """A write was applied, and is not as safe as it was to be: not on disk, or not on so many replicas.
+
+    It is stored, announced and recorded like any other, and may become as safe later. Do not send it again.
+
+    Attributes:
+        session_id: the session.
+        operation_id: the write's id.
+        wanted: the `Durability` that was asked for.
+        achieved: the one that was reached in time.
+        result: what the call would have returned: the state as stored, or True.
+        cause: what is lacking.
+    """
+
+    definite: ClassVar[bool] = False
+
+    def __init__(  # noqa: PLR0913 - facts, by name
+        self, session_id: str, operation_id: str, *, wanted: Any, achieved: Any, result: Any, cause: str
+    ) -> None:
+        self.session_id = session_id
+        self.operation_id = operation_id
+        self.wanted = wanted
+        self.achieved = achieved
+        self.result = result
+        self.cause = cause
+        super().__init__(
+            f"session {session_id}, operation {operation_id}: applied, but not as safe as wanted ({wanted}): {cause}"
+        )

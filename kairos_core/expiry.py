@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from kairos_core.commands import Commands
-from kairos_core.connection import Link, make_pool
-from kairos_core.ground import store_client
-from kairos_core.layout import Layout
+from kairos_core.blocking import BlockingTransport
+from kairos_core.operations import Operations
+from kairos_core.transport import run
 
 if TYPE_CHECKING:
-    import redis
-
     from kairos_core.settings import Settings
 
 # Sessions of a lane that one sweep looks at; the rest is due at the next one.
@@ -26,36 +23,31 @@ _AT_ONCE = 200
 class Expiry:
     """Ends what is due, over connections of its own."""
 
-    def __init__(self, settings: Settings, client: redis.Redis, link: Link) -> None:
-        self._layout = Layout(settings.namespace, settings.lanes)
-        self._commands = Commands(settings, self._layout)
-        self._client = client
-        self._link = link
+    def __init__(self, operations: Operations, lanes: int) -> None:
+        self._commands = operations.commands
+        self._link = operations.link
+        self._lanes = lanes
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
         """Prepare the connections; nothing is sent yet."""
-        client = store_client(
-            settings.redis_url, protocol=2, client_name="kairos-expiry", socket_timeout=settings.timeout_s
-        )
-        return cls(settings, client, Link(make_pool(settings), settings.timeout_s))
+        return cls(Operations(settings, BlockingTransport), settings.lanes)
 
     def close(self) -> None:
         """Close the connections."""
         self._link.close()
-        self._client.close()
 
     def sweep(self) -> int:
         """End the sessions that are due; return how many were.
 
         Raises:
-            redis.RedisError, StoreUnavailable: the store could not be asked; what is due stays due.
+            StoreUnavailable: the store could not be asked; what is due stays due.
         """
-        seconds, microseconds = self._client.time()
-        now_ms = seconds * 1000 + microseconds // 1000
-        pipeline = self._client.pipeline(transaction=False)
-        for key in self._layout.deadlines:
-            pipeline.zrange(key, 0, now_ms, byscore=True, offset=0, num=_AT_ONCE)
-        due: list[list[bytes]] = pipeline.execute()
-        commands: list[Any] = [self._commands.expire(found.decode()) for lane in due for found in lane]
-        return sum(self._link.call(command) for command in commands)
+        return run(self._sweep())
+
+    async def _sweep(self) -> int:
+        # Each script looks at its own server's clock again.
+        now_ms = await self._link.call(self._commands.clock(0))
+        lanes = await self._link.call_many([self._commands.due(lane, now_ms, _AT_ONCE) for lane in range(self._lanes)])
+        commands: list[Any] = [self._commands.expire(session_id) for due in lanes for session_id in due]
+        return sum([await self._link.call(command) for command in commands])

@@ -5,41 +5,62 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from redis import Redis
+from redis import Redis, Sentinel
 from redis import exceptions as foreign
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from kairos_core.errors import ConfigurationError
+from kairos_core import addresses
+from kairos_core.commands import Command
+from kairos_core.durability import CONFIG_WORDS, Durability, fsync_lacks
+from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from redis.connection import ConnectionPool
+    from collections.abc import Mapping
 
     from kairos_core.layout import Layout
+    from kairos_core.link import Link
+    from kairos_core.settings import Settings
 
 # SET with NX and GET together, and sharded channels, came with 7.0. Valkey reports the Redis version it is compatible
 # with, which is 7.2 in all of its releases.
 OLDEST_REDIS = (7, 0)
 
+_PERMITTED = resources.files("kairos_core").joinpath("scripts", "permitted.lua")
 
-def check_store(pool: ConnectionPool, layout: Layout) -> None:
-    """Check the server's version and the layout of its sessions.
+
+async def check_store(link: Link, layout: Layout, settings: Settings) -> None:
+    """Check each server's version, settings and permissions, and the layout of the store's sessions.
 
     Raises:
         ConfigurationError: names the setting and the cause in one line.
     """
-    client = Redis(connection_pool=pool)
+    wanted = Durability.parse(settings.durability)
     try:
-        info = client.info()
-        check_redis_version(info)
-        check_eviction(info)
-        check_permissions(client, layout)
-        # Read first: where the memory is full, a store that was laid out long ago is still good to drain.
-        stored: Any = client.get(layout.layout_key)
-        if stored is None:
-            stored = client.set(layout.layout_key, layout.layout_value, nx=True, get=True)
-    except (foreign.RedisError, OSError) as error:
+        for slots in (await link.nodes(layout.slots)).values():
+            lane = layout.slots.index(slots[0])
+            info = await link.call(info_command(layout, lane), patient=False)
+            check_redis_version(info)
+            check_eviction(info)
+            await _check_permissions(link, layout, lane, "SPUBLISH" if link.route.is_cluster else "PUBLISH")
+            await _check_durability(link, layout, lane, info, wanted)
+        await _check_layout(link, layout)
+    except StoreUnavailable as error:
+        raise ConfigurationError("KAIROS_REDIS_URL", one_line(error.cause)) from error
+    except ConfigurationError:
+        raise
+    except (KairosError, foreign.RedisError, OSError) as error:
         raise ConfigurationError("KAIROS_REDIS_URL", one_line(error)) from error
+
+
+async def _check_layout(link: Link, layout: Layout) -> None:
+    key, slot = layout.layout_key, layout.layout_slot
+    # Read first: where the memory is full, a store that was laid out long ago is still good to drain.
+    read: Command[Any] = Command(("GET", key), _as_it_is, key, "", slot)
+    stored = await link.call(read, patient=False)
+    if stored is None:
+        words = ("SET", key, layout.layout_value, "NX", "GET")
+        stored = await link.call(Command(words, _as_it_is, key, "", slot), patient=False)
     found = stored.decode(errors="replace") if stored is not None else layout.layout_value
     if found != layout.layout_value:
         raise ConfigurationError(
@@ -47,23 +68,60 @@ def check_store(pool: ConnectionPool, layout: Layout) -> None:
         )
 
 
-def check_permissions(client: Redis, layout: Layout) -> None:
+async def _check_permissions(link: Link, layout: Layout, lane: int, publish: str) -> None:
     """Raise ConfigurationError where the account may not run one of the commands that the scripts run.
 
     The server checks each command in a script when it comes to it: a script that may write and not publish would write
     without a word to anybody.
     """
-    text = resources.files("kairos_core").joinpath("scripts", "permitted.lua").read_text(encoding="utf-8")
-    keys = layout.keys_of("permitted")
-    receipt = layout.receipt(keys.lane, "0")
-    words = [keys.session, receipt, keys.outbox, layout.deadlines[keys.lane], layout.lives[keys.lane]]
-    refused: Any = client.eval(text, len(words), *words, "PUBLISH", keys.session_channel, keys.lane_channel)
+    prefix = layout.prefixes[lane]
+    keys = [f"{prefix}s:permitted", layout.receipt(lane, "0"), layout.outboxes[lane]]
+    keys += [layout.deadlines[lane], layout.lives[lane]]
+    words = ("EVAL", _PERMITTED.read_text(encoding="utf-8"), str(len(keys)), *keys)
+    words += (publish, f"{prefix}u:permitted", layout.lane_channels[lane])
+    refused = await link.call(Command(words, _as_it_is, keys[0], "", layout.slots[lane]), patient=False)
     if refused:
         name = refused.decode(errors="replace")
         raise ConfigurationError("KAIROS_REDIS_URL", f"the account may not run {name}")
 
 
-def check_redis_version(info: dict[str, object]) -> None:
+async def _check_durability(link: Link, layout: Layout, lane: int, info: Mapping[str, str], wanted: Durability) -> None:
+    """Raise ConfigurationError where the server cannot keep what every write is to be."""
+    if wanted.level == "fsync":
+        command: Command[Any] = Command(CONFIG_WORDS, _as_it_is, layout.outboxes[lane], "", layout.slots[lane])
+        try:
+            lacking = fsync_lacks(await link.call(command, patient=False))
+        except StoreUnavailable as error:
+            lacking = f"that cannot be verified: {one_line(error.cause)}"
+        if lacking:
+            raise ConfigurationError("KAIROS_DURABILITY", f"fsync takes appendfsync always on the server: {lacking}")
+    elif wanted.level == "replicated" and (found := replicas_online(info)) < wanted.replicas:
+        raise ConfigurationError(
+            "KAIROS_DURABILITY", f"{wanted} takes as many replicas; the server has {found} that are online"
+        )
+
+
+def info_command(layout: Layout, lane: int) -> Command[dict[str, str]]:
+    """Asks the server that has a lane what it says of itself."""
+    return Command(("INFO",), read_info, layout.outboxes[lane], "", layout.slots[lane])
+
+
+def read_info(reply: bytes) -> dict[str, str]:
+    """The fields of an INFO reply."""
+    lines = [line.partition(":") for line in reply.decode(errors="replace").splitlines()]
+    return {name: value for name, colon, value in lines if colon and not name.startswith("#")}
+
+
+def replicas_online(info: Mapping[str, str]) -> int:
+    """How many replicas follow the server, by its INFO."""
+    return sum(name.startswith("slave") and ",state=online," in f"{value}," for name, value in info.items())
+
+
+def _as_it_is(reply: Any) -> Any:
+    return reply
+
+
+def check_redis_version(info: Mapping[str, object]) -> None:
     """Raise ConfigurationError where the server is older than 7.0."""
     text = str(info.get("redis_version", ""))
     numbers = text.split(".")
@@ -78,7 +136,7 @@ def check_redis_version(info: dict[str, object]) -> None:
         )
 
 
-def check_eviction(info: dict[str, object]) -> None:
+def check_eviction(info: Mapping[str, object]) -> None:
     """Raise ConfigurationError where the server may throw sessions or records away to make room."""
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
@@ -89,15 +147,20 @@ def check_eviction(info: dict[str, object]) -> None:
 
 
 def store_client(url: str, *, setting: str = "KAIROS_REDIS_URL", **options: Any) -> Redis:
-    """A redis-py client for the address; nothing is sent yet.
+    """A redis-py client for the address of one server, or of one under Sentinel; nothing is sent yet.
 
-    It waits for a server no longer than it was told to, and tries nothing again by itself.
+    For what is not Kairos' own: RQ's queue. It waits for a server no longer than it was told to, and tries nothing
+    again by itself.
 
     Raises:
         ConfigurationError: the address has an option that redis-py does not know, or cannot read.
     """
+    options = {"retry": Retry(NoBackoff(), 0)} | options
     try:
-        client = Redis.from_url(url, **({"retry": Retry(NoBackoff(), 0)} | options))
+        address = addresses.parse(url)
+        if address.service:
+            return _client_by_sentinel(address, options)
+        client = Redis.from_url(address.url, **options)
         # redis-py looks at the options when it makes a connection; this one is made, and not connected.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except (TypeError, ValueError):
@@ -106,6 +169,20 @@ def store_client(url: str, *, setting: str = "KAIROS_REDIS_URL", **options: Any)
     return client
 
 
-def one_line(error: BaseException) -> str:
+def _client_by_sentinel(address: addresses.Address, options: dict[str, Any]) -> Redis:
+    store = Redis.from_url(address.url, **options).connection_pool.connection_kwargs
+    sentinel = Redis.from_url(address.sentinel_url).connection_pool.connection_kwargs
+    for place in ("host", "port", "db"):
+        sentinel.pop(place, None)
+    # The sentinels' own, which must not wait for ever for one that is gone.
+    sentinel |= {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+    found = Sentinel([tuple(endpoint) for endpoint in address.endpoints], sentinel_kwargs=sentinel)
+    client: Redis = found.master_for(
+        address.service, **{name: value for name, value in store.items() if name not in ("host", "port")}
+    )
+    return client
+
+
+def one_line(error: object) -> str:
     """An error's text on one line."""
     return " ".join(str(error).split()) or type(error).__name__

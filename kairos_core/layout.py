@@ -23,6 +23,11 @@ class Keys(NamedTuple):
     lane_channel: str
 
 
+def slot_of(tag: str) -> int:
+    """The hash slot of a key, or of the tag in its braces (Redis Cluster specification, "Key distribution model")."""
+    return crc_hqx(tag.encode(), 0) % 16_384
+
+
 class Layout:
     """Where everything of one namespace is stored."""
 
@@ -31,11 +36,14 @@ class Layout:
         self.lanes = lanes
         self.layout_key = f"{namespace}:layout"
         self.layout_value = f"format={FORMAT} lanes={lanes}"
-        self._prefixes = tuple(f"{namespace}:{{L{lane:02d}}}:" for lane in range(lanes))
-        self.outboxes = tuple(f"{prefix}outbox" for prefix in self._prefixes)
-        self.deadlines = tuple(f"{prefix}deadlines" for prefix in self._prefixes)
-        self.lives = tuple(f"{prefix}life" for prefix in self._prefixes)
-        self.lane_channels = tuple(f"{prefix}u" for prefix in self._prefixes)
+        self.prefixes = tuple(f"{namespace}:{{L{lane:02d}}}:" for lane in range(lanes))
+        self.outboxes = tuple(f"{prefix}outbox" for prefix in self.prefixes)
+        self.deadlines = tuple(f"{prefix}deadlines" for prefix in self.prefixes)
+        self.lives = tuple(f"{prefix}life" for prefix in self.prefixes)
+        # The hash slot of each lane on a cluster, by its tag.
+        self.slots = tuple(slot_of(f"L{lane:02d}") for lane in range(lanes))
+        self.layout_slot = slot_of(self.layout_key)
+        self.lane_channels = tuple(f"{prefix}u" for prefix in self.prefixes)
 
     def lane_of(self, session_id: str) -> int:
         """The lane of a session: CRC16 (XMODEM, the one that Redis Cluster uses) modulo the number of lanes."""
@@ -44,7 +52,7 @@ class Layout:
     def keys_of(self, session_id: str) -> Keys:
         """The keys and channels of a session."""
         lane = self.lane_of(session_id)
-        prefix = self._prefixes[lane]
+        prefix = self.prefixes[lane]
         # By position: this is on the path of every call.
         return Keys(
             lane, f"{prefix}s:{session_id}", self.outboxes[lane], f"{prefix}u:{session_id}", self.lane_channels[lane]
@@ -52,12 +60,12 @@ class Layout:
 
     def message_channel(self, session_id: str) -> str:
         """The channel of a session's application messages."""
-        return f"{self._prefixes[self.lane_of(session_id)]}m:{session_id}"
+        return f"{self.prefixes[self.lane_of(session_id)]}m:{session_id}"
 
     def receipt(self, lane: int, operation_id: str) -> str:
         """The key of an operation's receipt."""
-        return f"{self._prefixes[lane]}op:{operation_id}"
+        return f"{self.prefixes[lane]}op:{operation_id}"
 
     def lease(self, lane: int) -> str:
         """The key that a drain holds while it works on a lane."""
-        return f"{self._prefixes[lane]}lease"
+        return f"{self.prefixes[lane]}lease"

@@ -140,7 +140,7 @@ def _start_valkey(folder: Path, port: int, stack: contextlib.ExitStack) -> tuple
             f"bind 127.0.0.1\nport {chosen}\nrequirepass {password}\ndir {_quoted(data)}\n"
             'save ""\nappendonly no\nmaxmemory-policy noeviction\ndaemonize no\nlogfile ""\n'
         )
-        log = stack.enter_context((data / "log").open("w+"))
+        log = stack.enter_context((data / "log").open("a+"))
         process = subprocess.Popen(
             [str(binary), "-"], stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, text=True
         )
@@ -213,7 +213,7 @@ class _Postgres:
     @contextmanager
     def prepare(self) -> Iterator[tuple[subprocess.Popen[bytes], IO[str]]]:
         """Begin initdb, which takes most of the time of a start."""
-        with (self._home.parent / "postgres-log").open("w+") as log:
+        with (self._home.parent / "postgres-log").open("a+") as log:
             process = self._popen(
                 "initdb",
                 f"--pgdata={self._data}",

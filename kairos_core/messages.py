@@ -38,10 +38,10 @@ class Message(msgspec.Struct, frozen=True, rename=_NAMES):
     kind: str
     event_type: str
     operation_id: str
-    incarnation: int
-    version: int
-    created_us: int
-    updated_us: int
+    incarnation: session.Count
+    version: session.Count
+    created_us: session.Count
+    updated_us: session.Count
     body: msgspec.Raw
 
 
@@ -57,7 +57,7 @@ def decode(data: bytes) -> Message:
     """
     try:
         return _decoder.decode(data)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except session.MALFORMED as error:
         raise ValueError(session.explain(error)) from error
 
 

@@ -10,32 +10,43 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from itertools import chain
+from operator import attrgetter
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from kairos_core.durability import Durability
 from kairos_core.errors import InvalidState, Stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+T = TypeVar("T")
 
 # Exact in JSON readers that keep numbers as doubles, Lua among them.
 MAX_INTEGER = 2**53 - 1
 MAX_PARTICIPANTS = 10_000
+# The default; `Settings.state_limit_bytes` moves it.
 MAX_STATE_BYTES = 1024 * 1024
+# A message on its way to a slow watcher, and a batch of the audit, hold many states at once.
+LARGEST_STATE_LIMIT_BYTES = 64 * 1024 * 1024
 # A reader needs as much stack as there is depth, and nobody knows how much a reader has left.
 MAX_DEPTH = 64
 
 ID_PATTERN = r"\A[A-Za-z0-9._:-]{1,128}\Z"
 EVENT_TYPE_PATTERN = r"\A[A-Za-z0-9._:-]{1,50}\Z"
 
-_QUOTED = re.compile(r"""b?(?:'[^']*'|"[^"]*")""")
+# From the first quotation mark to the last: what is quoted may hold quotation marks, too.
+_QUOTED = re.compile(r"""b?(['"]).*\1""", re.DOTALL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _match_id = re.compile(ID_PATTERN).match
 _match_event_type = re.compile(EVENT_TYPE_PATTERN).match
 # An odd number of backslashes before u0000 is the escape; an even one is text that only looks like it.
 _find_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
+_NO_JSON = "a value does not survive JSON: only finite numbers, str keys, lists and dicts do"
 
 Identifier = Annotated[str, Meta(pattern=ID_PATTERN)]
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
@@ -90,7 +101,7 @@ class SyncParticipant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     group_id: Identifier | None = None
 
 
-class SyncState(msgspec.Struct, frozen=True, kw_only=True):
+class SyncState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The state of one session; a value that is never changed in place.
 
     Attributes:
@@ -159,14 +170,32 @@ class SyncState(msgspec.Struct, frozen=True, kw_only=True):
         """The (incarnation, version) that a write derived from this state is compared with."""
         return Stamp(self.incarnation, self.version)
 
+    @property
+    def durability(self) -> Durability:
+        """How safe the write is that was answered with this state; `memory` for one that was read or derived."""
+        # Not a field: it is no part of the state, and takes no part in comparisons.
+        found: Durability = self.__dict__.get(_DURABILITY, Durability.MEMORY)
+        return found
 
-_CONTAINERS = (dict, list)
+
+# The types of a value that takes one place: all but participants and metadata, and what these are made of.
+_NUMBERS = frozenset([int, float, bool, NoneType])
+_PARTS = _NUMBERS | {str}
+_SCALARS = _PARTS | {datetime, SyncMode, SyncStatus}
+_ANY_SCALAR = (str, int, float, NoneType, datetime, SyncMode, SyncStatus)
+_SCALAR_FIELDS = tuple(name for name in SyncState.__struct_fields__ if name not in {"participants", "metadata"})
+_scalars_of = attrgetter(*_SCALAR_FIELDS)
+_astuple = msgspec.structs.astuple
+_FEW = 64
+_DURABILITY = "_durability"
 _USUAL = frozenset(["created", "updated", "deleted"])
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(SyncState)
 _set = msgspec.structs.force_setattr
-# All that msgspec raises for a value it cannot encode, or JSON it cannot decode.
-_MALFORMED = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+# All that msgspec raises for JSON it cannot decode.
+MALFORMED = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+# And what a class of the caller's raises when it is looked at. Not Exception: a timeout that a signal raises is none.
+_REFUSED = (*MALFORMED, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError)
 
 
 def check_session_id(session_id: str) -> str:
@@ -189,11 +218,12 @@ def _matched(match: Callable[[str], re.Match[str] | None], value: object, what: 
     return found.group()
 
 
-def encode(state: SyncState) -> tuple[bytes, SyncState]:
+def encode(state: SyncState, limit_bytes: int = MAX_STATE_BYTES) -> tuple[bytes, SyncState]:
     """Validate a state and return its body with a copy that shares nothing with the caller's.
 
     msgspec checks types and bounds when it decodes, not when a Struct is built, so the JSON is decoded once here: what
     comes out is what any reader will see, and what it does not equal was no JSON (bytes, NaN, a tuple in metadata).
+    What could take more room as JSON than it takes in memory is refused before.
 
     Returns:
         The JSON of all but the four server-assigned fields, and the state as it will be read.
@@ -202,39 +232,101 @@ def encode(state: SyncState) -> tuple[bytes, SyncState]:
         InvalidState: where a field is out of bounds, or does not survive JSON.
     """
     try:
-        state = _normalised(state)
+        state = _normalised(state, limit_bytes)
         text = _encoder.encode(state)
         copy = _decoder.decode(text)
         survives = copy == state
-    except _MALFORMED as error:
+    except _REFUSED as error:
         raise InvalidState(explain(error)) from error
     if not survives:
-        raise InvalidState("a value does not survive JSON: only finite numbers, str keys, lists and dicts do")
+        raise InvalidState(_NO_JSON)
     # Nothing that a caller can choose stands after this key, so the last one is ours.
     body = text[: text.rindex(b',"incarnation":')] + b"}"
-    if len(body) > MAX_STATE_BYTES:
-        raise InvalidState(f"the state takes {len(body)} bytes of JSON; {MAX_STATE_BYTES} are allowed")
-    # The search by plain bytes is thirty times as fast, and all but always enough.
-    if b"\\u0000" in body and _find_nul(body):
+    if len(body) > limit_bytes:
+        raise InvalidState(f"the state takes {len(body)} bytes of JSON; {limit_bytes} are allowed")
+    # The search for one byte is by far the fastest, and mostly enough.
+    if b"\\" in body and b"\\u0000" in body and _find_nul(body):
         # PostgreSQL's jsonb cannot hold it, so the audit could not either.
         raise InvalidState("a string contains the character U+0000")
-    for value in copy.metadata.values():
-        if value.__class__ in _CONTAINERS and _depth(value) >= MAX_DEPTH:
-            raise InvalidState(f"metadata is nested deeper than {MAX_DEPTH}")
     _check_participants(copy)
     return body, copy
 
 
-def _normalised(state: SyncState) -> SyncState:
-    """The state with its participants in a tuple and its times in UTC."""
-    if not isinstance(state, SyncState):
+def _normalised(state: SyncState, limit_bytes: int) -> SyncState:
+    """The state with its participants in a tuple and its times in UTC.
+
+    Raises:
+        TypeError: lists, or anything else of many parts, where one value belongs.
+        ValueError: too many participants, or metadata that are nested too deeply or too large.
+    """
+    if type(state) is not SyncState:
         raise TypeError("a SyncState is needed")
     participants: object = state.participants
     if isinstance(participants, list):
         state = state.replace(participants=tuple(participants))
+    elif not isinstance(participants, tuple):
+        raise TypeError("participants: a tuple or a list is needed")
+    if len(state.participants) > MAX_PARTICIPANTS:
+        raise ValueError(f"participants: length <= {MAX_PARTICIPANTS} is needed")
+    if not _SCALARS.issuperset(map(type, chain(_scalars_of(state), *map(_fields_of, state.participants)))):
+        _check_scalars("", _SCALAR_FIELDS, _scalars_of(state))
+        for participant in state.participants:
+            _check_scalars("participants: ", participant.__struct_fields__, _fields_of(participant))
+    metadata = state.metadata
+    # A few strings and numbers are about as large in JSON as they are in memory, and need not be counted first.
+    if type(metadata) is not dict or len(metadata) > _FEW or not _PARTS.issuperset(map(type, metadata.values())):
+        _check_extent("metadata", metadata, limit_bytes)
     if state.cycle_started_at or state.session_started_at or state.session_completed_at:
         state = _in_utc(state)
     return state
+
+
+def _fields_of(participant: SyncParticipant) -> tuple[object, ...]:
+    try:
+        return _astuple(participant)
+    except TypeError:
+        raise TypeError("participants: SyncParticipants are needed") from None
+
+
+def _check_scalars(where: str, names: tuple[str, ...], values: tuple[object, ...]) -> None:
+    for name, value in zip(names, values, strict=True):
+        if not isinstance(value, _ANY_SCALAR):
+            raise TypeError(f"{where}{name}: a value of the type {type(value).__name__} does not belong there")
+
+
+def _check_extent(name: str, value: object, limit_bytes: int) -> None:
+    """Refuse a value that is nested too deeply, or whose JSON would be too large, before it is made.
+
+    A list that stands in many places is one, but is written in each: of 40 lists, each twice in the next, comes a
+    terabyte. Counted level by level, so that depth costs no stack; and too low, since the JSON's length is the measure.
+
+    Raises:
+        TypeError: no JSON.
+        ValueError: too deep or too large.
+    """
+    size, level = 0, iter((value,))
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[Iterable[object]] = []
+        for item in level:
+            kind = item.__class__
+            if kind in _NUMBERS:
+                continue
+            if isinstance(item, str):
+                size += len(item)
+            elif isinstance(item, dict):
+                size += 2 * len(item) + sum(map(len, item))
+                inner.append(item.values())
+            elif isinstance(item, list):
+                size += 2 * len(item)
+                inner.append(item)
+            elif not isinstance(item, int | float):
+                raise TypeError(_NO_JSON)
+            if size > limit_bytes:
+                raise ValueError(f"{name}: more than the {limit_bytes} bytes of JSON that are allowed")
+        if not inner:
+            return
+        level = chain.from_iterable(inner)
+    raise ValueError(f"{name}: nested deeper than {MAX_DEPTH}")
 
 
 def _in_utc(state: SyncState) -> SyncState:
@@ -243,15 +335,6 @@ def _in_utc(state: SyncState) -> SyncState:
         if isinstance(found, datetime) and found.utcoffset():
             state = state.replace(**{name: found.astimezone(UTC)})
     return state
-
-
-def _depth(value: object) -> int:
-    """How deeply lists and dicts are nested; counted level by level, so that depth costs no stack."""
-    depth, level = 0, [value]
-    while level := [item for item in level if isinstance(item, dict | list)]:
-        depth += 1
-        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
-    return depth
 
 
 def explain(error: BaseException) -> str:
@@ -273,13 +356,15 @@ def decode(body: bytes, stamp: Stamp, created_us: int, updated_us: int) -> SyncS
     """Build a state from a stored body and what the server assigned.
 
     Raises:
-        ValueError: where the body is not the JSON of a state.
+        ValueError: where the body is not the JSON of a state, or the stamp out of bounds.
         OverflowError: where a time is outside of the calendar.
     """
     try:
         state = _decoder.decode(body)
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise ValueError(explain(error)) from error
+    if not (0 <= stamp[0] <= MAX_INTEGER and 0 <= stamp[1] <= MAX_INTEGER):
+        raise ValueError("incarnation or version: out of bounds")
     return assign(state, stamp, created_us, updated_us)
 
 
@@ -292,19 +377,27 @@ def assign(state: SyncState, stamp: Stamp, created_us: int, updated_us: int) -> 
     return state
 
 
+def with_durability(result: T, reached: Durability) -> T:
+    """What a write returns, with how safe it is where it is a state that nobody else has seen yet."""
+    if isinstance(result, SyncState):
+        result.__dict__[_DURABILITY] = reached
+    return result
+
+
 def encode_json(value: Any) -> bytes:
     """Any value as JSON.
 
     Raises:
-        InvalidState: it does not survive JSON, or takes more than 1 MiB.
+        InvalidState: it does not survive JSON, is nested deeper than 64, or takes more than 1 MiB.
     """
     try:
+        _check_extent("message", value, MAX_STATE_BYTES)
         text = _encoder.encode(value)
         survives = msgspec.json.decode(text) == value
-    except _MALFORMED as error:
+    except _REFUSED as error:
         raise InvalidState(explain(error)) from error
     if not survives:
-        raise InvalidState("a value does not survive JSON: only finite numbers, str keys, lists and dicts do")
+        raise InvalidState(_NO_JSON)
     if len(text) > MAX_STATE_BYTES:
         raise InvalidState(f"the message takes {len(text)} bytes of JSON; {MAX_STATE_BYTES} are allowed")
     return text

@@ -10,14 +10,17 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from kairos_core.errors import ConfigurationError
+from kairos_core import addresses
+from kairos_core.addresses import CLUSTER, ONE_SERVER, SCHEMES, SENTINEL
+from kairos_core.durability import Durability
+from kairos_core.errors import ConfigurationError, InvalidState
+from kairos_core.session import LARGEST_STATE_LIMIT_BYTES, MAX_STATE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _T = TypeVar("_T")
 _NAMESPACE = re.compile(r"\A[a-z][a-z0-9_]{0,47}\Z")
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
 _POSTGRES_SCHEMES = ("postgresql", "postgres")
 
 
@@ -25,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a process needs to know to take part.
 
     Attributes:
-        redis_url: `redis://`, `rediss://` or `unix://` address of the primary store.
+        redis_url: address of the primary store, as described in `kairos_core.addresses`.
         postgres_url: `postgresql://` address of the audit trail.
         queue_url: Redis of the job queue; None: the primary store.
         namespace: prefix of every key and channel, and name of the PostgreSQL schema.
@@ -34,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         timeout_s: seconds after which a call ends in a result or an error, retries included.
         receipt_ttl_s: seconds for which a write that is sent again answers as it did the first time.
         outbox_limit: entries per lane at which writes are refused (`AuditBacklogFull`).
+        state_limit_bytes: bytes that a state may take as JSON.
+        durability: how safe a write is to be before it is acknowledged, where a call does not say: `memory`, `fsync`,
+            `replicated` or `replicated:N`.
     """
 
     redis_url: str = "redis://127.0.0.1:6379/0"
@@ -45,12 +51,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = 5.0
     receipt_ttl_s: float = 60.0
     outbox_limit: int = 100_000
+    state_limit_bytes: int = MAX_STATE_BYTES
+    durability: str = "memory"
 
     def __post_init__(self) -> None:
-        _check_url("KAIROS_REDIS_URL", self.redis_url, _REDIS_SCHEMES)
+        _check_url("KAIROS_REDIS_URL", self.redis_url, SCHEMES)
         _check_url("KAIROS_POSTGRES_URL", self.postgres_url, _POSTGRES_SCHEMES)
         if self.queue_url is not None:
-            _check_url("KAIROS_QUEUE_URL", self.queue_url, _REDIS_SCHEMES)
+            _check_url("KAIROS_QUEUE_URL", self.queue_url, (*ONE_SERVER, *SENTINEL))
         if _NAMESPACE.match(self.namespace) is None:
             raise ConfigurationError("KAIROS_NAMESPACE", "a lower-case letter, then at most 47 of a-z 0-9 _ are needed")
         _check_whole("KAIROS_LANES", self.lanes)
@@ -61,6 +69,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _check_range("KAIROS_RECEIPT_TTL_S", self.receipt_ttl_s, 2 * self.timeout_s, 86400)
         _check_whole("KAIROS_OUTBOX_LIMIT", self.outbox_limit)
         _check_range("KAIROS_OUTBOX_LIMIT", self.outbox_limit, 1, 2**53 - 1)
+        _check_whole("KAIROS_STATE_LIMIT_BYTES", self.state_limit_bytes)
+        _check_range("KAIROS_STATE_LIMIT_BYTES", self.state_limit_bytes, 1_000, LARGEST_STATE_LIMIT_BYTES)
+        durability: object = self.durability
+        if not isinstance(durability, str):
+            raise ConfigurationError("KAIROS_DURABILITY", "a text is needed")
+        try:
+            Durability.parse(self.durability)
+        except InvalidState as error:
+            raise ConfigurationError("KAIROS_DURABILITY", str(error).removeprefix("durability: ")) from None
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the store is a cluster."""
+        return self.redis_url.startswith(tuple(f"{scheme}://" for scheme in CLUSTER))
 
     def __repr__(self) -> str:
         # a repr ends up in logs; an address may hold a password
@@ -78,10 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigurationError: names the variable and what is wrong with it.
         """
-        read = _Reader(os.environ if environment is None else environment)
-        if read.text("KAIROS_DURABILITY", "memory") != "memory":
-            raise ConfigurationError("KAIROS_DURABILITY", "this version offers memory only")
-        return read.into(
+        return _Reader(os.environ if environment is None else environment).into(
             cls,
             redis_url=("KAIROS_REDIS_URL", str),
             postgres_url=("KAIROS_POSTGRES_URL", str),
@@ -92,6 +111,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             timeout_s=("KAIROS_TIMEOUT_S", float),
             receipt_ttl_s=("KAIROS_RECEIPT_TTL_S", float),
             outbox_limit=("KAIROS_OUTBOX_LIMIT", int),
+            state_limit_bytes=("KAIROS_STATE_LIMIT_BYTES", int),
+            durability=("KAIROS_DURABILITY", str),
         )
 
     def to_env(self) -> dict[str, str]:
@@ -106,6 +127,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "KAIROS_TIMEOUT_S": str(self.timeout_s),
             "KAIROS_RECEIPT_TTL_S": str(self.receipt_ttl_s),
             "KAIROS_OUTBOX_LIMIT": str(self.outbox_limit),
+            "KAIROS_STATE_LIMIT_BYTES": str(self.state_limit_bytes),
+            "KAIROS_DURABILITY": self.durability,
         }
 
 
@@ -186,7 +209,7 @@ def _check_url(setting: str, url: str, schemes: tuple[str, ...]) -> None:
     # Nothing of the address is quoted: an unescaped password may stand anywhere in it.
     try:
         parts = urlsplit(url)
-        if schemes == _REDIS_SCHEMES:
+        if schemes != _POSTGRES_SCHEMES and parts.scheme in ONE_SERVER:
             # PostgreSQL's addresses may name several hosts and ports, which is for libpq to read.
             _ = parts.port
     except ValueError:
@@ -197,6 +220,11 @@ def _check_url(setting: str, url: str, schemes: tuple[str, ...]) -> None:
         raise ConfigurationError(setting, f"must begin with {' or '.join(s + '://' for s in schemes)}")
     if "@" in parts.path + parts.query + parts.fragment or parts.netloc.count("@") > 1:
         raise ConfigurationError(setting, "has an @ too many (in a password, @ / ? # must be percent-encoded)")
+    if schemes != _POSTGRES_SCHEMES:
+        try:
+            addresses.parse(url)
+        except ValueError as error:
+            raise ConfigurationError(setting, str(error)) from None
 
 
 def _check_whole(setting: str, value: object) -> None:

@@ -19,7 +19,7 @@ from loadtests.states import sample_state
 
 if TYPE_CHECKING:
     from kairos_core import SyncState
-    from kairos_core.updates import SessionWatch
+    from kairos_core.watches import SessionWatch
 
 
 ANSWER_TIMEOUT_S = 120.0

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from kairos_core import messages, session
-from kairos_core.ground import store_client
+from kairos_core.blocking import BlockingTransport
+from kairos_core.commands import Command, load_script
 from kairos_core.layout import Layout
+from kairos_core.operations import Operations
+from kairos_core.transport import run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
-    import redis
-
+    from kairos_core.commands import Script
     from kairos_core.messages import Message
     from kairos_core.settings import Settings
+
+T = TypeVar("T")
 
 # A lease outlives a batch by far, and a killed worker's lane waits no longer than this.
 LEASE_MS = 4_000
 
-# KEYS 1 lease; ARGV 1 token. Deletes the lease if it is still this token's.
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
-# KEYS 1 lease; ARGV 1 token, 2 ms. Takes the lease or extends it; 0 where it is another's.
-_HOLD = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
+_HOLD, _RELEASE = load_script("hold"), load_script("release")
 
 
 class Entry(NamedTuple):
@@ -88,55 +85,57 @@ class Unreadable(NamedTuple):
 class Outbox:
     """Reads and trims the lanes' outboxes, and holds their leases."""
 
-    def __init__(self, client: redis.Redis, layout: Layout) -> None:
-        self._client = client
+    def __init__(self, operations: Operations, layout: Layout) -> None:
+        self._commands = operations.commands
+        self._link = operations.link
         self._layout = layout
-        self._hold = client.register_script(_HOLD)
-        self._release = client.register_script(_RELEASE)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
-        """Open a client of its own; nothing is sent yet."""
-        client = store_client(
-            settings.redis_url, protocol=2, client_name="kairos-audit", socket_timeout=settings.timeout_s
-        )
-        return cls(client, Layout(settings.namespace, settings.lanes))
+        """Prepare connections of its own; nothing is sent yet."""
+        return cls(Operations(settings, BlockingTransport), Layout(settings.namespace, settings.lanes))
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._link.close()
 
     def depths(self) -> list[int]:
         """The number of entries of each lane."""
-        pipeline = self._client.pipeline(transaction=False)
-        for key in self._layout.outboxes:
-            pipeline.xlen(key)
-        depths: list[int] = pipeline.execute()
-        return depths
+        return run(self._link.call_many([self._commands.depth(lane) for lane in range(self._layout.lanes)]))
 
     def read(self, lane: int, count: int) -> list[Entry | Unreadable]:
         """The oldest entries of a lane."""
-        found: Any = self._client.xrange(self._layout.outboxes[lane], count=count)
-        return [_read(entry_id, fields) for entry_id, fields in found]
+
+        def read(reply: list[Any]) -> list[Entry | Unreadable]:
+            return [_read(entry_id, dict(zip(words[::2], words[1::2], strict=True))) for entry_id, words in reply]
+
+        return self._ask(self._layout.outboxes[lane], lane, read, "XRANGE", "-", "+", "COUNT", str(count))
 
     def remove_through(self, lane: int, entry_id: bytes) -> int:
         """Delete all entries up to and including this one; only after they were committed. Returns how many."""
         # Ids rise, and entries are read from the oldest on, so nothing unread stands before the last one read.
         milliseconds, _, sequence = entry_id.partition(b"-")
         next_id = b"%s-%d" % (milliseconds, int(sequence) + 1)
-        removed: int = self._client.xtrim(self._layout.outboxes[lane], minid=next_id, approximate=False)
-        return removed
+        return self._ask(self._layout.outboxes[lane], lane, int, "XTRIM", "MINID", "=", next_id)
 
     def hold(self, lane: int, token: str) -> bool:
         """Take or extend the lease of a lane; False where another holds it.
 
         It saves double work and no more: two drains of one lane are harmless.
         """
-        return bool(self._hold(keys=[self._layout.lease(lane)], args=[token, LEASE_MS]))
+        return self._run_script(_HOLD, lane, token, str(LEASE_MS))
 
     def release(self, lane: int, token: str) -> None:
         """Give the lease back, if it is still held."""
-        self._release(keys=[self._layout.lease(lane)], args=[token])
+        self._run_script(_RELEASE, lane, token)
+
+    def _run_script(self, script: Script, lane: int, *arguments: str) -> bool:
+        key = self._layout.lease(lane)
+        words = ("EVALSHA", script.sha, "1", key, *arguments)
+        return run(self._link.call(Command(words, bool, key, "", self._layout.slots[lane], None, script)))
+
+    def _ask(self, key: str, lane: int, read: Callable[[Any], T], name: str, *words: str | bytes) -> T:
+        return run(self._link.call(Command((name, key, *words), read, key, "", self._layout.slots[lane])))
 
 
 def _read(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry | Unreadable:

@@ -143,12 +143,13 @@ def run_pool(settings: Settings, workers: int, stop: Event) -> None:
             try:
                 expiry.sweep()
                 sweep(outbox, queue, workers)
-            except redis.OutOfMemoryError:
-                # Neither a lease nor a job can be written, but reading and deleting go on: that is what makes room.
-                _drain_here(outbox, settings)
             except (redis.RedisError, KairosError) as error:
-                # The records wait in the outbox; the next sweep tries again.
-                _log.warning("sweep: %s", error)
+                if isinstance(error, redis.OutOfMemoryError) or getattr(error, "code", None) == "OOM":
+                    # Neither a lease nor a job can be written, but reading and deleting go on: that is what makes room.
+                    _drain_here(outbox, settings)
+                else:
+                    # The records wait in the outbox; the next sweep tries again.
+                    _log.warning("sweep: %s", error)
     finally:
         pool.stop()
         expiry.close()

@@ -16,6 +16,8 @@ local call = redis.call
 
 local receipt = call('GET', KEYS[2])
 if receipt then
+  -- A write, so that a WAIT that follows on this connection waits for the one before it, which came on another.
+  call('PEXPIRE', KEYS[2], ARGV[6])
   return cmsgpack.unpack(receipt)
 end
 

@@ -18,6 +18,8 @@ local call = redis.call
 
 local receipt = call('GET', KEYS[2])
 if receipt then
+  -- A write, so that a WAIT that follows on this connection waits for the one before it, which came on another.
+  call('PEXPIRE', KEYS[2], ARGV[6])
   return cmsgpack.unpack(receipt)
 end
 
@@ -29,6 +31,7 @@ if stored[1] ~= ARGV[11] or stored[2] ~= ARGV[12] then
   end
   -- Its own work, whose receipt is gone: a clock that jumped, or a server that stood still.
   if stored[4] == ARGV[1] and created then
+    call('PEXPIRE', KEYS[1], ARGV[5])
     return {0, incarnation, version, created, tonumber(stored[5])}
   end
   return {1, incarnation, version}

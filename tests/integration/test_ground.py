@@ -88,7 +88,7 @@ ACCOUNTS = [
     (["+@all", "-xadd", "~*", "&*"], "the account may not run XADD"),
     (["+@all", "-hset", "~*", "&*"], "the account may not run HSET"),
     (["+@all", "-pexpire", "~*", "&*"], "the account may not run PEXPIRE"),
-    (["+@all", "~other:*", "&*"], "No permissions to access a key"),
+    (["+@all", "~other:*", "&*"], "NOPERM No permissions to access a key"),
 ]
 
 

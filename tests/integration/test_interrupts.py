@@ -53,7 +53,7 @@ while time.monotonic() < end:
     except Interruption:
         seen["interrupted"] += 1
         if random.random() < 0.2:
-            manager._link.close()
+            manager._operations.link.close()
     except KairosError as error:
         if type(error).__name__ != "VersionConflict":
             seen["errors"].append(repr(error))

@@ -24,6 +24,7 @@ from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.commands import new_operation_id
 from kairos_core.expiry import Expiry
 from kairos_core.layout import Layout
+from kairos_core.transport import run
 from loadtests.proxy import Proxy
 from loadtests.states import sample_state
 from loadtests.worker import worker_pool
@@ -175,9 +176,8 @@ def test_resolve_of_a_lost_write(cut_off: tuple[Proxy, RedisStateManager], manag
     assert manager.resolve(caught.value.operation_id) is False
     # It arrives late, word for word.
     proxy.on_request = lambda data: data
-    channel = through._link._acquire(time.monotonic() + 5, again=False)
-    channel.socket.sendall(held[0])
-    assert [5] == channel.receive(time.monotonic() + 5)
+    channel = run(through._operations.link.open(through._operations.link.transport.one_server, 5))
+    assert [5] == run(channel.exchange(held[0], time.monotonic() + 5))
     channel.close()
     assert state == manager.get_session("a")
     assert manager.resolve(caught.value.operation_id) is False

@@ -11,8 +11,9 @@ import pytest
 import redis
 
 from kairos_core import OutcomeUnknown, RedisStateManager, Settings, StoreUnavailable, VersionConflict
-from kairos_core.connection import Link, make_pool
+from kairos_core.blocking import BlockingTransport
 from kairos_core.layout import Layout
+from kairos_core.operations import Operations
 from loadtests.proxy import Proxy
 from loadtests.states import sample_state
 
@@ -191,7 +192,7 @@ def test_replies_in_pieces_end_by_the_deadline(settings: Settings) -> None:
         thread.start()
         url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
         slow = msgspec.structs.replace(settings, redis_url=url, timeout_s=1.0)
-        manager = RedisStateManager(slow, Link(make_pool(slow), slow.timeout_s))
+        manager = RedisStateManager(Operations(slow, BlockingTransport))
         start = time.monotonic()
         with pytest.raises(StoreUnavailable):
             manager.get_session("a")

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from kairos_core import RedisStateManager, Settings, StateUpdate, StoreUnavailable
+from kairos_core.blocking import BlockingChannel
 from kairos_core.layout import Layout
 from kairos_core.updates import RESYNCHRONISED
 from loadtests.instances import Instance
@@ -16,7 +17,7 @@ from loadtests.proxy import Proxy
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
-    from kairos_core.updates import SessionWatch
+    from kairos_core.watches import SessionWatch
 
 
 def test_another_process_receives_every_update(settings: Settings, manager: RedisStateManager) -> None:
@@ -47,8 +48,9 @@ def test_the_iterator_gives_updates(manager: RedisStateManager) -> None:
 
 def kill_subscriber(client: redis.Redis, watch: SessionWatch) -> None:
     """Kill the connection of this watch on the server."""
-    pubsub: Any = watch._subscription._pubsub
-    port = pubsub.connection._sock.getsockname()[1]
+    (channel,) = watch._feed.subscription._lines
+    assert isinstance(channel, BlockingChannel)
+    port = channel._socket.getsockname()[1]
     (found,) = [entry for entry in client.client_list(_type="pubsub") if entry["addr"].endswith(f":{port}")]
     client.client_kill_filter(_id=found["id"])
 

@@ -100,7 +100,11 @@ def test_an_empty_variable_is_not_set(variable: str, text: str) -> None:
         ("KAIROS_TIMEOUT_S", "-5"),
         ("KAIROS_TIMEOUT_S", "30.001"),
         ("KAIROS_TIMEOUT_S", "nan"),
-        ("KAIROS_DURABILITY", "fsync"),
+        ("KAIROS_DURABILITY", "always"),
+        ("KAIROS_DURABILITY", "fsync:1"),
+        ("KAIROS_DURABILITY", "replicated:0"),
+        ("KAIROS_DURABILITY", "replicated:1000"),
+        ("KAIROS_DURABILITY", "replicated:"),
         ("KAIROS_DURABILITY", "MEMORY"),
     ],
 )

@@ -1,0 +1,379 @@
+"""The one place where a command meets a connection.
+
+A command is packed, sent and its reply parsed by hiredis, over connections that redis-py made (see `blocking.py`). What
+redis-py's clients would do besides is done here for what Kairos needs: the right server of several, bounded retries
+under one deadline with the same operation id, so that a write takes effect once, and how safe a write is. Written once
+for both colours (see `transport.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import hiredis
+from redis import exceptions as foreign
+
+from kairos_core.addresses import parse
+from kairos_core.attempts import Attempts, Refused
+from kairos_core.durability import achieved, questions
+from kairos_core.errors import DurabilityNotReached, KairosError
+from kairos_core.session import with_durability
+from kairos_core.topology import not_the_primary, redirection, route_to
+from kairos_core.transport import SHORTEST_WAIT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kairos_core.addresses import Address, Endpoint
+    from kairos_core.commands import Command, Words
+    from kairos_core.durability import Durability
+    from kairos_core.topology import Route
+    from kairos_core.transport import Channel, Transport
+
+T = TypeVar("T")
+# Commands that are sent before their replies are read; what the server holds back meanwhile stays small.
+_AT_ONCE = 500
+# Of the time that is left, what the server may wait for a disk or for replicas: its answer needs the rest.
+_SERVERS_SHARE = 0.8
+# A refused write needs no disk and no replicas; its connection is kept if their answer comes as soon as this.
+_AFTER_REFUSAL_S = 0.05
+# Of the time that is left, what one of several servers may take to say where the others are.
+_SHARE_OF_ONE = 3
+_ASKING: Words = ("ASKING",)
+_ROLE: Words = ("ROLE",)
+_APPLIED = 0
+
+_pack: Any = hiredis.pack_command  # its stub wants exactly one word
+
+
+class _Late(NamedTuple):
+    """The answers that did not come after a write that did."""
+
+    cause: BaseException
+
+
+class Link:
+    """Sends commands and reads their replies, over as many connections as there are calls at the same time."""
+
+    def __init__(self, transport: Transport, route: Route, timeout_s: float) -> None:
+        self.transport = transport
+        self.timeout_s = timeout_s
+        self.route = route
+        # Last in, first out. A list's append and pop are atomic, so no lock is needed.
+        self._idle: dict[Endpoint, list[Channel]] = {}
+        self._home: object = None
+
+    @classmethod
+    def to(cls, address: Address | str, transport: Transport, timeout_s: float) -> Link:
+        """A link to where an address leads; nothing is sent yet."""
+        found = parse(address) if isinstance(address, str) else address
+        return cls(transport, route_to(found, transport.one_server), timeout_s)
+
+    def close(self) -> None:
+        """Close all connections that are not in use; a later call makes new ones."""
+        idle, self._idle = self._idle, {}
+        for channels in idle.values():
+            for channel in channels:
+                channel.close()
+
+    async def call(self, command: Command[T], *, patient: bool = True) -> T:
+        """Send a command, again if need be and within `timeout_s`, and return what it reads from the reply.
+
+        Args:
+            command: what to send.
+            patient: False: a failure is not tried again.
+
+        Raises:
+            StoreUnavailable: it was definitely not applied.
+            OutcomeUnknown: a write was sent and no answer came, or none that makes sense.
+            DurabilityNotReached: a write was applied, and is not as safe as it was to be.
+            KairosError: what the command reads from a refusal.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        reply = await self._attempt(command, deadline, patient=patient)
+        if command.durability is None:
+            return _read(command, reply, deadline)
+        return _judged(command, command.durability, reply, deadline)
+
+    async def call_many(self, commands: Sequence[Command[T]], *, patient: bool = True) -> list[T]:
+        """Send reads, many at once to each server, and return what each reads from its reply; all within `timeout_s`.
+
+        Raises:
+            StoreUnavailable: they were not all answered.
+            KairosError: what a command reads from its reply.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        replies: dict[int, Any] = {}
+        waiting = list(range(len(commands)))
+        attempts: Attempts | None = None
+        while waiting:
+            first = commands[waiting[0]]
+            failure: Refused | foreign.RedisError | None = None
+            sent = False
+            try:
+                node = await self._node(first.slot, deadline)
+                part = [number for number in waiting if self.route.node(commands[number].slot) == node][:_AT_ONCE]
+                came, failure = await self._exchange_many(node, [commands[number].words for number in part], deadline)
+                replies |= {number: reply for number, reply in zip(part, came, strict=False) if _is_answer(reply)}
+                refused = next((reply for reply in came if not _is_answer(reply)), None)
+                if refused is not None:
+                    failure, sent = Refused(str(refused)), True
+                    self.heed(str(refused), node)
+            except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
+                failure = _translated(error)
+            waiting = [number for number in waiting if number not in replies]
+            if failure is not None and waiting:
+                attempts = attempts or Attempts(first, deadline, patient=patient)
+                await self.transport.sleep(attempts.after(failure, sent=sent))
+        return [_read(command, replies[number], deadline) for number, command in enumerate(commands)]
+
+    async def nodes(self, slots: Iterable[int]) -> dict[Endpoint, list[int]]:
+        """The servers that have these slots now, each with its own.
+
+        Raises:
+            foreign.RedisError: that could not be found out.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        found: dict[Endpoint, list[int]] = {}
+        for slot in slots:
+            found.setdefault(await self._node(slot, deadline), []).append(slot)
+        return found
+
+    async def renew(self) -> None:
+        """Ask where the servers are, also where that is known; on one server there is nothing to ask.
+
+        Raises:
+            foreign.RedisError: nobody could say.
+        """
+        if self.route.candidates():
+            await self._learn(time.monotonic() + self.timeout_s)
+
+    async def open(self, node: Endpoint, time_left_s: float) -> Channel:
+        """Make a connection of one's own to a server of this link.
+
+        Raises:
+            foreign.RedisError, OSError: it could not be made, or the server is not what the route took it for.
+        """
+        channel = await self.transport.open(node, time_left_s)
+        if self.route.must_prove:
+            try:
+                _check_role(await channel.exchange(_pack(_ROLE), time.monotonic() + max(SHORTEST_WAIT_S, time_left_s)))
+            except BaseException:
+                channel.close()
+                raise
+        return channel
+
+    async def _attempt(self, command: Command[Any], deadline: float, *, patient: bool) -> Any:
+        """The reply to a command, sent again as often as its time allows."""
+        attempts: Attempts | None = None
+        asked: Endpoint | None = None
+        while True:
+            channel: Channel | None = None
+            node = asked or self.route.node(command.slot)
+            try:
+                node = node or await self._node(command.slot, deadline)
+                until = deadline if self.route.is_final else _half_way_to(deadline)
+                channel = await self._acquire(node, until)
+                words = attempts.words if attempts else command.words
+                if asked is None and command.durability is None:
+                    reply = first = await channel.exchange(_pack(words), until)
+                    self._give_back(channel)
+                else:
+                    reply = await _exchange_more(channel, words, command.durability, until, asking=bool(asked))
+                    first = reply[0]
+                    self._give_back_if_done(channel, reply)
+            except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
+                # A reply may still be under way: nobody may read it as the answer to another command.
+                if channel is not None:
+                    channel.close()
+                failure: Refused | foreign.RedisError = _translated(error)
+                if node is not None:
+                    self.route.suspect(node)
+                asked = None
+            else:
+                if not isinstance(first, hiredis.ReplyError):
+                    return first if command.durability is None else reply
+                failure = Refused(str(first))
+                asked = self.heed(str(first), node)
+            attempts = attempts or Attempts(command, deadline, patient=patient)
+            await self.transport.sleep(attempts.after(failure, sent=channel is not None))
+
+    def heed(self, refusal: str, node: Endpoint) -> Endpoint | None:
+        """What a refusal says of where things are: note it; return whom to ask instead, this once (ASK)."""
+        code = refusal.partition(" ")[0]
+        if code in ("MOVED", "ASK"):
+            found = redirection(refusal, node)
+            if found is not None and code == "ASK":
+                return found[1]
+            if found is not None:
+                self.route.moved(*found)
+        elif not_the_primary(code):
+            self.route.suspect(node)
+            # The address may lead elsewhere by now; a connection leads where it led.
+            for channel in self._idle.pop(node, []):
+                channel.close()
+        return None
+
+    async def _node(self, slot: int, deadline: float) -> Endpoint:
+        node = self.route.node(slot)
+        if node is None:
+            await self._learn(deadline)
+            node = self.route.node(slot)
+        if node is None:
+            raise foreign.ConnectionError(f"no node of the cluster has slot {slot}")
+        return node
+
+    async def _learn(self, deadline: float) -> None:
+        """Ask one candidate after the other where the servers are."""
+        cause = "nobody to ask"
+        for candidate in self.route.candidates():
+            left_s = (deadline - time.monotonic()) / _SHARE_OF_ONE
+            channel: Channel | None = None
+            try:
+                channel = await self.transport.open(candidate, left_s, to_sentinel=self.route.must_prove)
+                reply = await channel.exchange(_pack(self.route.question), time.monotonic() + left_s)
+            except (OSError, foreign.RedisError, hiredis.ProtocolError) as error:
+                cause = str(error) or type(error).__name__
+                continue
+            finally:
+                if channel is not None:
+                    channel.close()
+            if self.route.learn(reply, candidate):
+                return
+            cause = str(reply) if isinstance(reply, hiredis.ReplyError) else f"{candidate.host} does not know"
+        raise foreign.ConnectionError(f"where the primary is could not be found out: {cause}")
+
+    async def _acquire(self, node: Endpoint, deadline: float) -> Channel:
+        """A connection to a server, on which nothing is under way."""
+        home = self.transport.home()
+        if home is not self._home and home != self._home:
+            self._idle = {}
+            self._home = home
+        while True:
+            try:
+                channel = self._idle[node].pop()
+            except (KeyError, IndexError):
+                return await self.open(node, deadline - time.monotonic())
+            if channel.is_quiet():
+                return channel
+            channel.close()
+
+    def _give_back(self, channel: Channel) -> None:
+        try:
+            self._idle[channel.node].append(channel)
+        except KeyError:
+            self._idle[channel.node] = [channel]
+
+    def _give_back_if_done(self, channel: Channel, replies: list[Any]) -> None:
+        if isinstance(replies[-1], _Late):
+            # The answers may still come.
+            channel.close()
+        else:
+            self._give_back(channel)
+
+    async def _exchange_many(
+        self, node: Endpoint, commands: list[Words], deadline: float
+    ) -> tuple[list[Any], foreign.RedisError | None]:
+        """Send commands at once; the replies that came, in order, and why they are not all."""
+        channel: Channel | None = None
+        replies: list[Any] = []
+        try:
+            channel = await self._acquire(node, deadline)
+            await channel.send(b"".join(map(_pack, commands)), deadline)
+            for _ in commands:
+                replies.append(await channel.receive(deadline))  # noqa: PERF401 - what came before a failure is kept
+            self._give_back(channel)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
+            if channel is not None:
+                channel.close()
+            failure = _translated(error)
+            self.route.suspect(node)
+            return replies, failure
+        return replies, None
+
+
+async def _exchange_more(
+    channel: Channel, words: Words, wanted: Durability | None, deadline: float, *, asking: bool
+) -> list[Any]:
+    """Send a command with what belongs to it; its reply, and those to the questions of how safe it is.
+
+    Raises:
+        OSError: no reply came to the command itself.
+    """
+    more = questions(wanted, (deadline - time.monotonic()) * _SERVERS_SHARE) if wanted is not None else ()
+    sent = [_ASKING, words, *more] if asking else [words, *more]
+    await channel.send(b"".join(map(_pack, sent)), deadline)
+    if asking:
+        await channel.receive(deadline)
+    replies = [await channel.receive(deadline)]
+    applied = isinstance(replies[0], list) and replies[0][:1] == [_APPLIED]
+    until = deadline if applied else min(deadline, time.monotonic() + _AFTER_REFUSAL_S)
+    try:
+        for _ in more:
+            replies.append(await channel.receive(until))  # noqa: PERF401 - what came before a failure is kept
+    except (OSError, hiredis.ProtocolError) as error:
+        replies.append(_Late(error))
+    return replies
+
+
+def _check_role(reply: Any) -> None:
+    """Raise foreign.ConnectionError where the server that the sentinels named is no primary, or does not say."""
+    if isinstance(reply, hiredis.ReplyError):
+        raise foreign.ConnectionError(f"the server does not tell its role: {reply}")
+    if not isinstance(reply, list) or reply[:1] != [b"master"]:
+        raise foreign.ConnectionError("the server that the sentinels named is no primary")
+
+
+def _half_way_to(deadline: float) -> float:
+    """When to give a server up that says nothing, where another may have taken its place."""
+    now = time.monotonic()
+    return now + (deadline - now) / 2
+
+
+def _is_answer(reply: Any) -> bool:
+    return not isinstance(reply, hiredis.ReplyError)
+
+
+def _translated(error: BaseException) -> foreign.RedisError:
+    """How the attempt failed; what is no failure of the attempt (an interruption, a mistake) is raised as it is."""
+    if isinstance(error, foreign.RedisError):
+        return error
+    if isinstance(error, TimeoutError):
+        return foreign.TimeoutError("no answer in time")
+    if isinstance(error, OSError | hiredis.ProtocolError):
+        return foreign.ConnectionError(f"the connection was lost: {error}")
+    raise error
+
+
+def _read(command: Command[T], reply: Any, deadline: float) -> T:
+    try:
+        return command.read(reply)
+    except KairosError:
+        raise
+    except (TypeError, ValueError, OverflowError, IndexError) as error:
+        raise Attempts(command, deadline).unreadable(error) from error
+
+
+def _judged(command: Command[T], wanted: Durability, replies: list[Any], deadline: float) -> T:
+    """What a write reads from its reply, with how safe it is.
+
+    Raises:
+        DurabilityNotReached: less than was wanted.
+    """
+    result = _read(command, replies[0], deadline)
+    if replies[0][0] != _APPLIED:
+        return result
+    answers = [reply.cause if isinstance(reply, _Late) else reply for reply in replies[1:]]
+    reached, lacking = achieved(wanted, answers)
+    result = with_durability(result, reached)
+    if lacking:
+        raise DurabilityNotReached(
+            command.session_id,
+            command.operation_id or "",
+            wanted=wanted,
+            achieved=reached,
+            result=result,
+            cause=lacking,
+        )
+    return result

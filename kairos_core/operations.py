@@ -1,0 +1,114 @@
+"""What takes more than one command: written once for both managers (see `transport.py`)."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from typing import TYPE_CHECKING, Any
+
+from kairos_core import ground, health
+from kairos_core.addresses import parse
+from kairos_core.attempts import pauses
+from kairos_core.commands import Commands
+from kairos_core.errors import InvalidState, SessionNotFound, VersionConflict
+from kairos_core.layout import Layout
+from kairos_core.link import Link
+from kairos_core.session import check_session_id
+from kairos_core.updates import MessageFeed, SessionFeed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from kairos_core.durability import Durability
+    from kairos_core.health import Health
+    from kairos_core.session import SyncState
+    from kairos_core.settings import Settings
+
+
+class Operations:
+    """A link to the store, and all that a manager does over it.
+
+    Attributes:
+        commands: builds what takes one command.
+        link: sends it.
+    """
+
+    def __init__(self, settings: Settings, transport_class: Any) -> None:
+        """Prepare; nothing is sent yet.
+
+        Raises:
+            ConfigurationError: the address cannot be used.
+        """
+        self._settings = settings
+        self._layout = Layout(settings.namespace, settings.lanes)
+        self.commands = Commands(settings, self._layout)
+        address = parse(settings.redis_url)
+        self.link = Link.to(address, transport_class(address, settings.timeout_s), settings.timeout_s)
+
+    async def check(self) -> None:
+        """Refuse unsafe ground (G14).
+
+        Raises:
+            ConfigurationError: names the setting and the cause in one line.
+        """
+        await ground.check_store(self.link, self._layout, self._settings)
+
+    async def health(self) -> Health:
+        """How the store is."""
+        return await health.examine(self.link, self.commands, self._layout, self._settings)
+
+    async def mutate(
+        self,
+        session_id: str,
+        change: Callable[[SyncState], Any],
+        event_type: str,
+        attempts: int,
+        durability: Durability | str | None,
+    ) -> SyncState:
+        """Read, change, compare and set; again where another writer was first."""
+        deadline = time.monotonic() + self._settings.timeout_s
+        for pause_s in pauses(attempts):
+            state = await self.link.call(self.commands.get(session_id))
+            if state is None:
+                raise SessionNotFound(session_id)
+            changed = change(state)
+            if inspect.isawaitable(changed):
+                changed = await changed
+            try:
+                return await self.link.call(self.commands.update(changed, event_type, durability))
+            except VersionConflict:
+                if pause_s is None or time.monotonic() + pause_s > deadline:
+                    raise
+            await self.link.transport.sleep(pause_s)
+        raise InvalidState("attempts: at least 1 is needed")
+
+    async def get_many(self, session_ids: Iterable[str]) -> dict[str, SyncState | None]:
+        """Read many sessions, in one pipeline for each server that has some."""
+        commands = [self.commands.get(session_id) for session_id in dict.fromkeys(session_ids)]
+        states = await self.link.call_many(commands)
+        return {command.session_id: state for command, state in zip(commands, states, strict=True)}
+
+    async def living(self) -> list[str]:
+        """The ids of all sessions that live, from the index of deadlines."""
+        lanes = await self.link.call_many([self.commands.living(lane) for lane in range(self._settings.lanes)])
+        return [session_id for lane in lanes for session_id in lane]
+
+    def session_feed(self, session_id: str, since: SyncState | None) -> SessionFeed:
+        """The updates of one session."""
+        keys = self._layout.keys_of(check_session_id(session_id))
+
+        async def living() -> list[str]:
+            return [session_id]
+
+        channels = [(keys.session_channel, self._layout.slots[keys.lane])]
+        return SessionFeed(self.link, channels, self.get_many, living, since)
+
+    def sessions_feed(self) -> SessionFeed:
+        """The updates of all sessions."""
+        channels = list(zip(self._layout.lane_channels, self._layout.slots, strict=True))
+        return SessionFeed(self.link, channels, self.get_many, self.living)
+
+    def message_feed(self, session_id: str) -> MessageFeed:
+        """The application messages of one session."""
+        channel = self._layout.message_channel(check_session_id(session_id))
+        return MessageFeed(self.link, [(channel, self._layout.slots[self._layout.lane_of(session_id)])])

@@ -1,0 +1,191 @@
+"""What the logic of the core needs of the outside, in two colours: blocking and asyncio.
+
+The logic that speaks to servers is written once, with `async` and `await`. Over the asyncio transport it runs as it
+reads. Over the blocking transport nothing in it ever waits for an event loop, so `run` takes it from its beginning to
+its end in one step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from redis import exceptions as foreign
+from redis.backoff import NoBackoff
+
+from kairos_core.addresses import Endpoint
+from kairos_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from kairos_core.addresses import Address
+
+T = TypeVar("T")
+
+CHUNK = 65_536
+# A timeout of 0 would mean not to wait at all, and a negative one is an error.
+SHORTEST_WAIT_S = 0.001
+
+
+class Channel(Protocol):
+    """A connection that is logged in and in its database.
+
+    Attributes:
+        node: the server at its other end.
+    """
+
+    node: Endpoint
+
+    def is_quiet(self) -> bool:
+        """Whether nothing came while nothing was asked.
+
+        What comes unasked is the end of the connection, or bytes that would pass for the next reply. Looking first
+        costs a microsecond, and keeps a write that could not be sent from ending as one that may have been applied.
+        """
+
+    async def send(self, data: bytes, deadline: float) -> None:
+        """Send bytes.
+
+        Raises:
+            OSError: the connection was lost, or `deadline` (of `time.monotonic`) came first.
+        """
+
+    async def receive(self, deadline: float) -> Any:
+        """Wait for the next reply, which may be an error (`hiredis.ReplyError`); what came of it stays, if it is late.
+
+        Raises:
+            OSError: the connection was lost, or `deadline` (of `time.monotonic`) came first.
+            hiredis.ProtocolError: what came is no reply.
+        """
+
+    async def exchange(self, data: bytes, deadline: float) -> Any:
+        """Send bytes and wait for one reply."""
+
+    def wake(self) -> None:
+        """Let whoever waits for something to come, in another thread or task, find the connection ended."""
+
+    def close(self) -> None:
+        """Close the connection at once."""
+
+
+class Lock(Protocol):
+    """Lets one in at a time."""
+
+    def locked(self) -> bool:
+        """Whether somebody is in."""
+
+    def entered(self) -> AbstractAsyncContextManager[None]:
+        """Wait until nobody is in, and be in for the length of the context."""
+
+
+class Transport(Protocol):
+    """Makes connections, and waits.
+
+    Attributes:
+        one_server: where the address leads, if it names but one server.
+    """
+
+    one_server: Endpoint
+
+    def home(self) -> object:
+        """What the connections belong to: a process, or an event loop. Those of another home cannot be used."""
+
+    async def open(self, node: Endpoint, time_left_s: float, *, to_sentinel: bool = False) -> Channel:
+        """Make a connection.
+
+        Raises:
+            foreign.RedisError, OSError: it could not be made in time.
+        """
+
+    async def sleep(self, pause_s: float) -> None:
+        """Wait, unless the pause is 0."""
+
+    def lock(self) -> Lock:
+        """A new lock."""
+
+    async def receive_any(self, channels: Sequence[Channel], deadline: float) -> tuple[Channel, Any] | None:
+        """Wait for the next reply on any of these; None where none came by the deadline.
+
+        Raises:
+            BrokenChannel: says which of them was lost.
+        """
+
+
+class BrokenChannel(Exception):  # noqa: N818 - a fact for the caller, who knows what follows
+    """One of several channels was lost.
+
+    Attributes:
+        channel: the one.
+    """
+
+    def __init__(self, channel: Channel, cause: BaseException) -> None:
+        self.channel = channel
+        super().__init__(str(cause) or type(cause).__name__)
+
+
+def run(steps: Coroutine[Any, Any, T]) -> T:
+    """Run the shared logic over the blocking transport to its end."""
+    try:
+        steps.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    steps.close()
+    raise RuntimeError("logic over the blocking transport waited for an event loop")
+
+
+class Connector:
+    """Makes redis-py's connections for an address, not connected yet: RESP2, and no retries of their own.
+
+    Args:
+        client_class: `redis.Redis` or `redis.asyncio.Redis`.
+        retry_class: `redis.retry.Retry` or `redis.asyncio.retry.Retry`.
+        address: where the store is.
+        timeout_s: the longest wait.
+        options: more arguments of redis-py's.
+
+    Raises:
+        ConfigurationError: the address has an option that redis-py does not know, or cannot read.
+    """
+
+    def __init__(
+        self, client_class: Any, retry_class: Any, address: Address, timeout_s: float, options: dict[str, Any]
+    ) -> None:
+        ours = {"protocol": 2, "retry": retry_class(NoBackoff(), 0), "driver_info": None, "health_check_interval": 0}
+        ours |= {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, **options}
+        self._store = _class_and_arguments(client_class, address.url, ours)
+        self._sentinel = _class_and_arguments(client_class, address.sentinel_url or address.url, ours)
+
+    @property
+    def one_server(self) -> Endpoint:
+        """Where the address leads, if it names but one server."""
+        arguments = self._store[1]
+        if "path" in arguments:
+            return Endpoint(arguments["path"], 0)
+        return Endpoint(arguments.get("host", "localhost"), int(arguments.get("port", 6379)))
+
+    def make(self, node: Endpoint, *, to_sentinel: bool) -> Any:
+        """A connection to a server of the address."""
+        connection_class, arguments = self._sentinel if to_sentinel else self._store
+        if node.port:
+            arguments = {**arguments, "host": node.host, "port": node.port}
+        return connection_class(**arguments)
+
+
+def _class_and_arguments(client_class: Any, url: str, ours: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    try:
+        pool = client_class.from_url(url, **ours).connection_pool
+        # An address may carry any option; these are what the core relies on.
+        arguments = pool.connection_kwargs | ours
+        if arguments.get("db"):
+            # Text like all words that are packed (see `commands.Words`): this one is packed by redis-py.
+            arguments["db"] = str(arguments["db"])
+        # redis-py looks at the options when it makes a connection; this one is made, and not connected.
+        pool.connection_class(**arguments)
+    except (TypeError, ValueError, AttributeError, foreign.RedisError):
+        # Not quoted: an address may hold a password in any place.
+        raise ConfigurationError(
+            "KAIROS_REDIS_URL", "has an option that redis-py does not know or cannot read"
+        ) from None
+    return pool.connection_class, arguments
