@@ -74,7 +74,9 @@ def parse(url: str) -> Address:
     if path or not database.isdecimal() or (kind == "cluster" and int(database)):
         raise ValueError("has an odd path: the number of a database (on a cluster, 0) is needed")
     first = _netloc(endpoints[0])
-    sentinel_login = f"{quote(sentinel_user, safe='')}:{quote(sentinel_password, safe='')}@" if sentinel_password else ""
+    sentinel_login = (
+        f"{quote(sentinel_user, safe='')}:{quote(sentinel_password, safe='')}@" if sentinel_password else ""
+    )
     return Address(
         f"{plain}://{user_info}{at}{first}/{database}{options}",
         endpoints,
