@@ -45,6 +45,7 @@ _APPLIED, _MISMATCH, _ABSENT, _FULL, _CORRUPT, _GIVEN_UP, _TOO_OLD = range(7)
 GRACE_MS = 3_600_000
 _match_operation_id = re.compile(r"\A[0-9a-f]{12}7[0-9a-f]{3}8[0-9a-f]{15}\Z").match
 _FIELDS = ("n", "v", "c", "u", "s")
+_DRAWN = 64
 
 
 class Script(NamedTuple):
@@ -103,10 +104,23 @@ def new_operation_id(lane: int) -> str:
     Ids that begin with the time go to one end of the audit's index instead of everywhere; the lane says where the
     receipt is.
     """
-    # 48 bits of milliseconds, the version (7), 12 random bits, the variant (binary 10, in the digit 8), 48 random bits,
-    # 12 of the lane.
-    milliseconds, digits = time.time_ns() // 1_000_000, os.urandom(8).hex()
-    return f"{milliseconds:012x}7{digits[:3]}8{digits[3:15]}{lane:03x}"
+    return f"{time.time_ns() // 1_000_000:012x}{_random_part()}{lane:03x}"
+
+
+# Drawn from the system many at a time: it takes as long for one. A forked child must not use up its parent's.
+_random_parts: list[str] = []
+os.register_at_fork(after_in_child=_random_parts.clear)
+
+
+def _random_part() -> str:
+    """The version (7), 12 random bits, the variant (binary 10, in the digit 8), 48 random bits."""
+    while True:
+        try:
+            return _random_parts.pop()
+        except IndexError:
+            digits = os.urandom(_DRAWN * 8).hex()
+            parts = [digits[start : start + 15] for start in range(0, len(digits), 16)]
+            _random_parts.extend(f"7{part[:3]}8{part[3:]}" for part in parts)
 
 
 def check_operation_id(operation_id: str) -> str:
@@ -152,7 +166,7 @@ class Commands:
 
         def read(reply: list[int]) -> SyncState:
             if reply[0] == _APPLIED:
-                return _assigned(copy, reply)
+                return session.assign(copy, (reply[1], reply[2]), reply[3], reply[4])
             if reply[0] == _MISMATCH:
                 raise SessionExists(copy.session_id, Stamp(reply[1], reply[2]))
             raise _refusal(keys, copy.session_id, reply)
@@ -166,16 +180,17 @@ class Commands:
         """Replace a session if it is still the version that `state` was derived from."""
         body, copy = session.encode(state, self._state_limit_bytes)
         keys = self._layout.keys_of(copy.session_id)
-        expected = copy.stamp
+        incarnation, version = copy.incarnation, copy.version
 
         def read(reply: list[int]) -> SyncState:
             if reply[0] == _APPLIED:
-                return _assigned(copy, reply)
+                return session.assign(copy, (reply[1], reply[2]), reply[3], reply[4])
             if reply[0] == _MISMATCH:
-                raise VersionConflict(copy.session_id, expected, Stamp(reply[1], reply[2]))
+                raise VersionConflict(copy.session_id, Stamp(incarnation, version), Stamp(reply[1], reply[2]))
             raise _refusal(keys, copy.session_id, reply)
 
-        return self._write(UPDATE, keys, copy.session_id, event_type, body, read, durability, map(str, expected))
+        more = (str(incarnation), str(version))
+        return self._write(UPDATE, keys, copy.session_id, event_type, body, read, durability, more)
 
     def delete(
         self,
@@ -212,7 +227,7 @@ class Commands:
         session_id = session.check_session_id(session_id)
         keys = self._layout.keys_of(session_id)
         words = ("PEXPIRE", keys.session, self._key_ttl_ms)
-        return Command(words, bool, keys.session, session_id, self._layout.slots[keys.lane], "")
+        return Command(words, _read_flag, keys.session, session_id, self._layout.slots[keys.lane], "")
 
     def resolve(self, operation_id: str) -> Command[bool | None]:
         """Settle whether a write was applied; None where that can no longer be told."""
@@ -338,12 +353,14 @@ def _asked(durability: Durability | str) -> Durability | None:
     return None if wanted.level == "memory" else wanted
 
 
+def _read_flag(reply: int) -> bool:
+    if reply not in (0, 1):
+        raise ValueError("the reply is neither 0 nor 1")
+    return bool(reply)
+
+
 def _read_ids(reply: list[bytes]) -> list[str]:
     return [found.decode() for found in reply]
-
-
-def _assigned(state: SyncState, reply: list[int]) -> SyncState:
-    return session.assign(state, Stamp(reply[1], reply[2]), reply[3], reply[4])
 
 
 def _refusal(keys: Keys, session_id: str, reply: list[int]) -> KairosError:
@@ -353,7 +370,9 @@ def _refusal(keys: Keys, session_id: str, reply: list[int]) -> KairosError:
         return AuditBacklogFull(keys.lane, reply[1])
     if reply[0] == _GIVEN_UP:
         return StoreUnavailable(f"session {session_id}", "the write was given up with resolve before it arrived")
-    return CorruptState(keys.session, "the stored hash is not a session")
+    if reply[0] == _CORRUPT:
+        return CorruptState(keys.session, "the stored hash is not a session")
+    raise ValueError("the reply is none of this script's")
 
 
 def _read_state(key: str, session_id: str, reply: list[bytes | None]) -> SyncState | None:

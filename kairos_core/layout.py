@@ -7,10 +7,15 @@ one write touches sits in one cluster slot and one script may touch it all.
 from __future__ import annotations
 
 from binascii import crc_hqx
-from typing import NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # 1: the first layout.
 FORMAT = 1
+_REMEMBERED = 4_096
 
 
 class Keys(NamedTuple):
@@ -29,7 +34,11 @@ def slot_of(tag: str) -> int:
 
 
 class Layout:
-    """Where everything of one namespace is stored."""
+    """Where everything of one namespace is stored.
+
+    Attributes:
+        keys_of: the keys and channels of a session, by its id.
+    """
 
     def __init__(self, namespace: str, lanes: int) -> None:
         self.namespace = namespace
@@ -44,12 +53,14 @@ class Layout:
         self.slots = tuple(slot_of(f"L{lane:02d}") for lane in range(lanes))
         self.layout_slot = slot_of(self.layout_key)
         self.lane_channels = tuple(f"{prefix}u" for prefix in self.prefixes)
+        # The same few sessions are written again and again.
+        self.keys_of: Callable[[str], Keys] = lru_cache(maxsize=_REMEMBERED)(self._keys_of)
 
     def lane_of(self, session_id: str) -> int:
         """The lane of a session: CRC16 (XMODEM, the one that Redis Cluster uses) modulo the number of lanes."""
         return crc_hqx(session_id.encode(), 0) % self.lanes
 
-    def keys_of(self, session_id: str) -> Keys:
+    def _keys_of(self, session_id: str) -> Keys:
         """The keys and channels of a session."""
         lane = self.lane_of(session_id)
         prefix = self.prefixes[lane]

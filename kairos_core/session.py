@@ -8,8 +8,10 @@ one script can set those without parsing JSON.
 from __future__ import annotations
 
 import re
+import string
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
 from types import NoneType
@@ -43,12 +45,14 @@ EVENT_TYPE_PATTERN = r"\A[A-Za-z0-9._:-]{1,50}\Z"
 _QUOTED = re.compile(r"""b?(['"]).*\1""", re.DOTALL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _match_id = re.compile(ID_PATTERN).match
+_ID_CHARACTERS = (string.ascii_letters + string.digits + "._:-").encode()
 _match_event_type = re.compile(EVENT_TYPE_PATTERN).match
 # An odd number of backslashes before u0000 is the escape; an even one is text that only looks like it.
 _find_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
 _NO_JSON = "a value does not survive JSON: only finite numbers, str keys, lists and dicts do"
 
-Identifier = Annotated[str, Meta(pattern=ID_PATTERN)]
+# Of what ids are made is checked by `_check_ids`, all at once: a pattern here would be matched for each of them.
+Identifier = Annotated[str, Meta(min_length=1, max_length=128)]
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Milliseconds = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -186,6 +190,7 @@ _ANY_SCALAR = (str, int, float, NoneType, datetime, SyncMode, SyncStatus)
 _SCALAR_FIELDS = tuple(name for name in SyncState.__struct_fields__ if name not in {"participants", "metadata"})
 _scalars_of = attrgetter(*_SCALAR_FIELDS)
 _astuple = msgspec.structs.astuple
+_id_of, _index_of, _group_of = map(attrgetter, ("participant_id", "participant_index", "group_id"))
 _FEW = 64
 _DURABILITY = "_durability"
 _USUAL = frozenset(["created", "updated", "deleted"])
@@ -235,6 +240,7 @@ def encode(state: SyncState, limit_bytes: int = MAX_STATE_BYTES) -> tuple[bytes,
         state = _normalised(state, limit_bytes)
         text = _encoder.encode(state)
         copy = _decoder.decode(text)
+        _check_ids(copy)
         survives = copy == state
     except _REFUSED as error:
         raise InvalidState(explain(error)) from error
@@ -268,10 +274,10 @@ def _normalised(state: SyncState, limit_bytes: int) -> SyncState:
         raise TypeError("participants: a tuple or a list is needed")
     if len(state.participants) > MAX_PARTICIPANTS:
         raise ValueError(f"participants: length <= {MAX_PARTICIPANTS} is needed")
-    if not _SCALARS.issuperset(map(type, chain(_scalars_of(state), *map(_fields_of, state.participants)))):
+    if not _SCALARS.issuperset(map(type, chain(_scalars_of(state), *map(_astuple, state.participants)))):
         _check_scalars("", _SCALAR_FIELDS, _scalars_of(state))
         for participant in state.participants:
-            _check_scalars("participants: ", participant.__struct_fields__, _fields_of(participant))
+            _check_scalars("participants: ", participant.__struct_fields__, _astuple(participant))
     metadata = state.metadata
     # A few strings and numbers are about as large in JSON as they are in memory, and need not be counted first.
     if type(metadata) is not dict or len(metadata) > _FEW or not _PARTS.issuperset(map(type, metadata.values())):
@@ -279,13 +285,6 @@ def _normalised(state: SyncState, limit_bytes: int) -> SyncState:
     if state.cycle_started_at or state.session_started_at or state.session_completed_at:
         state = _in_utc(state)
     return state
-
-
-def _fields_of(participant: SyncParticipant) -> tuple[object, ...]:
-    try:
-        return _astuple(participant)
-    except TypeError:
-        raise TypeError("participants: SyncParticipants are needed") from None
 
 
 def _check_scalars(where: str, names: tuple[str, ...], values: tuple[object, ...]) -> None:
@@ -342,11 +341,21 @@ def explain(error: BaseException) -> str:
     return _QUOTED.sub("'…'", str(error)) or type(error).__name__
 
 
+def _check_ids(state: SyncState) -> None:
+    """Raise ValueError where an id is made of other characters than it may be."""
+    participants = state.participants
+    groups = filter(None, map(_group_of, participants))
+    ids = (state.session_id, state.active_participant_id or "", *map(_id_of, participants), *groups)
+    if "".join(ids).encode().translate(None, _ID_CHARACTERS):
+        raise ValueError("an id: 1 to 128 characters from A-Z a-z 0-9 . _ : - are needed")
+
+
 def _check_participants(state: SyncState) -> None:
-    ids = {participant.participant_id for participant in state.participants}
-    if len(ids) < len(state.participants):
+    participants = state.participants
+    ids = set(map(_id_of, participants))
+    if len(ids) < len(participants):
         raise InvalidState("participants: two have the same participant_id")
-    if len({participant.participant_index for participant in state.participants}) < len(ids):
+    if len(set(map(_index_of, participants))) < len(ids):
         raise InvalidState("participants: two have the same participant_index")
     if state.active_participant_id is not None and state.active_participant_id not in ids:
         raise InvalidState("active_participant_id: no participant has this id")
@@ -361,6 +370,7 @@ def decode(body: bytes, stamp: Stamp, created_us: int, updated_us: int) -> SyncS
     """
     try:
         state = _decoder.decode(body)
+        _check_ids(state)
     except MALFORMED as error:
         raise ValueError(explain(error)) from error
     if not (0 <= stamp[0] <= MAX_INTEGER and 0 <= stamp[1] <= MAX_INTEGER):
@@ -368,12 +378,13 @@ def decode(body: bytes, stamp: Stamp, created_us: int, updated_us: int) -> SyncS
     return assign(state, stamp, created_us, updated_us)
 
 
-def assign(state: SyncState, stamp: Stamp, created_us: int, updated_us: int) -> SyncState:
+def assign(state: SyncState, stamp: tuple[int, int], created_us: int, updated_us: int) -> SyncState:
     """Set the four server-assigned fields of a state that nobody else has seen yet, and return it."""
+    created_at, updated_at = _creation(created_us), moment(updated_us)
     _set(state, "incarnation", stamp[0])
     _set(state, "version", stamp[1])
-    _set(state, "created_at", _EPOCH + timedelta(microseconds=created_us))
-    _set(state, "updated_at", _EPOCH + timedelta(microseconds=updated_us))
+    _set(state, "created_at", created_at)
+    _set(state, "updated_at", updated_at)
     return state
 
 
@@ -406,6 +417,10 @@ def encode_json(value: Any) -> bytes:
 def moment(microseconds: int) -> datetime:
     """The aware UTC time of a server time in microseconds since 1970."""
     return _EPOCH + timedelta(microseconds=microseconds)
+
+
+# A session's creation is the same in each of its versions.
+_creation = lru_cache(maxsize=1_024)(moment)
 
 
 def to_json(state: SyncState) -> bytes:

@@ -11,16 +11,22 @@
 --       {4}                                                what is stored under the key is not a session
 --       {5}                                                this operation was given up (see resolve.lua)
 --
--- Lua does not roll back: everything is checked before the first write, and the first write is the one that the
--- server may refuse. Watchers read a message without a state, the
--- audit records the state that was deleted.
+-- Lua does not roll back: everything is checked before the first write. That one, of the deadlines, takes no memory, so
+-- that sessions can be deleted where the memory is full; after a first write, none is refused. Watchers read a message without a state, the audit records the state that was deleted. For
+-- the receipt, see update.lua.
 local call = redis.call
 
-local receipt = call('GET', KEYS[2])
-if receipt then
+local function answer(receipt)
   -- A write, so that a WAIT that follows on this connection waits for the one before it, which came on another.
   call('PEXPIRE', KEYS[2], ARGV[6])
-  return cmsgpack.unpack(receipt)
+  local n, v, c, u = string.match(receipt, '(%d+) (%d+) (%d+) (%d+)')
+  return n and {0, tonumber(n), tonumber(v), tonumber(c), tonumber(u)} or {5}
+end
+
+-- Read first, since a session that is stored may be another than the one that this very operation deleted before.
+local receipt = call('GET', KEYS[2])
+if receipt then
+  return answer(receipt)
 end
 
 local stored = call('HMGET', KEYS[1], 'n', 'v', 'c', 's')
@@ -32,12 +38,11 @@ end
 if not is_session then
   return {call('EXISTS', KEYS[1]) == 0 and 2 or 4}
 end
-local incarnation, version, created = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3])
-if version >= 1e14 then
+if #stored[2] > 14 then
   return {4}
 end
 if ARGV[11] ~= '' and (stored[1] ~= ARGV[11] or stored[2] ~= ARGV[12]) then
-  return {1, incarnation, version}
+  return {1, tonumber(stored[1]), tonumber(stored[2])}
 end
 
 local depth = call('XLEN', KEYS[3])
@@ -45,19 +50,16 @@ if depth >= tonumber(ARGV[7]) then
   return {3, depth}
 end
 
--- Microseconds stay below 2^53 until the year 2255, so a double holds them; %.0f keeps Lua from writing 1.7e+15.
+local version = string.format('%d', stored[2] + 1)
 local clock = call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-local time = string.format('%.0f', now)
-version = version + 1
+local time = clock[1] .. string.sub('00000' .. clock[2], -6)
 
 local message = '{"i":"' .. ARGV[2] .. '","k":"delete","e":"' .. ARGV[3] .. '","o":"' .. ARGV[1] .. '","n":'
   .. stored[1] .. ',"v":' .. version .. ',"c":' .. stored[3] .. ',"u":' .. time .. ',"s":'
 call('ZREM', KEYS[4], ARGV[2])
+call('SET', KEYS[2], stored[1] .. ' ' .. version .. ' ' .. stored[3] .. ' ' .. time, 'PX', ARGV[6])
 call('XADD', KEYS[3], '*', 'm', message .. stored[4] .. '}')
 call('DEL', KEYS[1])
-local reply = {0, incarnation, version, created, now}
-call('SET', KEYS[2], cmsgpack.pack(reply), 'PX', ARGV[6])
 call(ARGV[8], ARGV[9], message .. 'null}')
 call(ARGV[8], ARGV[10], message .. 'null}')
-return reply
+return {0, tonumber(stored[1]), tonumber(version), tonumber(stored[3]), tonumber(time)}

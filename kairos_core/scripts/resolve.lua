@@ -5,13 +5,14 @@
 --
 -- KEYS  1 receipt
 -- ARGV  1 operation time in ms   2 receipt TTL in ms
--- reply the receipt's content: {0, ...}  applied;  {5}  not applied, now or before
---       {6}                              too old, or from another clock: its receipt may have run out
+-- reply {0}  applied
+--       {5}  not applied, now or before
+--       {6}  too old, or from another clock: its receipt may have run out
 local call = redis.call
 
 local receipt = call('GET', KEYS[1])
 if receipt then
-  return cmsgpack.unpack(receipt)
+  return {receipt == '-' and 5 or 0}
 end
 
 -- Half of the time that a receipt is kept, since the operation's time is by its writer's clock.
@@ -20,5 +21,5 @@ local age = clock[1] * 1000 + math.floor(clock[2] / 1000) - ARGV[1]
 if math.abs(age) > ARGV[2] / 2 then
   return {6}
 end
-call('SET', KEYS[1], cmsgpack.pack({5}), 'PX', ARGV[2])
+call('SET', KEYS[1], '-', 'PX', ARGV[2])
 return {5}

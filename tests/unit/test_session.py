@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import math
-import string
 import uuid
 import zoneinfo
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any
 
@@ -15,11 +14,11 @@ from hypothesis import strategies as st
 
 from kairos_core import InvalidState, SyncMode, SyncParticipant, SyncState, SyncStatus, session
 from kairos_core.errors import Stamp
+from tests.strategies import MILLISECONDS, MOMENTS, counts, valid_states
 
 # A slow machine is no failure, and a test leaves nothing behind.
 relaxed = settings(deadline=None, database=None)
 
-ID_CHARACTERS = string.ascii_letters + string.digits + "._:-"
 BAD_IDS = [
     pytest.param("", id="empty"),
     pytest.param("a" * 129, id="129 characters"),
@@ -41,8 +40,6 @@ NOT_TEXT = [
     pytest.param(["a"], id="list"),
 ]
 GOOD_IDS = ["a", "-", ":", ".", "_", "a" * 128, "3f2b8c1e-9d4a-4c6f-8a7b-000000000000", "Room:7.b_c"]
-MOMENTS = ["cycle_started_at", "session_started_at", "session_completed_at"]
-MILLISECONDS = ["total_time_ms", "time_per_cycle_ms", "increment_ms", "max_time_ms"]
 
 
 def state(session_id: Any = "s", **fields: Any) -> SyncState:
@@ -65,59 +62,9 @@ def nested(depth: int) -> dict[str, Any]:
     return value
 
 
-ids = st.text(ID_CHARACTERS, min_size=1, max_size=128)
-counts = st.integers(0, session.MAX_INTEGER)
-milliseconds = st.integers(-session.MAX_INTEGER, session.MAX_INTEGER)
-offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-moments = st.datetimes(datetime(1970, 1, 2), datetime(9999, 1, 1), timezones=offsets)  # noqa: DTZ001 - bounds are naive
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@st.composite
-def states(draw: st.DrawFn) -> SyncState:
-    """Any valid state."""
-    participant_ids = draw(st.lists(ids, unique=True, max_size=4))
-    indices = draw(st.lists(counts, unique=True, min_size=len(participant_ids), max_size=len(participant_ids)))
-    participants = tuple(
-        SyncParticipant(
-            participant_id=participant_id,
-            participant_index=index,
-            total_time_ms=draw(milliseconds),
-            time_used_ms=draw(milliseconds),
-            time_remaining_ms=draw(st.none() | milliseconds),
-            cycle_count=draw(counts),
-            is_active=draw(st.booleans()),
-            has_expired=draw(st.booleans()),
-            group_id=draw(st.none() | ids),
-        )
-        for participant_id, index in zip(participant_ids, indices, strict=True)
-    )
-    times: dict[str, Any] = {name: draw(st.none() | moments) for name in MOMENTS}
-    numbers: dict[str, Any] = {name: draw(st.none() | milliseconds) for name in MILLISECONDS}
-    return SyncState(
-        session_id=draw(ids),
-        sync_mode=draw(st.sampled_from(SyncMode)),
-        status=draw(st.sampled_from(SyncStatus)),
-        participants=participants,
-        active_participant_id=draw(st.sampled_from([None, *participant_ids])),
-        metadata=draw(st.dictionaries(texts, json_values, max_size=3)),
-        incarnation=draw(counts),
-        version=draw(counts),
-        created_at=draw(st.none() | moments),
-        updated_at=draw(st.none() | moments),
-        **times,
-        **numbers,
-    )
-
-
 @relaxed
 @given(
-    written=states(),
+    written=valid_states(),
     stamp=st.builds(Stamp, counts, counts),
     created_us=st.integers(0, 2**52),
     updated_us=st.integers(0, 2**52),
@@ -137,7 +84,7 @@ def test_round_trip(written: SyncState, stamp: Stamp, created_us: int, updated_u
 
 
 @relaxed
-@given(written=states())
+@given(written=valid_states())
 def test_body_lacks_what_the_server_assigns(written: SyncState) -> None:
     """The body is the JSON of the state without the four fields, whatever else the state holds."""
     body, copy = session.encode(written)
@@ -391,6 +338,149 @@ def test_an_offset_with_seconds(zone: Any) -> None:
     except InvalidState:
         return
     assert written.session_started_at == copy.session_started_at
+
+
+class Nowhere(tzinfo):
+    """A time zone that cannot tell its offset."""
+
+    def utcoffset(self, when: datetime | None) -> timedelta | None:
+        """As one without this method does."""
+        raise NotImplementedError
+
+    tzname = dst = utcoffset  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("name", [*MOMENTS, "created_at", "updated_at"])
+def test_a_time_zone_without_an_offset(name: str) -> None:
+    """A time whose zone cannot tell its offset is refused, and nothing else is raised."""
+    with pytest.raises(InvalidState):
+        session.encode(state(**{name: datetime(2026, 1, 1, tzinfo=Nowhere())}))
+
+
+class Proxy:
+    """An object that may not be looked at outside of its context."""
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("working outside of a context")
+
+
+class Unequal(dict[str, int]):
+    """A dict that cannot be compared."""
+
+    def __eq__(self, _: object) -> bool:
+        raise KeyError(0)
+
+    __hash__ = None
+
+
+class Endless(list[SyncParticipant]):
+    """A list that cannot be iterated over."""
+
+    def __iter__(self) -> Any:
+        raise LookupError
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"cycle_started_at": Proxy()}, id="bool"),
+        pytest.param({"metadata": {"a": Proxy()}}, id="bool in metadata"),
+        pytest.param({"metadata": {"a": Unequal(b=1)}}, id="eq"),
+        pytest.param({"participants": Endless([participant()])}, id="iter"),
+    ],
+)
+def test_objects_that_raise(fields: dict[str, Any]) -> None:
+    """Whatever a caller's own class raises when it is looked at, the state is refused with a typed error."""
+    with pytest.raises(InvalidState):
+        session.encode(state().replace(**fields))
+
+
+def test_an_interruption_is_no_refusal() -> None:
+    """What a signal raises while a state is looked at is no fault of the state, and is not hidden."""
+
+    class Timeout(Exception):  # noqa: N818 - as rq and others name theirs
+        """A job's time is over."""
+
+    class Interrupted(dict[str, int]):
+        def __eq__(self, _: object) -> bool:
+            raise Timeout
+
+        __hash__ = None
+
+    with pytest.raises(Timeout):
+        session.encode(state(metadata={"a": Interrupted(b=1)}))
+
+
+def doubled(depth: int) -> Any:
+    """A list of a few kilobytes, each of its lists twice in the next: as JSON it has 2 to the power of `depth` ends."""
+    value: Any = []
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: state(metadata={"a": doubled(60)}), id="lists in metadata"),
+        pytest.param(lambda: state(metadata={"a": [["a" * 100_000] * 1_000] * 1_000}), id="texts in metadata"),
+        pytest.param(lambda: state(metadata={"a": [{"a" * 100_000: 1}] * 100_000}), id="keys in metadata"),
+        pytest.param(lambda: state(metadata={str(n): "a" * 100_000 for n in range(100)}), id="texts beside each other"),
+        pytest.param(lambda: state(doubled(60)), id="session_id"),
+        pytest.param(lambda: state(total_time_ms=doubled(60)), id="total_time_ms"),
+        pytest.param(lambda: state(participants=[participant(group_id=doubled(60))]), id="group_id"),
+        pytest.param(lambda: state(participants=[participant()] * 10_000_000), id="participants"),
+        pytest.param(lambda: state(participants=doubled(60)), id="lists for participants"),
+    ],
+)
+def test_what_is_small_in_memory_and_endless_as_json(make: Any) -> None:
+    """A value that stands in many places is refused before it is written in each, which would take all memory."""
+    with pytest.raises(InvalidState):
+        session.encode(make())
+
+
+def test_a_value_may_stand_in_many_places() -> None:
+    """A value in many places is taken as long as its JSON is not too large."""
+    metadata = {"a": doubled(10)}
+    assert metadata == session.encode(state(metadata=metadata))[1].metadata
+
+
+def test_the_limit_holds_for_metadata_in_parts() -> None:
+    """What is counted before it is written is held to the limit that was given, not to the default."""
+    written = state(metadata={"a": ["x" * 1_000] * 2_000})
+    assert written == session.encode(written, 4 * session.MAX_STATE_BYTES)[1]
+    with pytest.raises(InvalidState, match="metadata: more than the 1000000 bytes"):
+        session.encode(written, 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("message", "good"),
+    [(nested(session.MAX_DEPTH - 1), True), (nested(session.MAX_DEPTH), False), ({"a": doubled(60)}, False)],
+    ids=["64 levels", "65 levels", "endless as JSON"],
+)
+def test_an_application_message_has_bounds(message: Any, *, good: bool) -> None:
+    """An application message is bounded in depth and size like a state, so that every watcher can read it."""
+    if good:
+        assert message == msgspec.json.decode(session.encode_json(message))
+    else:
+        with pytest.raises(InvalidState, match="message"):
+            session.encode_json(message)
+
+
+@pytest.mark.parametrize("value", ["x\"'hidden'y", "'hidden'", "a'hidden", 'b"hidden', "'\nhidden\n'"])
+def test_no_quoted_value_in_a_message(value: str) -> None:
+    """A refused value is not in the message, whatever quotation marks it holds."""
+    with pytest.raises(InvalidState) as caught:
+        session.encode(state().replace(sync_mode=value))
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stamp", [Stamp(2**53, 1), Stamp(1, 2**53), Stamp(-1, 1), Stamp(1, -1), Stamp(10**400, 1)])
+def test_a_stamp_out_of_bounds(stamp: Stamp) -> None:
+    """A stored incarnation or version that could not be written again is an error where it is read."""
+    body, _ = session.encode(state())
+    with pytest.raises(ValueError, match="out of bounds"):
+        session.decode(body, stamp, 0, 0)
 
 
 def test_duplicate_participants() -> None:
