@@ -4,14 +4,18 @@
     redis+sentinel://user:password@host:26379,host:26379/service/0        the primary that the sentinels name
     redis+cluster://user:password@host:6379,host:6379                     a cluster, found from any of its nodes
 
-`rediss+sentinel://` and `rediss+cluster://` speak TLS to every server. Options of redis-py may follow as a query. User
-and password are the store's; sentinels that want their own get them as `sentinel_username` and `sentinel_password`.
+`rediss://`, `rediss+sentinel://` and `rediss+cluster://` speak TLS to every server and verify its certificate and name,
+against the authorities that the system trusts, or against those of a file: `?ssl_ca_certs=/path/to/ca.pem` (a client's
+own certificate: `ssl_certfile`, `ssl_keyfile`). These, and other options of redis-py, may follow as a query. User
+and password are the store's; sentinels that want their own get them as `sentinel_username` and `sentinel_password`. An
+IPv6 address stands in brackets.
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 ONE_SERVER = ("redis", "rediss", "unix")
 SENTINEL = ("redis+sentinel", "rediss+sentinel")
@@ -20,6 +24,10 @@ SCHEMES = (*ONE_SERVER, *SENTINEL, *CLUSTER)
 
 _PORTS = {"sentinel": 26379, "cluster": 6379}
 _HIGHEST_PORT = 65_535
+_SERVER = re.compile(r"(?:\[([^\s\[\]]+)\]|([^\s\[\]:]+))(?::([0-9]{1,5}))?")
+_DATABASE = re.compile("[0-9]{1,9}")
+# Options that are the store's and mean something else, or nothing, to a sentinel.
+_NOT_FOR_SENTINELS = frozenset(["db", "username", "password"])
 
 
 class Endpoint(NamedTuple):
@@ -44,6 +52,10 @@ class Address(NamedTuple):
     service: str = ""
     sentinel_url: str = ""
 
+    def __repr__(self) -> str:
+        # a repr ends up in logs; the addresses may hold passwords
+        return f"Address(endpoints={self.endpoints!r}, service={self.service!r})"
+
 
 def parse(url: str) -> Address:
     """Take an address apart.
@@ -57,42 +69,49 @@ def parse(url: str) -> Address:
     if scheme not in SCHEMES:
         raise ValueError(f"must begin with {' or '.join(s + '://' for s in SCHEMES)}")
     plain, _, kind = scheme.partition("+")
-    # What urlsplit takes for a port is checked by `_endpoint`: there may be several.
-    parts = urlsplit(f"{plain}://{rest}")
-    user_info, at, hosts = parts.netloc.rpartition("@")
+    # Not by urlsplit: it takes what stands before the path for one host, and quotes it where it finds it odd.
+    place, _, query = rest.partition("?")
+    if "#" in rest:
+        raise ValueError("has a # (in a password, it must be percent-encoded)")
+    netloc, _, path = place.partition("/")
+    user_info, at, hosts = netloc.rpartition("@")
     endpoints = tuple(_endpoint(text, _PORTS[kind]) for text in hosts.split(","))
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    sentinel_user, sentinel_password = query.pop("sentinel_username", ""), query.pop("sentinel_password", "")
-    options = f"?{urlencode(query)}" if query else ""
-    path = [part for part in parts.path.split("/") if part]
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    sentinel_user, sentinel_password = options.pop("sentinel_username", ""), options.pop("sentinel_password", "")
+    parts = path.removesuffix("/").split("/")
     service = ""
     if kind == "sentinel":
-        if not path:
+        service = unquote(parts.pop(0))
+        if not service:
             raise ValueError("names no service: redis+sentinel://host:port,host:port/SERVICE is needed")
-        service = unquote(path.pop(0))
-    database = path.pop(0) if path else "0"
-    if path or not database.isdecimal() or (kind == "cluster" and int(database)):
+    # As redis-py has it, the option comes before the path.
+    in_path = "/".join(parts) or "0"
+    database = options.pop("db", in_path)
+    if not (_DATABASE.fullmatch(in_path) and _DATABASE.fullmatch(database)) or (kind == "cluster" and int(database)):
         raise ValueError("has an odd path: the number of a database (on a cluster, 0) is needed")
     first = _netloc(endpoints[0])
     sentinel_login = (
         f"{quote(sentinel_user, safe='')}:{quote(sentinel_password, safe='')}@" if sentinel_password else ""
     )
+    for_sentinels = {name: value for name, value in options.items() if name not in _NOT_FOR_SENTINELS}
     return Address(
-        f"{plain}://{user_info}{at}{first}/{database}{options}",
+        f"{plain}://{user_info}{at}{first}/{database}{_query(options)}",
         endpoints,
         service,
-        f"{plain}://{sentinel_login}{first}/0{options}" if kind == "sentinel" else "",
+        f"{plain}://{sentinel_login}{first}/0{_query(for_sentinels)}" if kind == "sentinel" else "",
     )
 
 
 def _endpoint(text: str, default_port: int) -> Endpoint:
-    host, colon, port = text.rpartition(":")
-    if not colon or port.endswith("]"):
-        host, port = text, str(default_port)
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or not 0 < int(port) <= _HIGHEST_PORT:
+    found = _SERVER.fullmatch(text)
+    host, port = (found[1] or found[2], int(found[3] or default_port)) if found else ("", 0)
+    if not 0 < port <= _HIGHEST_PORT:
         raise ValueError("has an odd list of servers: host:port,host:port is needed")
-    return Endpoint(host, int(port))
+    return Endpoint(host, port)
+
+
+def _query(options: dict[str, str]) -> str:
+    return f"?{urlencode(options)}" if options else ""
 
 
 def _netloc(endpoint: Endpoint) -> str:

@@ -111,8 +111,7 @@ class AsyncRedisStateManager:
         durability: Durability | str | None = None,
     ) -> bool:
         """Delete a session; False where there is none; see `RedisStateManager.delete_session`."""
-        expected = None if if_unchanged is None else if_unchanged.stamp
-        return await self._call(self._commands.delete(session_id, expected, event_type, durability))
+        return await self._call(self._operations.delete(session_id, if_unchanged, event_type, durability))
 
     async def touch_session(self, session_id: str) -> bool:
         """Let a session live for its full time from now on; see `RedisStateManager.touch_session`."""

@@ -83,7 +83,7 @@ class Attempts:
             CorruptState: the key holds another type.
         """
         if isinstance(error, Refused):
-            if error.code in _AT_ONCE:
+            if error.code in _AT_ONCE and (error.code != "NOSCRIPT" or self._command.script is not None):
                 return self._at_once_or_later(error)
             self._check_refusal(error)
         elif isinstance(error, _HOPELESS):

@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from kairos_core.transport import CHUNK, SHORTEST_WAIT_S, BrokenChannel, Connector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from kairos_core.addresses import Address, Endpoint
 
@@ -62,6 +62,9 @@ class AwaitingChannel:
             await self._output.drain()
             return await self._receive()
 
+    # A call of it is an awaitable, which is what is asked for.
+    ask = exchange
+
     async def receive(self, deadline: float) -> Any:
         """Wait for the next reply."""
         async with _until(deadline):
@@ -95,23 +98,10 @@ class AwaitingChannel:
         self._connection._reader = self._connection._writer = None  # noqa: SLF001 - redis-py would close it again
 
 
-class _Lock:
-    """A task's lock."""
-
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-
-    def locked(self) -> bool:
-        return self._lock.locked()
-
-    @contextlib.asynccontextmanager
-    async def entered(self) -> AsyncIterator[None]:
-        async with self._lock:
-            yield
-
-
 class AwaitingTransport:
     """Makes connections on the running event loop; see `transport.Transport`."""
+
+    blocks = False
 
     def __init__(self, address: Address, timeout_s: float, **options: Any) -> None:
         self._connector = Connector(Redis, Retry, address, timeout_s, options)
@@ -138,9 +128,9 @@ class AwaitingTransport:
         if pause_s > 0:
             await asyncio.sleep(pause_s)
 
-    def lock(self) -> _Lock:
+    def lock(self) -> asyncio.Lock:
         """A new lock."""
-        return _Lock()
+        return asyncio.Lock()
 
     async def receive_any(
         self, channels: Sequence[AwaitingChannel], deadline: float

@@ -22,7 +22,7 @@ from redis.retry import Retry
 from kairos_core.transport import CHUNK, SHORTEST_WAIT_S, BrokenChannel, Connector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kairos_core.addresses import Address, Endpoint
 
@@ -61,11 +61,15 @@ class BlockingChannel:
         self._wait_until(deadline)
         self._socket.sendall(data)
 
-    async def exchange(self, data: bytes, deadline: float) -> Any:
+    def ask(self, data: bytes, deadline: float) -> Any:
         """Send bytes and wait for one reply."""
         self._wait_until(deadline)
         self._socket.sendall(data)
         return self._receive(deadline)
+
+    async def exchange(self, data: bytes, deadline: float) -> Any:
+        """Send bytes and wait for one reply."""
+        return self.ask(data, deadline)
 
     async def receive(self, deadline: float) -> Any:
         """Wait for the next reply."""
@@ -111,7 +115,8 @@ class BlockingChannel:
     def wake(self) -> None:
         """Let a thread that waits for something to come find the connection ended; it closes it, then."""
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            # Not by way of TLS, which would take itself from under that thread.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection at once."""
@@ -127,14 +132,17 @@ class _Lock:
     def locked(self) -> bool:
         return self._lock.locked()
 
-    @contextlib.asynccontextmanager
-    async def entered(self) -> AsyncIterator[None]:
-        with self._lock:
-            yield
+    async def __aenter__(self) -> None:
+        self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class BlockingTransport:
     """Makes connections with sockets; see `transport.Transport`."""
+
+    blocks = True
 
     def __init__(self, address: Address, timeout_s: float, **options: Any) -> None:
         self._connector = Connector(Redis, Retry, address, timeout_s, options)

@@ -63,6 +63,7 @@ class Link:
         # Last in, first out. A list's append and pop are atomic, so no lock is needed.
         self._idle: dict[Endpoint, list[Channel]] = {}
         self._home: object = None
+        self._blocks = transport.blocks
 
     @classmethod
     def to(cls, address: Address | str, transport: Transport, timeout_s: float) -> Link:
@@ -114,12 +115,16 @@ class Link:
             try:
                 node = await self._node(first.slot, deadline)
                 part = [number for number in waiting if self.route.node(commands[number].slot) == node][:_AT_ONCE]
-                came, failure = await self._exchange_many(node, [commands[number].words for number in part], deadline)
-                replies |= {number: reply for number, reply in zip(part, came, strict=False) if _is_answer(reply)}
-                refused = next((reply for reply in came if not _is_answer(reply)), None)
-                if refused is not None:
-                    failure, sent = Refused(str(refused)), True
-                    self.heed(str(refused), node)
+                words = [commands[number].words for number in part]
+                came, failure = await self._exchange_many(node, words, self.until(deadline))
+                for number, reply in zip(part, came, strict=False):
+                    if _is_answer(reply):
+                        replies[number] = reply
+                    elif self.heed(str(reply), node) is not None:
+                        # Its slot is on the move, and it is with the other server already: asked for by itself.
+                        replies[number] = await self._attempt(commands[number], deadline, patient=patient)
+                    else:
+                        failure, sent = Refused(str(reply)), True
             except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
                 failure = _translated(error)
             waiting = [number for number in waiting if number not in replies]
@@ -149,6 +154,10 @@ class Link:
         if self.route.candidates():
             await self._learn(time.monotonic() + self.timeout_s)
 
+    def until(self, deadline: float) -> float:
+        """When to give a server up that says nothing: half way to the deadline where another may have its place."""
+        return deadline if self.route.is_final else (time.monotonic() + deadline) / 2
+
     async def open(self, node: Endpoint, time_left_s: float) -> Channel:
         """Make a connection of one's own to a server of this link.
 
@@ -173,11 +182,14 @@ class Link:
             node = asked or self.route.node(command.slot)
             try:
                 node = node or await self._node(command.slot, deadline)
-                until = deadline if self.route.is_final else _half_way_to(deadline)
-                channel = await self._acquire(node, until)
+                until = deadline if self.route.is_final else self.until(deadline)
+                channel = self._from_stock(node) or await self.open(node, until - time.monotonic())
                 words = attempts.words if attempts else command.words
                 if asked is None and command.durability is None:
-                    reply = first = await channel.exchange(_pack(words), until)
+                    reply = channel.ask(_pack(words), until)
+                    if not self._blocks:
+                        reply = await reply
+                    first = reply
                     self._give_back(channel)
                 else:
                     reply = await _exchange_more(channel, words, command.durability, until, asking=bool(asked))
@@ -208,6 +220,9 @@ class Link:
                 return found[1]
             if found is not None:
                 self.route.moved(*found)
+            elif code == "MOVED":
+                # It does not say where to: ask the others.
+                self.route.suspect(node)
         elif not_the_primary(code):
             self.route.suspect(node)
             # The address may lead elsewhere by now; a connection leads where it led.
@@ -235,6 +250,7 @@ class Link:
                 reply = await channel.exchange(_pack(self.route.question), time.monotonic() + left_s)
             except (OSError, foreign.RedisError, hiredis.ProtocolError) as error:
                 cause = str(error) or type(error).__name__
+                self.route.suspect(candidate)
                 continue
             finally:
                 if channel is not None:
@@ -244,8 +260,8 @@ class Link:
             cause = str(reply) if isinstance(reply, hiredis.ReplyError) else f"{candidate.host} does not know"
         raise foreign.ConnectionError(f"where the primary is could not be found out: {cause}")
 
-    async def _acquire(self, node: Endpoint, deadline: float) -> Channel:
-        """A connection to a server, on which nothing is under way."""
+    def _from_stock(self, node: Endpoint) -> Channel | None:
+        """A connection to a server, on which nothing is under way; None where there is none."""
         home = self.transport.home()
         if home is not self._home and home != self._home:
             self._idle = {}
@@ -254,7 +270,7 @@ class Link:
             try:
                 channel = self._idle[node].pop()
             except (KeyError, IndexError):
-                return await self.open(node, deadline - time.monotonic())
+                return None
             if channel.is_quiet():
                 return channel
             channel.close()
@@ -279,7 +295,7 @@ class Link:
         channel: Channel | None = None
         replies: list[Any] = []
         try:
-            channel = await self._acquire(node, deadline)
+            channel = self._from_stock(node) or await self.open(node, deadline - time.monotonic())
             await channel.send(b"".join(map(_pack, commands)), deadline)
             for _ in commands:
                 replies.append(await channel.receive(deadline))  # noqa: PERF401 - what came before a failure is kept
@@ -325,12 +341,6 @@ def _check_role(reply: Any) -> None:
         raise foreign.ConnectionError("the server that the sentinels named is no primary")
 
 
-def _half_way_to(deadline: float) -> float:
-    """When to give a server up that says nothing, where another may have taken its place."""
-    now = time.monotonic()
-    return now + (deadline - now) / 2
-
-
 def _is_answer(reply: Any) -> bool:
     return not isinstance(reply, hiredis.ReplyError)
 
@@ -351,7 +361,7 @@ def _read(command: Command[T], reply: Any, deadline: float) -> T:
         return command.read(reply)
     except KairosError:
         raise
-    except (TypeError, ValueError, OverflowError, IndexError) as error:
+    except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise Attempts(command, deadline).unreadable(error) from error
 
 
@@ -364,7 +374,7 @@ def _judged(command: Command[T], wanted: Durability, replies: list[Any], deadlin
     result = _read(command, replies[0], deadline)
     if replies[0][0] != _APPLIED:
         return result
-    answers = [reply.cause if isinstance(reply, _Late) else reply for reply in replies[1:]]
+    answers = [_translated(reply.cause) if isinstance(reply, _Late) else reply for reply in replies[1:]]
     reached, lacking = achieved(wanted, answers)
     result = with_durability(result, reached)
     if lacking:

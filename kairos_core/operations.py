@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from kairos_core import ground, health
@@ -13,15 +14,16 @@ from kairos_core.commands import Commands
 from kairos_core.errors import InvalidState, SessionNotFound, VersionConflict
 from kairos_core.layout import Layout
 from kairos_core.link import Link
-from kairos_core.session import check_session_id
+from kairos_core.session import SyncState, check_session_id
 from kairos_core.updates import MessageFeed, SessionFeed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
+    from kairos_core.commands import Command
     from kairos_core.durability import Durability
+    from kairos_core.ground import Role
     from kairos_core.health import Health
-    from kairos_core.session import SyncState
     from kairos_core.settings import Settings
 
 
@@ -45,13 +47,13 @@ class Operations:
         address = parse(settings.redis_url)
         self.link = Link.to(address, transport_class(address, settings.timeout_s), settings.timeout_s)
 
-    async def check(self) -> None:
-        """Refuse unsafe ground (G14).
+    async def check(self, role: Role = "core") -> None:
+        """Refuse unsafe ground (G14), for an account that is to do what this role does.
 
         Raises:
             ConfigurationError: names the setting and the cause in one line.
         """
-        await ground.check_store(self.link, self._layout, self._settings)
+        await ground.check_store(self.link, self._layout, self._settings, role)
 
     async def health(self) -> Health:
         """How the store is."""
@@ -66,6 +68,11 @@ class Operations:
         durability: Durability | str | None,
     ) -> SyncState:
         """Read, change, compare and set; again where another writer was first."""
+        limit: object = attempts
+        if not isinstance(limit, int) or limit < 1:
+            raise InvalidState("attempts: a whole number, at least 1, is needed")
+        if not callable(change):
+            raise InvalidState("change: a function is needed")
         deadline = time.monotonic() + self._settings.timeout_s
         for pause_s in pauses(attempts):
             state = await self.link.call(self.commands.get(session_id))
@@ -80,11 +87,13 @@ class Operations:
                 if pause_s is None or time.monotonic() + pause_s > deadline:
                     raise
             await self.link.transport.sleep(pause_s)
-        raise InvalidState("attempts: at least 1 is needed")
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def get_many(self, session_ids: Iterable[str]) -> dict[str, SyncState | None]:
         """Read many sessions, in one pipeline for each server that has some."""
-        commands = [self.commands.get(session_id) for session_id in dict.fromkeys(session_ids)]
+        if isinstance(session_ids, str) or not isinstance(session_ids, Iterable):
+            raise InvalidState("session_ids: a list of ids, or the like, is needed")
+        commands = [self.commands.get(found) for found in dict.fromkeys(map(check_session_id, session_ids))]
         states = await self.link.call_many(commands)
         return {command.session_id: state for command, state in zip(commands, states, strict=True)}
 
@@ -93,9 +102,18 @@ class Operations:
         lanes = await self.link.call_many([self.commands.living(lane) for lane in range(self._settings.lanes)])
         return [session_id for lane in lanes for session_id in lane]
 
+    def delete(
+        self, session_id: str, if_unchanged: SyncState | None, event_type: str, durability: Durability | str | None
+    ) -> Command[bool]:
+        """The command that deletes a session, or only one version of it."""
+        expected = None if if_unchanged is None else _known(session_id, if_unchanged, "if_unchanged").stamp
+        return self.commands.delete(session_id, expected, event_type, durability)
+
     def session_feed(self, session_id: str, since: SyncState | None) -> SessionFeed:
         """The updates of one session."""
         keys = self._layout.keys_of(check_session_id(session_id))
+        if since is not None:
+            _known(session_id, since, "since")
 
         async def living() -> list[str]:
             return [session_id]
@@ -112,3 +130,10 @@ class Operations:
         """The application messages of one session."""
         channel = self._layout.message_channel(check_session_id(session_id))
         return MessageFeed(self.link, [(channel, self._layout.slots[self._layout.lane_of(session_id)])])
+
+
+def _known(session_id: str, state: object, name: str) -> SyncState:
+    """A state of this session that was read or written before, or InvalidState."""
+    if not isinstance(state, SyncState) or state.session_id != session_id:
+        raise InvalidState(f"{name}: a state of this session, read or written before, is needed")
+    return state

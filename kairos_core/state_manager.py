@@ -170,8 +170,7 @@ class RedisStateManager:
             OutcomeUnknown: it may have been deleted.
             DurabilityNotReached: it was deleted, and that is not as safe as it was to be.
         """
-        expected = None if if_unchanged is None else if_unchanged.stamp
-        return run(self._call(self._commands.delete(session_id, expected, event_type, durability)))
+        return run(self._call(self._operations.delete(session_id, if_unchanged, event_type, durability)))
 
     def touch_session(self, session_id: str) -> bool:
         """Let a session live for its full time from now on; False where there is none.

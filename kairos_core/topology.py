@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kairos_core.addresses import Address
 
 SLOTS = 16_384
+_HIGHEST_PORT = 65_535
 # Refusals that say that the server is not, or no longer, the one to ask.
 _NOT_THE_PRIMARY = frozenset(["READONLY", "MASTERDOWN", "CLUSTERDOWN", "LOADING"])
 
@@ -45,7 +46,7 @@ class Route(Protocol):
         """Take an answer in; False where it does not tell."""
 
     def suspect(self, node: Endpoint) -> None:
-        """A connection to this server failed, or it is no primary: what it had has to be asked for anew."""
+        """A connection to this server failed, or it is no primary: ask it last, and anew for what it had."""
 
     def moved(self, slot: int, node: Endpoint) -> None:
         """A server says that this one has the slot now."""
@@ -91,7 +92,8 @@ class BySentinel:
 
     def __init__(self, sentinels: Sequence[Endpoint], service: str) -> None:
         self.question: tuple[str, ...] = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
-        self._sentinels = list(sentinels)
+        self._sentinels = tuple(sentinels)
+        self._suspects: set[Endpoint] = set()
         self._primary: Endpoint | None = None
 
     def node(self, slot: int) -> Endpoint | None:  # noqa: ARG002 - it has them all
@@ -99,24 +101,27 @@ class BySentinel:
         return self._primary
 
     def candidates(self) -> Sequence[Endpoint]:
-        """The sentinels, the one that answered last first."""
-        return tuple(self._sentinels)
+        """The sentinels, each in its turn: one may know no better than before; those that failed last come last."""
+        return sorted(self._sentinels, key=self._suspects.__contains__)
 
     def learn(self, reply: Any, asked: Endpoint) -> bool:
         """Take in the address that a sentinel named; None is the answer of one that does not know the service."""
         try:
             host, port = reply
-            self._primary = Endpoint(host.decode(), int(port))
-        except (TypeError, ValueError, AttributeError):
+            primary = _endpoint(host.decode(), port)
+        except (TypeError, ValueError, AttributeError, OverflowError):
             return False
-        self._sentinels.remove(asked)
-        self._sentinels.insert(0, asked)
+        self._sentinels = (*(sentinel for sentinel in self._sentinels if sentinel != asked), asked)
+        self._suspects.discard(asked)
+        self._primary = primary
         return True
 
     def suspect(self, node: Endpoint) -> None:
-        """Ask the sentinels before the next command."""
+        """Ask the sentinels before the next command; or, where it is one of them, ask it last."""
         if node == self._primary:
             self._primary = None
+        if node in self._sentinels:
+            self._suspects.add(node)
 
     def moved(self, slot: int, node: Endpoint) -> None:
         """Servers under Sentinel do not say this."""
@@ -134,14 +139,20 @@ class ByCluster:
         self._seeds = tuple(seeds)
         self._table: list[Endpoint | None] = [None] * SLOTS
         self._suspects: set[Endpoint] = set()
+        self._answers = 0
 
     def node(self, slot: int) -> Endpoint | None:
         """The primary of a slot, if it is known."""
         return self._table[slot]
 
     def candidates(self) -> Sequence[Endpoint]:
-        """Every node that is known; those that failed last come last."""
-        known = dict.fromkeys([*(node for node in self._table if node is not None), *self._suspects, *self._seeds])
+        """Every node that is known, the primaries each in its turn; those that failed last come last.
+
+        One that was cut off from the others knows no better than before: it must not be asked first for ever.
+        """
+        primaries = list(dict.fromkeys(node for node in self._table if node is not None))
+        turn = self._answers % len(primaries) if primaries else 0
+        known = dict.fromkeys([*primaries[turn:], *primaries[:turn], *self._suspects, *self._seeds])
         return sorted(known, key=self._suspects.__contains__)
 
     def learn(self, reply: Any, asked: Endpoint) -> bool:
@@ -151,15 +162,16 @@ class ByCluster:
             for first, last, primary, *_ in reply:
                 # A node that does not know its own name leaves it out: it is the one that was asked.
                 host = primary[0].decode() if primary[0] else ""
-                node = Endpoint(host if host not in ("", "?") else asked.host, int(primary[1]))
+                node = _endpoint(host if host not in ("", "?") else asked.host, primary[1])
                 if not 0 <= first <= last < SLOTS:
                     return False
                 table[first : last + 1] = [node] * (last + 1 - first)
-        except (TypeError, ValueError, AttributeError, IndexError):
+        except (TypeError, ValueError, AttributeError, LookupError, OverflowError):
             return False
         if not any(table):
             return False
         self._table = table
+        self._answers += 1
         self._suspects.clear()
         return True
 
@@ -200,9 +212,17 @@ def redirection(text: str, asked: Endpoint) -> tuple[int, Endpoint] | None:
         _, slot, place = words
         host, _, port = place.rpartition(":")
         number = int(slot)
-        node = Endpoint(host.removeprefix("[").removesuffix("]") or asked.host, int(port))
+        node = _endpoint(host.removeprefix("[").removesuffix("]") or asked.host, port)
     except ValueError:
         return None
     if not 0 <= number < SLOTS or node.host == "?":
         return None
     return number, node
+
+
+def _endpoint(host: str, port: Any) -> Endpoint:
+    """A server as another names it; raise ValueError where that cannot be: port 0 would stand for a Unix socket."""
+    number = int(port)
+    if not host or not 0 < number <= _HIGHEST_PORT:
+        raise ValueError("no server can be there")
+    return Endpoint(host, number)

@@ -7,6 +7,8 @@ its end in one step.
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from redis import exceptions as foreign
@@ -16,8 +18,7 @@ from kairos_core.addresses import Endpoint
 from kairos_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from kairos_core.addresses import Address
 
@@ -62,6 +63,12 @@ class Channel(Protocol):
     async def exchange(self, data: bytes, deadline: float) -> Any:
         """Send bytes and wait for one reply."""
 
+    def ask(self, data: bytes, deadline: float) -> Any:
+        """As `exchange`: where the transport blocks, the reply itself, else an awaitable of it.
+
+        For the path of every call, where making one coroutine more takes longer than all of the rest.
+        """
+
     def wake(self) -> None:
         """Let whoever waits for something to come, in another thread or task, find the connection ended."""
 
@@ -75,17 +82,22 @@ class Lock(Protocol):
     def locked(self) -> bool:
         """Whether somebody is in."""
 
-    def entered(self) -> AbstractAsyncContextManager[None]:
-        """Wait until nobody is in, and be in for the length of the context."""
+    async def __aenter__(self) -> None:
+        """Wait until nobody is in, and be in."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let the next one in."""
 
 
 class Transport(Protocol):
     """Makes connections, and waits.
 
     Attributes:
+        blocks: whether it waits in the thread, and never for an event loop.
         one_server: where the address leads, if it names but one server.
     """
 
+    blocks: bool
     one_server: Endpoint
 
     def home(self) -> object:
@@ -173,8 +185,32 @@ class Connector:
         return connection_class(**arguments)
 
 
+def check_files(setting: str, arguments: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError where an option names a file that is not there: that of an authority, or a key.
+
+    TLS would say that there is no such file, and not which.
+    """
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if arguments.get(name) and not Path(arguments[name]).is_file():
+            raise ConfigurationError(setting, f"{name} names no file")
+
+
+def odd_option(setting: str) -> ConfigurationError:
+    """The error for an address with an option that redis-py does not know, or cannot read.
+
+    Nothing is quoted: an address may hold a password in any place. So it must not be raised while redis-py's own error
+    is handled, either, which quotes and would be kept as its context.
+    """
+    return ConfigurationError(setting, "has an option that redis-py does not know or cannot read")
+
+
+# What redis-py raises for such an option.
+ODD_OPTION = (TypeError, ValueError, AttributeError, foreign.RedisError)
+
+
 def _class_and_arguments(client_class: Any, url: str, ours: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    try:
+    found: tuple[Any, dict[str, Any]] | None = None
+    with contextlib.suppress(*ODD_OPTION):
         pool = client_class.from_url(url, **ours).connection_pool
         # An address may carry any option; these are what the core relies on.
         arguments = pool.connection_kwargs | ours
@@ -183,9 +219,8 @@ def _class_and_arguments(client_class: Any, url: str, ours: dict[str, Any]) -> t
             arguments["db"] = str(arguments["db"])
         # redis-py looks at the options when it makes a connection; this one is made, and not connected.
         pool.connection_class(**arguments)
-    except (TypeError, ValueError, AttributeError, foreign.RedisError):
-        # Not quoted: an address may hold a password in any place.
-        raise ConfigurationError(
-            "KAIROS_REDIS_URL", "has an option that redis-py does not know or cannot read"
-        ) from None
-    return pool.connection_class, arguments
+        found = pool.connection_class, arguments
+    if found is None:
+        raise odd_option("KAIROS_REDIS_URL")
+    check_files("KAIROS_REDIS_URL", found[1])
+    return found

@@ -72,6 +72,8 @@ def decode_update(channel: str, data: bytes) -> StateUpdate:
         occurred_at = session.moment(message.updated_us)
     except (ValueError, OverflowError) as error:
         raise CorruptState(channel, session.explain(error)) from error
+    if state is not None and state.session_id != message.session_id:
+        raise CorruptState(channel, "the state is another session's")
     return StateUpdate(
         session_id=message.session_id,
         incarnation=message.incarnation,
@@ -112,7 +114,7 @@ class Feed:
 
     async def _receive(self, deadline: float) -> tuple[str, bytes] | None:
         """The next message; None where none came in time, or after a lost connection was made again."""
-        async with self._receiving.entered():
+        async with self._receiving:
             if self.is_closed:
                 raise StoreUnavailable("watch", "it is not open")
             try:

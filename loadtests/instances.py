@@ -13,12 +13,21 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from kairos_core import RedisStateManager, SessionNotFound, Settings, VersionConflict
+import msgspec
+
+from kairos_core import (
+    KairosError,
+    RedisStateManager,
+    SessionNotFound,
+    Settings,
+    SyncState,
+    VersionConflict,
+)
+from kairos_core.session import to_json
 from kairos_core.settings import child_environment
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
-    from kairos_core import SyncState
     from kairos_core.watches import SessionWatch
 
 
@@ -76,6 +85,53 @@ class Instance:
         return self.answer()
 
 
+class RemoteManager:
+    """A part of RedisStateManager's methods, each performed by an instance in another process."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+
+    def _perform(self, name: str, session_id: str, state: SyncState | None = None) -> Any:
+        text = None if state is None else to_json(state).decode()
+        answer = self._instance.ask("perform", name=name, session_id=session_id, state=text)
+        if "error" in answer:
+            raise RemoteError(answer["error"])
+        result = answer["result"]
+        return msgspec.json.decode(result, type=SyncState) if isinstance(result, str) else result
+
+    def create_session(self, state: SyncState) -> Any:
+        """As `RedisStateManager.create_session`; errors are RemoteErrors."""
+        return self._perform("create_session", state.session_id, state)
+
+    def get_session(self, session_id: str) -> Any:
+        """As `RedisStateManager.get_session`."""
+        return self._perform("get_session", session_id)
+
+    def update_session(self, state: SyncState) -> Any:
+        """As `RedisStateManager.update_session`."""
+        return self._perform("update_session", state.session_id, state)
+
+    def delete_session(self, session_id: str, *, if_unchanged: SyncState | None = None) -> Any:
+        """As `RedisStateManager.delete_session`."""
+        return self._perform("delete_session", session_id, if_unchanged)
+
+    def touch_session(self, session_id: str) -> Any:
+        """As `RedisStateManager.touch_session`."""
+        return self._perform("touch_session", session_id)
+
+
+class RemoteError(Exception):
+    """What another process's manager raised.
+
+    Attributes:
+        name: the name of its type.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(name)
+
+
 class _Actor:
     """What an instance can do; each method is an order."""
 
@@ -104,6 +160,19 @@ class _Actor:
             return {"conflict": True, "stored_version": error.current.version}
         self._held[session_id] = state
         return {"conflict": False, **_facts(state)}
+
+    def perform(self, name: str, session_id: str, state: str | None = None) -> dict[str, Any]:
+        """Call a method of the manager: with the state, given as its whole JSON, or else with the session's id."""
+        given = None if state is None else msgspec.json.decode(state, type=SyncState)
+        method = getattr(self._manager, name)
+        try:
+            if name == "delete_session":
+                result = method(session_id, if_unchanged=given)
+            else:
+                result = method(session_id if given is None else given)
+        except KairosError as error:
+            return {"error": type(error).__name__}
+        return {"result": to_json(result).decode() if isinstance(result, SyncState) else result}
 
     def watch(self) -> dict[str, Any]:
         self._watch = self._manager.watch_sessions().__enter__()
