@@ -1,11 +1,14 @@
 # Each target works alone from a fresh clone with python3 (3.11 or newer) and make.
 .DEFAULT_GOAL := help
-.PHONY: help setup test report lint lock clean
+.PHONY: help setup test report scale coverage lint lock clean
 
 PYTHON ?= python3
 PROFILE ?= quick
+SESSIONS ?= 1000000
 BIN := .venv/bin
 READY := .venv/.ready
+# The managers, the commands, and what sends the scripts.
+HOT := kairos_core/*state_manager.py,kairos_core/operations.py,kairos_core/commands.py,kairos_core/link.py,kairos_core/attempts.py,kairos_core/expiry.py,kairos_core/audit/outbox.py
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -15,8 +18,19 @@ setup: $(READY) ## create .venv with the locked dependencies and this package
 report: $(READY) ## measure on this machine, judge the targets, write the page (PROFILE=quick or full)
 	@$(BIN)/python -m reports --profile $(PROFILE)
 
+scale: $(READY) ## compare the latency with a million sessions with that with a hundred (SESSIONS=1000000)
+	@$(BIN)/python -m reports.scale --sessions $(SESSIONS)
+
 test: $(READY) ## run all tests against real servers
 	@$(BIN)/python -m pytest -q
+
+coverage: $(READY) ## run all tests and show which lines and branches of the core they reach
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --fail-under=95
+	@$(BIN)/coverage report --fail-under=98 --include='$(HOT)' >/dev/null || \
+	  { $(BIN)/coverage report --include='$(HOT)'; exit 1; }
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -28,7 +42,7 @@ lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv)
 	  --no-header --no-annotate --output-file requirements.lock
 
 clean: ## remove .venv, runs and caches
-	@rm -rf .venv reports/runs reports/latest.html .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis
+	@rm -rf .venv reports/runs reports/latest.html .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis .coverage .coverage.*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: a set-up that was interrupted starts again.

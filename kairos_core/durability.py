@@ -57,21 +57,28 @@ class Durability(msgspec.Struct, frozen=True):
             wanted = value
         elif isinstance(value, str):
             level, colon, count = value.partition(":")
-            if level not in _LEVELS or (colon and (level != "replicated" or not count.isdecimal())):
+            # Not isdecimal alone, which other scripts' digits are, too.
+            is_count = count.isascii() and count.isdecimal()
+            if level not in _LEVELS or (colon and not (level == "replicated" and is_count)):
                 raise InvalidState("durability: memory, fsync, replicated or replicated:N is needed")
             wanted = cls(level, int(count[:6]) if colon else int(level == "replicated"))  # type: ignore[arg-type]
         else:
             raise InvalidState("durability: a Durability or its text is needed")
-        low, high = (1, _MOST_REPLICAS) if wanted.level == "replicated" else (0, 0)
-        # A Durability that a caller built has been checked by nobody.
-        known: object = wanted.level
-        number: object = wanted.replicas
-        if known not in _LEVELS or not isinstance(number, int) or not low <= number <= high:
-            raise InvalidState(f"durability: of replicas, {low} to {high} can be asked for")
+        _check(wanted.level, wanted.replicas)
         return wanted
 
     def __str__(self) -> str:
         return f"{self.level}:{self.replicas}" if self.level == "replicated" else self.level
+
+
+def _check(level: object, replicas: object) -> None:
+    """Raise InvalidState where these make no Durability: one that a caller built has been checked by nobody."""
+    # Types first: what a caller's class does when it is compared is anybody's guess.
+    if not isinstance(level, str) or level not in _LEVELS or not isinstance(replicas, int):
+        raise InvalidState("durability: memory, fsync, replicated or replicated:N is needed")
+    low, high = (1, _MOST_REPLICAS) if level == "replicated" else (0, 0)
+    if isinstance(replicas, bool) or not low <= replicas <= high:
+        raise InvalidState(f"durability: of replicas, {low} to {high} can be asked for")
 
 
 Durability.MEMORY = Durability("memory")
@@ -108,9 +115,8 @@ def achieved(wanted: Durability, answers: Sequence[Any]) -> tuple[Durability, st
 
 def _fsync_achieved(waited: Any, configuration: Any) -> tuple[Durability, str]:
     on_disk, _ = waited
-    if on_disk != 1:
-        return Durability.MEMORY, "the disk did not have it in time"
-    cause = fsync_lacks(configuration)
+    # The configuration first: it is also why a disk may be late.
+    cause = fsync_lacks(configuration) or ("" if on_disk == 1 else "the disk did not have it in time")
     return (Durability.MEMORY if cause else Durability.FSYNC), cause
 
 

@@ -26,17 +26,22 @@ import redis
 from kairos_core.audit.postgres import connect_postgres
 from kairos_core.errors import ConfigurationError
 from kairos_core.lifeline import end_with_parent
-from kairos_core.settings import child_environment, servers_given
+from kairos_core.settings import LocalSettings, child_environment, servers_given
 from loadtests import checks
 from loadtests.environment import harness, new_namespace
+from loadtests.levels import VARIABLE as LEVELS
+from loadtests.levels import file_system, level_servers
 from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kairos_core import Settings
 
 # 1: manifest.json, checks.json and latency/run-NN.json as pytest-benchmark writes it, with samples_ns in extra_info.
 # 2: the drain among the benchmarks; exit_statuses in the manifest.
-FORMAT = 2
+# 3: durability among the benchmarks.
+FORMAT = 3
 
 ROOT = Path(__file__).resolve().parent.parent
 _BENCHMARKS = ROOT / "tests" / "benchmarks"
@@ -70,12 +75,16 @@ def measure(folder: Path, profile_name: str) -> None:
     started = datetime.now(UTC)
     _make_folder(folder / "latency")
     print("starting servers ..." if not servers_given() else "using the given servers ...", flush=True)
-    with harness(new_namespace("run")) as settings, worker_pool(settings):
+    with harness(new_namespace("run")) as settings, worker_pool(settings), level_servers() as levels:
         facts = {"machine": machine_facts(), "servers": server_facts(settings)}
+        environment = child_environment(settings) | {
+            "KAIROS_BENCHMARK_ROUNDS": str(profile.rounds),
+            LEVELS: json.dumps(levels),
+        }
         statuses: list[int] = []
         for number in range(1, profile.runs + 1):
             begun = time.monotonic()
-            status = _latency_run(settings, folder / "latency" / f"run-{number:02d}.json", profile.rounds)
+            status = _latency_run(environment, folder / "latency" / f"run-{number:02d}.json")
             statuses.append(status)
             print(f"latency   run {number:2d} of {profile.runs}   {time.monotonic() - begun:.1f} s", flush=True)
         results = []
@@ -112,13 +121,12 @@ def _make_folder(folder: Path) -> None:
         raise ConfigurationError("--runs", f"{folder}: {error.strerror}") from error
 
 
-def _latency_run(settings: Settings, result: Path, rounds: int) -> int:
+def _latency_run(environment: Mapping[str, str], result: Path) -> int:
     """One fresh process that times every operation; return its exit status."""
     command = [
         sys.executable, "-m", "pytest", str(_BENCHMARKS), "-q", "--no-header", "-p", "no:cacheprovider",
         "-o", "addopts=", "--import-mode=importlib", "--benchmark-only", "--benchmark-json", str(result),
     ]  # fmt: skip
-    environment = child_environment(settings) | {"KAIROS_BENCHMARK_ROUNDS": str(rounds)}
     finished = subprocess.run(
         command,
         cwd=ROOT,
@@ -187,6 +195,7 @@ def server_facts(settings: Settings) -> dict[str, str]:
         "store eviction": str(info.get("maxmemory_policy", "?")),
         "audit": f"PostgreSQL {version}",
         "audit durability": f"fsync {fsync}, synchronous_commit {synchronous}",
+        "file system of the fsync level": file_system(LocalSettings.from_env().folder),
     }
 
 

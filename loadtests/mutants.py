@@ -9,9 +9,10 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
+import hiredis
 import msgspec
 
-from kairos_core import commands, state_manager
+from kairos_core import commands, durability, link, state_manager
 from kairos_core.audit import drain, outbox
 from kairos_core.errors import SessionNotFound, VersionConflict
 
@@ -119,6 +120,36 @@ def _namespace_of_its_own() -> None:
     state_manager.RedisStateManager.connect = classmethod(elsewhere)  # type: ignore[assignment, method-assign]
 
 
+def _receipt_not_renewed() -> None:
+    """A write that is sent again writes nothing, so that its connection has nothing to wait for."""
+    for name in ("CREATE", "UPDATE", "DELETE"):
+        _edit(name, "call('PEXPIRE', KEYS[2], ARGV[6])", "")
+
+
+def _replicas_not_counted() -> None:
+    """WAIT is asked, and its number is not looked at."""
+    setattr(link, "achieved", lambda wanted, _: (wanted, ""))  # noqa: B010 - nobody is to take it for the real one
+
+
+def _asked_before_the_write() -> None:
+    """WAIT goes ahead of the write, so that it waits for what was written before."""
+
+    async def hasty(channel: Any, words: commands.Words, wanted: Any, deadline: float, *, asking: bool) -> list[Any]:
+        del asking
+        answers = [
+            await channel.exchange(hiredis.pack_command(more), deadline)  # type: ignore[arg-type]  # its stub wants one word
+            for more in durability.questions(wanted, 0.1)
+        ]
+        return [await channel.exchange(hiredis.pack_command(words), deadline), *answers]  # type: ignore[arg-type]
+
+    link._exchange_more = hasty  # noqa: SLF001
+
+
+def _configuration_not_asked() -> None:
+    """WAITAOF is believed, whatever `appendfsync` says."""
+    setattr(durability, "fsync_lacks", lambda _: "")  # noqa: B010
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "version_not_compared": _version_not_compared,
     "publish_dropped": _publish_dropped,
@@ -129,6 +160,10 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "check_then_set": _check_then_set,
     "random_event_id": _random_event_id,
     "delete_before_commit": _delete_before_commit,
+    "receipt_not_renewed": _receipt_not_renewed,
+    "replicas_not_counted": _replicas_not_counted,
+    "asked_before_the_write": _asked_before_the_write,
+    "configuration_not_asked": _configuration_not_asked,
 }
 
 

@@ -30,6 +30,7 @@ from reports.statistics import (
 )
 
 DRAIN = "drain"
+DURABILITY = "durability"
 # Each benchmark, and what is timed beside it in the same rounds.
 COMPANIONS = {
     "get_session": ("floor", "bare", "again"),
@@ -38,8 +39,9 @@ COMPANIONS = {
     "delete_session": ("floor", "again"),
     "delivery": ("floor", "again"),
     DRAIN: ("copy",),
+    DURABILITY: ("fsync", "replicated"),
 }
-OPERATIONS = tuple(operation for operation in COMPANIONS if operation != DRAIN)
+OPERATIONS = tuple(operation for operation in COMPANIONS if operation not in {DRAIN, DURABILITY})
 # An operation against itself: further from 1 than this, the run was not even fair to itself.
 WIDEST_SELF_RATIO = 1.10
 
@@ -117,6 +119,11 @@ class Run:
             self.per_run(operation, "kairos", statistic),
             self.per_run(operation, against, statistic),
         )
+        return estimate_ratio([our / their for our, their in zip(ours, theirs, strict=True)])
+
+    def cost(self, level: str, statistic: str = "p50") -> Estimate:
+        """An update at a level of durability over one at memory, of the same rounds."""
+        ours, theirs = (self.per_run(DURABILITY, subject, statistic) for subject in (level, "kairos"))
         return estimate_ratio([our / their for our, their in zip(ours, theirs, strict=True)])
 
     @cached_property

@@ -31,6 +31,14 @@ GUARANTEES = {
 }
 
 
+# The subjects of the durability benchmark, and what each is.
+LEVELS = (
+    ("kairos", "memory", "the primary's memory"),
+    ("fsync", "fsync", "its disk, too"),
+    ("replicated", "replicated:1", "the memory of one replica, too"),
+)
+
+
 class Table(NamedTuple):
     """Rows of text under a head."""
 
@@ -141,6 +149,33 @@ def drain(run: Run) -> Table:
         if rates:
             rows.append((label, f"{rates[len(rates) // 2]:,.0f} rows/s", f"{rates[0]:,.0f} to {rates[-1]:,.0f}"))
     return Table(("what", "median of the runs", "smallest to largest run"), rows)
+
+
+def durability(run: Run) -> Table:
+    """An update at each level of durability, and what that costs beside memory."""
+    subjects = run.samples.get(results.DURABILITY, {})
+    memory = len(subjects.get("kairos", ()))
+    rows = []
+    for subject, level, waits_for in LEVELS:
+        runs = len(subjects.get(subject, ()))
+        if not runs:
+            continue
+        row = [level, waits_for]
+        for statistic in ("p50", "p95"):
+            values = sorted(run.per_run(results.DURABILITY, subject, statistic))
+            row.append(f"{values[len(values) // 2]:.3f} ms ({values[0]:.3f} to {values[-1]:.3f})")
+        if subject == "kairos" or runs != memory or runs < FEWEST_RUNS:
+            row.append("–")
+        else:
+            cost = run.cost(subject)
+            row.append(f"{cost.value:.2f} ({cost.lower:.2f} to {cost.upper:.2f})")
+        rows.append(tuple(row))
+    return Table(
+        ("update_session at", "an answer waits for", "p50", "p95", "p50 ÷ memory"),
+        rows,
+        "Median of the runs (smallest to largest run); ratio: geometric mean over the runs (one-sided 95 % bounds). "
+        "On embedded servers of this machine, one for each level, whatever store is given.",
+    )
 
 
 def environment(run: Run) -> Table:

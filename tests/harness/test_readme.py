@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import redis
-
 from kairos_core.layout import Layout
 from kairos_core.settings import child_environment
+from loadtests.environment import admin
 
 if TYPE_CHECKING:
     from kairos_core import Settings
@@ -32,7 +31,7 @@ def test_the_programs_run_as_written(settings: Settings, tmp_path: Path) -> None
     """The README's two programs work as they stand: one writes, the other hears each write in another process."""
     heard = tmp_path / "heard"
     environment = child_environment(settings)
-    client = redis.Redis.from_url(settings.redis_url)
+    client = admin(settings)
     channel = Layout(settings.namespace, settings.lanes).lane_channels[0]
     with heard.open("w", encoding="utf-8") as out:
         watcher = subprocess.Popen([sys.executable, "-c", program("watch_sessions")], env=environment, stdout=out)
@@ -57,3 +56,18 @@ def test_the_programs_run_as_written(settings: Settings, tmp_path: Path) -> None
     assert "4 {'turns': 1}" == lines[1]
     versions = [line.split()[:3] for line in heard.read_text(encoding="utf-8").splitlines()]
     assert [["table-12", "1", "created"], *(["table-12", f"{number}", "updated"] for number in (2, 3, 4))] == versions
+
+
+def test_the_program_under_asyncio_runs_as_written(settings: Settings) -> None:
+    """The README's asyncio program works as it stands, also where its session exists already."""
+    for first in ("1 created", "2 deleted", "2 deleted"):
+        finished = subprocess.run(
+            [sys.executable, "-c", program("AsyncRedisStateManager")],
+            env=child_environment(settings),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines = finished.stdout.splitlines()
+        assert ["1 created", "2 topic.set"] == lines[-2:]
+        assert first.split()[1] == lines[0].split()[1]

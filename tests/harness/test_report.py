@@ -218,7 +218,8 @@ def test_the_page_has_every_target_and_every_check(built: Built) -> None:
     """Each target is a row with its limit, its measured value and its verdict; each check is one with its evidence."""
     run, rows = built.run, Page(built.page).rows
     targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
-    for target in (target for kind in targets.values() for target in kind):
+    # The others are of `make scale`.
+    for target in (target for kind in ("latency", "ratio", "rate") for target in targets[kind]):
         limits = [f"{value:g}" for name, value in target.items() if name.startswith(("below", "above"))]
         found = [row[4].split()[1] for row in rows if row[1] == target["operation"] and len(row) > 4]
         assert limits
@@ -229,6 +230,14 @@ def test_the_page_has_every_target_and_every_check(built: Built) -> None:
     for check in run.checks:
         guarantee = f"{check.guarantee} {tables.GUARANTEES[check.guarantee]}"
         assert [tables.signed("PASS"), guarantee, check.question, check.evidence] in rows
+
+
+def test_the_page_has_what_durability_costs(built: Built) -> None:
+    """Each level of durability is a row with its latency and, but for memory, its ratio to memory with bounds."""
+    rows = {row[0]: row for row in Page(built.page).rows}
+    for level in ("memory", "fsync", "replicated:1"):
+        assert all(" ms (" in cell for cell in rows[level][2:4])
+        assert (level == "memory") == (rows[level][4] == "–")
 
 
 def test_the_page_loads_nothing(built: Built) -> None:

@@ -12,7 +12,7 @@ from kairos_core.errors import ConfigurationError
 from loadtests.checks import CHECKS, CheckResult
 from loadtests.measure import FORMAT, ROOT
 from reports import tables
-from reports.results import DRAIN, OPERATIONS, Judgement, Run, load
+from reports.results import DRAIN, DURABILITY, OPERATIONS, Judgement, Run, load
 from reports.statistics import Estimate, Verdict
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 RUNS = 5
 ROUNDS = 40
 ROWS = 4_000
-MEASURED = (*OPERATIONS, DRAIN)
+# What has targets, and all that a run must have.
+JUDGED = (*OPERATIONS, DRAIN)
+MEASURED = (*JUDGED, DURABILITY)
 # Samples in nanoseconds by operation and subject, of one run.
 Latencies = dict[str, dict[str, list[int]]]
 TARGETS = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
@@ -47,6 +49,11 @@ def latencies(number: int) -> Latencies:
             found[operation]["bare"] = samples(180_000, number)
     # 20,000 rows a second, and 40,000 of a bare COPY.
     found[DRAIN] = {"kairos": [200_000_000 + number], "copy": [100_000_000 + number]}
+    found[DURABILITY] = {
+        "kairos": samples(200_000, number),
+        "fsync": samples(800_000, number),
+        "replicated": samples(300_000, number),
+    }
     return found
 
 
@@ -285,7 +292,7 @@ def test_a_benchmark_that_is_missing(tmp_path: Path, operation: str) -> None:
     run = Run(write_run(tmp_path / "run", lambda _, found: found.pop(operation)))
     assert [f"{operation}: 0 of {RUNS} runs have a result of kairos"] == run.problems
     assert Verdict.INVALID is run.verdict
-    assert set(MEASURED) - {operation} == {one.operation for one in run.judgements}
+    assert set(JUDGED) - {operation} == {one.operation for one in run.judgements}
 
 
 def test_a_process_that_left_no_file(tmp_path: Path) -> None:
@@ -380,11 +387,44 @@ def test_an_invalid_run_can_be_shown(tmp_path: Path) -> None:
     assert tables.targets(run).rows
 
 
-@pytest.mark.parametrize("subject", ["again", "bare"])
-def test_a_missing_companion_is_invalid(tmp_path: Path, subject: str) -> None:
+@pytest.mark.parametrize(
+    ("operation", "subject"),
+    [("get_session", "again"), ("get_session", "bare"), (DURABILITY, "fsync"), (DURABILITY, "replicated")],
+)
+def test_a_missing_companion_is_invalid(tmp_path: Path, operation: str, subject: str) -> None:
     """A run that lacks what a ratio needs is invalid, and says so."""
-    run = Run(write_run(tmp_path / "run", lambda _, found: found["get_session"].pop(subject)))
+    run = Run(write_run(tmp_path / "run", lambda _, found: found[operation].pop(subject)))
+    assert [f"{operation}: 0 of {RUNS} runs have a result of {subject}"] == run.problems
     assert Verdict.INVALID is run.verdict
+
+
+def test_what_durability_costs(tmp_path: Path) -> None:
+    """Each level has a row with its own percentiles and its ratio to memory with its bounds; it is not judged."""
+    run = Run(write_run(tmp_path / "run", scaled(DURABILITY, "fsync", 10)))
+    assert np.allclose([40.0] * 5, run.cost("fsync")[:5], rtol=1e-2)
+    assert Verdict.PASS is run.verdict
+    rows = {row[0]: row[2:] for row in tables.durability(run).rows}
+    assert ["memory", "fsync", "replicated:1"] == list(rows)
+    assert "–" == rows["memory"][2]
+    assert ["0.201 ms", "8.024 ms", "0.301 ms"] == [row[0].partition(" (")[0] for row in rows.values()]
+    assert "1.50 (1.50 to 1.50)" == rows["replicated:1"][2]
+
+
+@pytest.mark.parametrize("subject", ["kairos", "fsync", "replicated"])
+@pytest.mark.parametrize("number", [1, RUNS])
+def test_what_durability_costs_where_it_is_incomplete(tmp_path: Path, subject: str, number: int) -> None:
+    """A table of a run that lacks a level, wholly or once, shows what there is and compares nothing with it."""
+
+    def change(current: int, found: Latencies) -> None:
+        if current <= number:
+            del found[DURABILITY][subject]
+
+    run = Run(write_run(tmp_path / "run", change))
+    rows = {row[0]: row[4] for row in tables.durability(run).rows}
+    levels = {"kairos": "memory", "fsync": "fsync", "replicated": "replicated:1"}
+    assert set(levels.values()) - (set() if number == 1 else {levels[subject]}) == set(rows)
+    incomparable = set(rows) if subject == "kairos" else {"memory", levels[subject]} & set(rows)
+    assert incomparable == {level for level, ratio in rows.items() if ratio == "–"}
 
 
 def test_files_of_another_run_are_invalid(tmp_path: Path) -> None:
