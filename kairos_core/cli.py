@@ -9,15 +9,22 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from kairos_core.errors import ConfigurationError
+import msgspec
+
+from kairos_core.acl import PARTS, ROLES, account
+from kairos_core.errors import ConfigurationError, InvalidState
 from kairos_core.lifeline import end_with_parent
 from kairos_core.settings import LocalSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from kairos_core.health import Health
+
 # Exit status of a command that could not do its work because of how it was called or set up.
 MISUSED = 2
+# Of `kairos health`, where something is wrong.
+UNHEALTHY = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,6 +74,38 @@ def _parser() -> argparse.ArgumentParser:
     pool.add_argument("--workers", type=_positive, default=10, metavar="N", help="worker processes (default 10)")
     pool.set_defaults(command=_pool)
 
+    health = _command(
+        commands,
+        "health",
+        "say how the store is, and what is wrong with it",
+        "Ends with 0 where nothing is wrong, 1 where something is, 2 where it could not be looked at as it was set up."
+        " Reads KAIROS_REDIS_URL, KAIROS_NAMESPACE, KAIROS_LANES, KAIROS_OUTBOX_LIMIT and KAIROS_TIMEOUT_S.",
+    )
+    health.add_argument("--json", action="store_true", help="as one JSON object")
+    health.set_defaults(command=_health)
+
+    accounts = _command(
+        commands,
+        "acl",
+        "print an account with what Kairos needs on the store, and no more",
+        "Prints a line for the server's file of accounts; without its first word, the line is for ACL SETUSER. Put a"
+        " password of your own in the place of PASSWORD. The namespace is that of KAIROS_NAMESPACE.",
+    )
+    accounts.add_argument("role", choices=ROLES, help="core: who reads and writes sessions; worker: kairos worker")
+    accounts.add_argument("--namespace", metavar="NAME", help="another namespace")
+    accounts.add_argument(
+        "--with",
+        dest="parts",
+        action="append",
+        default=[],
+        choices=PARTS,
+        help="what it needs besides: on a cluster, under Sentinel, for these levels of durability; may be repeated",
+    )
+    accounts.add_argument(
+        "--queue-prefix", default="rq", metavar="TEXT", help="what RQ's keys begin with (its RQ_KEY_PREFIX; rq)"
+    )
+    accounts.set_defaults(command=_acl)
+
     # What the pool starts; not for users, so without help.
     for role in ("_worker", "_scheduler"):
         commands.add_parser(role).set_defaults(command=_member, role=role)
@@ -111,19 +150,74 @@ def _pool(options: argparse.Namespace) -> int:
     from kairos_core.audit import jobs  # noqa: PLC0415
     from kairos_core.audit.pool import run_pool  # noqa: PLC0415 - rq takes its time to import
     from kairos_core.audit.writer import AuditWriter  # noqa: PLC0415
-    from kairos_core.state_manager import RedisStateManager  # noqa: PLC0415
+    from kairos_core.expiry import Expiry  # noqa: PLC0415
 
     settings = Settings.from_env()
     stop = _stop_on_signals()
     if options.end_with_stdin:
         end_with_parent()
     # Refuse unsafe ground here, once, instead of in every member.
-    RedisStateManager.connect(settings).close()
+    expiry = Expiry.connect(settings)
+    try:
+        expiry.check()
+    finally:
+        expiry.close()
     jobs.check_queue(settings)
     with AuditWriter.connect(settings) as writer:
         writer.migrate()
     print(f"kairos worker: draining {settings.namespace} with {options.workers} worker(s)", flush=True)
     run_pool(settings, options.workers, stop)
+    return 0
+
+
+def _health(options: argparse.Namespace) -> int:
+    from kairos_core.blocking import BlockingTransport  # noqa: PLC0415 - redis takes its time to import
+    from kairos_core.operations import Operations  # noqa: PLC0415
+    from kairos_core.transport import run  # noqa: PLC0415
+
+    # Not a manager, which would refuse what is to be looked at.
+    operations = Operations(Settings.from_env(), BlockingTransport)
+    found = run(operations.health())
+    operations.link.close()
+    if options.json:
+        print(msgspec.json.encode({"is_healthy": found.is_healthy, **msgspec.structs.asdict(found)}).decode())
+    else:
+        print("\n".join(_report(found)))
+    return 0 if found.is_healthy else UNHEALTHY
+
+
+def _report(found: Health) -> list[str]:
+    """One line per fact, and the problems last."""
+    lines = []
+    for server in found.servers:
+        lag = "" if server.replica_lag_bytes is None else f", {server.replica_lag_bytes:,} bytes behind"
+        limit = f" of {server.memory_limit_bytes:,}" if server.memory_limit_bytes else ", no limit"
+        lines += [
+            f"server       {server.address}: {server.software}, {server.role}, up for {server.uptime_s:,} s",
+            f"round trip   {server.round_trip_ms:.2f} ms",
+            f"replicas     {server.replicas}{lag}",
+            f"persistence  {server.persistence}",
+            f"memory       {server.memory_used_bytes:,} bytes{limit}; {server.eviction}",
+            f"connections  {server.clients:,} of {server.clients_limit:,}",
+        ]
+    if found.is_reachable:
+        oldest = "" if found.oldest_unaudited_s is None else f", the oldest {found.oldest_unaudited_s:.1f} s old"
+        lines += [
+            f"layout       {found.layout or 'none yet'}",
+            f"outbox       {found.outbox_depth:,} writes wait for the audit{oldest}",
+        ]
+    return lines + ([f"PROBLEM      {problem}" for problem in found.problems] or ["healthy"])
+
+
+def _acl(options: argparse.Namespace) -> int:
+    namespace = Settings.from_env().namespace if options.namespace is None else options.namespace
+    # Checked as that of any process.
+    namespace = Settings(namespace=namespace).namespace
+    try:
+        words = account(options.role, namespace, options.parts, queue_prefix=options.queue_prefix)
+    except InvalidState as error:
+        raise ConfigurationError("--queue-prefix", str(error)) from None
+    print(" ".join(words))
     return 0
 
 

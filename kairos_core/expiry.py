@@ -24,6 +24,7 @@ class Expiry:
     """Ends what is due, over connections of its own."""
 
     def __init__(self, operations: Operations, lanes: int) -> None:
+        self._operations = operations
         self._commands = operations.commands
         self._link = operations.link
         self._lanes = lanes
@@ -36,6 +37,14 @@ class Expiry:
     def close(self) -> None:
         """Close the connections."""
         self._link.close()
+
+    def check(self) -> None:
+        """Refuse ground that is unsafe for a worker (G14).
+
+        Raises:
+            ConfigurationError: names the setting and the cause in one line.
+        """
+        run(self._operations.check("worker"))
 
     def sweep(self) -> int:
         """End the sessions that are due; return how many were.

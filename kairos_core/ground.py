@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 from redis import Redis, Sentinel
 from redis import exceptions as foreign
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 
 from kairos_core import addresses
 from kairos_core.commands import Command
 from kairos_core.durability import CONFIG_WORDS, Durability, fsync_lacks
 from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable
+from kairos_core.transport import ODD_OPTION, check_files, odd_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kairos_core.commands import Words
     from kairos_core.layout import Layout
     from kairos_core.link import Link
     from kairos_core.settings import Settings
@@ -26,11 +31,20 @@ if TYPE_CHECKING:
 # with, which is 7.2 in all of its releases.
 OLDEST_REDIS = (7, 0)
 
+# Whose account is checked: that of a process that reads and writes sessions, or that of `kairos worker`.
+Role = Literal["core", "worker"]
+
 _PERMITTED = resources.files("kairos_core").joinpath("scripts", "permitted.lua")
 
 
-async def check_store(link: Link, layout: Layout, settings: Settings) -> None:
+async def check_store(link: Link, layout: Layout, settings: Settings, role: Role = "core") -> None:
     """Check each server's version, settings and permissions, and the layout of the store's sessions.
+
+    Args:
+        link: to the store.
+        layout: what this process has.
+        settings: likewise.
+        role: whether the account is to do what the core does, or what the worker does.
 
     Raises:
         ConfigurationError: names the setting and the cause in one line.
@@ -42,8 +56,9 @@ async def check_store(link: Link, layout: Layout, settings: Settings) -> None:
             info = await link.call(info_command(layout, lane), patient=False)
             check_redis_version(info)
             check_eviction(info)
-            await _check_permissions(link, layout, lane, "SPUBLISH" if link.route.is_cluster else "PUBLISH")
-            await _check_durability(link, layout, lane, info, wanted)
+            await _check_permissions(link, layout, lane, role)
+            if role == "core":
+                await _check_durability(link, layout, lane, info, wanted)
         await _check_layout(link, layout)
     except StoreUnavailable as error:
         raise ConfigurationError("KAIROS_REDIS_URL", one_line(error.cause)) from error
@@ -68,21 +83,67 @@ async def _check_layout(link: Link, layout: Layout) -> None:
         )
 
 
-async def _check_permissions(link: Link, layout: Layout, lane: int, publish: str) -> None:
+async def _check_permissions(link: Link, layout: Layout, lane: int, role: Role) -> None:
     """Raise ConfigurationError where the account may not run one of the commands that the scripts run.
 
     The server checks each command in a script when it comes to it: a script that may write and not publish would write
     without a word to anybody.
     """
-    prefix = layout.prefixes[lane]
-    keys = [f"{prefix}s:permitted", layout.receipt(lane, "0"), layout.outboxes[lane]]
-    keys += [layout.deadlines[lane], layout.lives[lane]]
-    words = ("EVAL", _PERMITTED.read_text(encoding="utf-8"), str(len(keys)), *keys)
-    words += (publish, f"{prefix}u:permitted", layout.lane_channels[lane])
+    keys, commands = (_core_runs if role == "core" else _worker_runs)(layout, lane)
+    publish = "SPUBLISH" if link.route.is_cluster else "PUBLISH"
+    commands += [(publish, f"{layout.prefixes[lane]}u:permitted", ""), (publish, layout.lane_channels[lane], "")]
+    text = _PERMITTED.read_text(encoding="utf-8")
+    words: Words = ("EVAL", text, str(len(keys)), *keys, msgspec.json.encode(commands))
     refused = await link.call(Command(words, _as_it_is, keys[0], "", layout.slots[lane]), patient=False)
     if refused:
         name = refused.decode(errors="replace")
         raise ConfigurationError("KAIROS_REDIS_URL", f"the account may not run {name}")
+
+
+def _core_runs(layout: Layout, lane: int) -> tuple[list[str], list[Words]]:
+    """The keys of a lane that the scripts of writes use, and what they run on them; publishing is not among it."""
+    session, receipt = f"{layout.prefixes[lane]}s:permitted", layout.receipt(lane, "0")
+    outbox, deadlines, life = layout.outboxes[lane], layout.deadlines[lane], layout.lives[lane]
+    return [session, receipt, outbox, deadlines, life], [
+        ("GET", receipt),
+        ("SET", receipt, "", "PX", "1"),
+        ("PEXPIRE", receipt, "1"),
+        ("EXISTS", session),
+        ("HMGET", session, "n"),
+        ("HSET", session, "n", "1"),
+        ("PEXPIRE", session, "1"),
+        ("DEL", session),
+        ("XLEN", outbox),
+        ("XADD", outbox, "*", "m", ""),
+        ("ZADD", deadlines, "1", "a"),
+        ("ZREM", deadlines, "a"),
+        ("GET", life),
+        ("SET", life, "1"),
+        ("TIME",),
+    ]
+
+
+def _worker_runs(layout: Layout, lane: int) -> tuple[list[str], list[Words]]:
+    """The same of the sweep's script and the leases'; and how a drain reads the outbox and trims it."""
+    session, lease = f"{layout.prefixes[lane]}s:permitted", layout.lease(lane)
+    outbox, deadlines = layout.outboxes[lane], layout.deadlines[lane]
+    return [session, outbox, deadlines, lease], [
+        ("PTTL", session),
+        ("HMGET", session, "n"),
+        ("DEL", session),
+        ("XLEN", outbox),
+        ("XADD", outbox, "*", "m", ""),
+        # Without these, what was drained would stay, and be drained again.
+        ("XRANGE", outbox, "-", "+"),
+        ("XTRIM", outbox, "MINID", "=", "0"),
+        ("ZRANGE", deadlines, "0", "1", "BYSCORE"),
+        ("ZADD", deadlines, "1", "a"),
+        ("ZREM", deadlines, "a"),
+        ("GET", lease),
+        ("SET", lease, "", "PX", "1"),
+        ("DEL", lease),
+        ("TIME",),
+    ]
 
 
 async def _check_durability(link: Link, layout: Layout, lane: int, info: Mapping[str, str], wanted: Durability) -> None:
@@ -155,32 +216,37 @@ def store_client(url: str, *, setting: str = "KAIROS_REDIS_URL", **options: Any)
     Raises:
         ConfigurationError: the address has an option that redis-py does not know, or cannot read.
     """
-    options = {"retry": Retry(NoBackoff(), 0)} | options
-    try:
+    # Without a driver's name, which the server would be told at each connection, if it lets this account do so.
+    options = {"retry": Retry(NoBackoff(), 0), "driver_info": None} | options
+    found: Redis | None = None
+    with contextlib.suppress(*ODD_OPTION):
         address = addresses.parse(url)
-        if address.service:
-            return _client_by_sentinel(address, options)
-        client = Redis.from_url(address.url, **options)
+        client = _client_by_sentinel(address, options) if address.service else Redis.from_url(address.url, **options)
+        pool = client.connection_pool
         # redis-py looks at the options when it makes a connection; this one is made, and not connected.
-        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-    except (TypeError, ValueError):
-        # Not quoted: an address may hold a password in any place.
-        raise ConfigurationError(setting, "has an option that redis-py does not know or cannot read") from None
-    return client
+        pool.connection_class(**pool.connection_kwargs)
+        found = client
+    if found is None:
+        raise odd_option(setting)
+    check_files(setting, found.connection_pool.connection_kwargs)
+    return found
 
 
 def _client_by_sentinel(address: addresses.Address, options: dict[str, Any]) -> Redis:
-    store = Redis.from_url(address.url, **options).connection_pool.connection_kwargs
-    sentinel = Redis.from_url(address.sentinel_url).connection_pool.connection_kwargs
-    for place in ("host", "port", "db"):
-        sentinel.pop(place, None)
-    # The sentinels' own, which must not wait for ever for one that is gone.
-    sentinel |= {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+    store, sentinel = _sentinels_arguments(address.url) | options, _sentinels_arguments(address.sentinel_url)
+    sentinel.pop("db", None)
+    # Of sentinels there are several: one that is gone is not waited for long, and not tried again.
+    sentinel |= {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
+    sentinel["driver_info"] = None
     found = Sentinel([tuple(endpoint) for endpoint in address.endpoints], sentinel_kwargs=sentinel)
-    client: Redis = found.master_for(
-        address.service, **{name: value for name, value in store.items() if name not in ("host", "port")}
-    )
+    client: Redis = found.master_for(address.service, **store)
     return client
+
+
+def _sentinels_arguments(url: str) -> dict[str, Any]:
+    """What an address says, as `redis.Sentinel` takes it: where to is not among it, and TLS is an argument."""
+    arguments = {name: value for name, value in parse_url(url).items() if name not in ("host", "port")}
+    return arguments | ({"ssl": True} if arguments.pop("connection_class", None) else {})
 
 
 def one_line(error: object) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
 from typing import TYPE_CHECKING, Self, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _NAMESPACE = re.compile(r"\A[a-z][a-z0-9_]{0,47}\Z")
 _POSTGRES_SCHEMES = ("postgresql", "postgres")
+# What ends the part of an address that has user, password and hosts.
+_PLACE = re.compile("[/?#]")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +32,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         redis_url: address of the primary store, as described in `kairos_core.addresses`.
-        postgres_url: `postgresql://` address of the audit trail.
+        postgres_url: `postgresql://` address of the audit trail. By itself, libpq takes TLS where it is offered, and
+            verifies nothing: `?sslmode=verify-full&sslrootcert=/path/to/ca.pem` verifies certificate and name (or
+            `sslrootcert=system`, for the authorities that the system trusts).
         queue_url: Redis of the job queue; None: the primary store.
         namespace: prefix of every key and channel, and name of the PostgreSQL schema.
         lanes: number of lanes that sessions are spread over; the same in all processes.
@@ -175,11 +180,17 @@ def child_environment(settings: Settings) -> dict[str, str]:
 
 
 def without_password(url: str) -> str:
-    """The address as it may be printed: without password and query."""
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    name = user.partition(":")[0]
-    return urlunsplit((parts.scheme, f"{name}@{host}" if name else host, parts.path, "", ""))
+    """The address as it may be printed, whatever its scheme and however many servers it names: without password, query.
+
+    Of one that cannot be an address, so that anything may be the password, only the scheme.
+    """
+    scheme, separator, rest = url.partition("://")
+    place = _PLACE.split(rest, maxsplit=1)[0]
+    login, _, hosts = place.rpartition("@")
+    user = login.partition(":")[0]
+    if not separator or "@" in rest[len(place) :]:
+        return f"{scheme if separator else ''}://…"
+    return f"{scheme}://{user}{'@' if user else ''}{hosts}{rest[len(place) :].partition('?')[0].partition('#')[0]}"
 
 
 class _Reader:
@@ -200,31 +211,43 @@ class _Reader:
                 continue
             try:
                 found[field] = convert(text)
-            except ValueError as error:
-                raise ConfigurationError(name, f"{text!r} is not a number") from error
+            except ValueError:
+                # Not quoted, nor what quotes it: where variables were mixed up it may be an address with its password.
+                raise ConfigurationError(name, "is not a number") from None
         return cls(**found)
 
 
 def _check_url(setting: str, url: str, schemes: tuple[str, ...]) -> None:
-    # Nothing of the address is quoted: an unescaped password may stand anywhere in it.
-    try:
-        parts = urlsplit(url)
-        if schemes != _POSTGRES_SCHEMES and parts.scheme in ONE_SERVER:
-            # PostgreSQL's addresses may name several hosts and ports, which is for libpq to read.
-            _ = parts.port
-    except ValueError:
-        raise ConfigurationError(
-            setting, "is not an address (in a password, characters such as / : @ must be percent-encoded)"
-        ) from None
+    # Nothing of the address is quoted, and no error that quotes it becomes the context of one of ours: an unescaped
+    # password may stand anywhere in it.
+    is_postgres = schemes == _POSTGRES_SCHEMES
+    # PostgreSQL's addresses may name several hosts and ports, which is for libpq to read; a cluster's is read below.
+    if is_postgres or url.partition("://")[0] in ONE_SERVER:
+        is_split = False
+        with contextlib.suppress(ValueError):
+            parts = urlsplit(url)
+            is_split = is_postgres or parts.port is None or parts.port >= 0
+        if not is_split:
+            raise ConfigurationError(
+                setting, "is not an address (in a password, characters such as / : @ must be percent-encoded)"
+            )
     if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         raise ConfigurationError(setting, f"must begin with {' or '.join(s + '://' for s in schemes)}")
-    if "@" in parts.path + parts.query + parts.fragment or parts.netloc.count("@") > 1:
+    place, *rest = _PLACE.split(url.partition("://")[2], maxsplit=1)
+    if place.count("@") > 1 or "@" in "".join(rest):
         raise ConfigurationError(setting, "has an @ too many (in a password, @ / ? # must be percent-encoded)")
-    if schemes != _POSTGRES_SCHEMES:
-        try:
-            addresses.parse(url)
-        except ValueError as error:
-            raise ConfigurationError(setting, str(error)) from None
+    fault = "" if is_postgres else _fault(url)
+    if fault:
+        raise ConfigurationError(setting, fault)
+
+
+def _fault(url: str) -> str:
+    """What is wrong with an address; empty where nothing is."""
+    try:
+        addresses.parse(url)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _check_whole(setting: str, value: object) -> None:

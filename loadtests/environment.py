@@ -6,11 +6,13 @@ import os
 import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import redis
 from psycopg import sql
 
+from kairos_core.acl import ROLES, account
 from kairos_core.audit.migrations import drop_schema
 from kairos_core.audit.postgres import connect_postgres
 from kairos_core.errors import ConfigurationError
@@ -19,9 +21,12 @@ from kairos_core.local import local_servers
 from kairos_core.settings import Settings, servers_given
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _SCAN_COUNT = 1_000
+# Of the core's accounts that `make_accounts` has made, by user and password as in an address: what else to log in with.
+_administrators: dict[str, str] = {}
+_workers: dict[str, str] = {}
 
 
 def new_namespace(purpose: str) -> str:
@@ -74,6 +79,47 @@ def _rq_prefix(prefix: str) -> Iterator[None]:
             del os.environ["RQ_KEY_PREFIX"]
         else:
             os.environ["RQ_KEY_PREFIX"] = previous
+
+
+def admin(settings: Settings) -> redis.Redis:
+    """A client of the store that may do anything: to look at what is stored, and to disturb.
+
+    For tests, whose settings have the core's account only; where they have any other, that one is used.
+    """
+    return redis.Redis.from_url(_with_login(settings.redis_url, _administrators))
+
+
+def as_worker(settings: Settings) -> Settings:
+    """The same settings with the worker's account in place of the core's; any other account stays."""
+    return msgspec.structs.replace(settings, redis_url=_with_login(settings.redis_url, _workers))
+
+
+def make_accounts(settings: Settings) -> Settings:
+    """Make the core's and the worker's account on a server of one's own; the settings with the core's.
+
+    Both are for all namespaces that begin with that of the settings.
+    """
+    parts = urlsplit(settings.redis_url)
+    former = parts.netloc.rpartition("@")[0]
+    logins: list[str] = []
+    with redis.Redis.from_url(settings.redis_url) as client:
+        for role in ROLES:
+            user, password = f"{settings.namespace}-{role}", secrets.token_urlsafe(24)
+            _, _, *rules = account(role, f"{settings.namespace}*", queue_prefix=f"{settings.namespace}:rq")
+            client.execute_command(
+                "ACL", "SETUSER", user, *(f">{password}" if rule == ">PASSWORD" else rule for rule in rules)
+            )
+            logins.append(f"{user}:{password}")
+    core, worker = logins
+    _administrators.update({core: former, worker: former})
+    _workers[core] = worker
+    return msgspec.structs.replace(settings, redis_url=_with_login(settings.redis_url, {former: core}))
+
+
+def _with_login(url: str, logins: Mapping[str, str]) -> str:
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{logins.get(login, login)}{at}{host}"))
 
 
 def _ping(setting: str, url: str) -> None:

@@ -1,4 +1,10 @@
-"""Real servers for every test: those that the environment names, or embedded ones."""
+"""Real servers for every test: those that the environment names, or embedded ones.
+
+On embedded ones, `settings` has the account of `kairos_core/acl/core.acl`, which may do what the core does and no more.
+What looks at the store, or disturbs it (SCAN, MONITOR, CLIENT KILL, CONFIG SET, a write of its own), takes
+`admin(settings)` of `loadtests.environment` or the fixture `client`; what drains, sweeps or runs a pool takes the
+worker's account: `as_worker(settings)`, or the fixture `worker_settings`.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +16,15 @@ import pytest
 
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.errors import ConfigurationError
-from loadtests.environment import harness, new_namespace
+from kairos_core.settings import servers_given
+from loadtests.environment import admin, as_worker, harness, make_accounts, new_namespace
 from loadtests.measure import unwind_on_termination
+from loadtests.on_a_loop import ManagerOnALoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import redis
 
 # Chosen before any test module imports rq, which reads its prefix when it is imported.
 NAMESPACE = new_namespace("test")
@@ -38,15 +48,46 @@ def servers() -> Iterator[Settings]:
         pytest.exit(f"kairos: {error}", returncode=2)
 
 
+@pytest.fixture(scope="session")
+def limited(servers: Settings) -> Settings:
+    """The servers with the core's account: made here on embedded ones, the given one on given ones."""
+    return servers if servers_given() else make_accounts(servers)
+
+
 @pytest.fixture
-def settings(servers: Settings) -> Settings:
-    """Settings with a namespace of this test's own."""
+def settings(servers: Settings, limited: Settings) -> Settings:
+    """Settings with a namespace of this test's own, and the core's account."""
     return Settings(
-        redis_url=servers.redis_url,
+        redis_url=limited.redis_url,
         postgres_url=servers.postgres_url,
         queue_url=servers.queue_url,
         namespace=f"{servers.namespace}_{next(_numbers)}",
     )
+
+
+@pytest.fixture
+def worker_settings(settings: Settings) -> Settings:
+    """The same settings with the worker's account."""
+    return as_worker(settings)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[redis.Redis]:
+    """A client that may do anything."""
+    with admin(settings) as connected:
+        yield connected
+
+
+@pytest.fixture
+def colour(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which manager `RedisStateManager.connect` gives: the blocking one, or the asyncio one behind the same names.
+
+    A module that is about both says so in its `pytestmark`.
+    """
+    found: str = getattr(request, "param", "blocking")
+    if found == "asyncio":
+        monkeypatch.setattr(RedisStateManager, "connect", ManagerOnALoop.connect)
+    return found
 
 
 @pytest.fixture

@@ -49,6 +49,10 @@ def queue_name(settings: Settings) -> str:
 
 def _client(settings: Settings, name: str, **options: Any) -> redis.Redis:
     if settings.queue_url is None:
+        if settings.is_cluster:
+            raise ConfigurationError(
+                "KAIROS_QUEUE_URL", "must be set where the store is a cluster: RQ takes one server, or a Sentinel pair"
+            )
         return store_client(settings.redis_url, client_name=name, **options)
     return store_client(settings.queue_url, setting="KAIROS_QUEUE_URL", client_name=name, **options)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import psycopg.conninfo
@@ -11,9 +12,13 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.ground import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kairos_core.settings import Settings
 
 OLDEST_POSTGRES = 140_000
+# Options whose values are told: who could not go where. (Of a port, where it is one.)
+_SHOWN = frozenset(["host", "hostaddr", "user", "dbname", "sslrootcert", "sslcert", "sslkey"])
 
 
 def connect_postgres(settings: Settings) -> psycopg.Connection:
@@ -22,11 +27,15 @@ def connect_postgres(settings: Settings) -> psycopg.Connection:
     Raises:
         ConfigurationError: names the setting and the cause in one line.
     """
-    try:
-        psycopg.conninfo.conninfo_to_dict(settings.postgres_url)
-    except psycopg.Error:
-        # libpq quotes what it cannot read, and that may be part of a password.
-        raise ConfigurationError("KAIROS_POSTGRES_URL", "is not an address that libpq can read") from None
+    options: dict[str, Any] = {}
+    with contextlib.suppress(psycopg.Error):
+        options = psycopg.conninfo.conninfo_to_dict(settings.postgres_url)
+    # Raised after psycopg's errors were handled, not while: they quote what they cannot read, which may be part of a
+    # password, and keep the whole address, and would be kept in turn as the context of ours.
+    if not options:
+        raise ConfigurationError("KAIROS_POSTGRES_URL", "is not an address that libpq can read")
+    connection: psycopg.Connection | None = None
+    cause = ""
     try:
         connection = psycopg.connect(
             settings.postgres_url,
@@ -34,13 +43,25 @@ def connect_postgres(settings: Settings) -> psycopg.Connection:
             application_name="kairos",
         )
     except psycopg.Error as error:
-        raise ConfigurationError("KAIROS_POSTGRES_URL", one_line(error)) from error
+        cause = _without_values(one_line(error), options)
+    if connection is None:
+        raise ConfigurationError("KAIROS_POSTGRES_URL", cause)
     try:
         check_postgres_version(connection.info.server_version)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _without_values(text: str, options: Mapping[str, Any]) -> str:
+    """An error of libpq's, without the values of options that it quotes where it cannot read them."""
+    for name, value in options.items():
+        for part in (str(value), *str(value).split(",")):
+            if part and name not in _SHOWN and not (name == "port" and part.isdecimal()):
+                # As libpq quotes, and as psycopg does where it tries several hosts.
+                text = text.replace(f'"{part}"', '"…"').replace(f"'{part}'", "'…'")
+    return text
 
 
 def check_postgres_version(number: int) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import psycopg
 import pytest
-import redis
 from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings, messages, session
@@ -21,6 +20,7 @@ from kairos_core.audit.pool import sweep
 from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from kairos_core.settings import child_environment
+from loadtests.environment import admin, as_worker
 from loadtests.states import sample_state
 from loadtests.worker import worker_pool
 
@@ -33,9 +33,9 @@ WRITES = 2_500
 
 
 @pytest.fixture
-def outbox(settings: Settings) -> Iterator[Outbox]:
+def outbox(worker_settings: Settings) -> Iterator[Outbox]:
     """The outbox of the test's namespace."""
-    connected = Outbox.connect(settings)
+    connected = Outbox.connect(worker_settings)
     yield connected
     connected.close()
 
@@ -164,7 +164,7 @@ def test_poison_does_not_stop_a_lane(
     settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
 ) -> None:
     """G7: entries that cannot be read, or are refused, are buried with their reason; all others are rows."""
-    client = redis.Redis.from_url(settings.redis_url)
+    client = admin(settings)
     stream = Layout(settings.namespace, settings.lanes).outboxes[0]
     states = write(manager, 1_000)
     good = outbox.read(0, 1)[0]
@@ -239,7 +239,10 @@ drain.drain_lane(outbox, audit, 0)
 def drain_and_kill(settings: Settings, step: str, *mutant: str) -> None:
     """Run the drain in another process until it kills itself."""
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED_DRAIN, step, *mutant], env=child_environment(settings), check=False, timeout=30
+        [sys.executable, "-c", KILLED_DRAIN, step, *mutant],
+        env=child_environment(as_worker(settings)),
+        check=False,
+        timeout=30,
     )
     assert -signal.SIGKILL == killed.returncode
 
@@ -285,7 +288,7 @@ def test_two_drains_of_one_lane(
     states = write(manager)
     script = KILLED_DRAIN.replace('step == "after', 'step == "never after')
     others = [
-        subprocess.Popen([sys.executable, "-c", script, "not at all"], env=child_environment(settings))
+        subprocess.Popen([sys.executable, "-c", script, "not at all"], env=child_environment(as_worker(settings)))
         for _ in range(2)
     ]
     drain_lane(outbox, writer, 0)
@@ -303,7 +306,7 @@ def wait_until_drained(outbox: Outbox) -> None:
 
 def test_the_worker_drains(settings: Settings, manager: RedisStateManager, outbox: Outbox) -> None:
     """G7: with a worker running, writes become rows without anybody asking; it ends cleanly on SIGTERM."""
-    with worker_pool(settings, workers=2) as pool:
+    with worker_pool(as_worker(settings), workers=2) as pool:
         states = write(manager)
         wait_until_drained(outbox)
         check_complete(settings, states)
@@ -313,13 +316,13 @@ def test_the_worker_drains(settings: Settings, manager: RedisStateManager, outbo
 def test_a_lost_jobs_lane_is_handed_out_again(settings: Settings, manager: RedisStateManager, outbox: Outbox) -> None:
     """G7: a lane whose job was lost with its worker is handed out again once its lease has run out."""
     states = write(manager)
-    queue = DrainQueue(settings)
+    queue = DrainQueue(as_worker(settings))
     assert sweep(outbox, queue, workers=1) == 1
     # held: a second sweep leaves it alone
     assert sweep(outbox, queue, workers=1) == 0
-    queue._queue.delete()  # the job is lost
+    admin(settings).delete(queue._queue.key)  # the job is lost
     queue.close()
-    with worker_pool(settings):
+    with worker_pool(as_worker(settings)):
         wait_until_drained(outbox)
     check_complete(settings, states)
 

@@ -33,7 +33,7 @@ def test_too_old_a_store(settings: Settings) -> None:
 
 def test_wrong_password(settings: Settings) -> None:
     """G14: a wrong password is refused, and appears in no message."""
-    url = settings.redis_url.replace("redis://:", "redis://:wrong")
+    url = f"redis://:wrong@{urlsplit(settings.redis_url).netloc.rpartition('@')[2]}/0"
     with pytest.raises(ConfigurationError) as caught:
         RedisStateManager.connect(msgspec.structs.replace(settings, redis_url=url))
     assert "KAIROS_REDIS_URL" in str(caught.value)

@@ -5,9 +5,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import msgspec
-import redis
 
 from kairos_core.settings import child_environment
+from loadtests.environment import admin
 
 if TYPE_CHECKING:
     from kairos_core import Settings
@@ -69,7 +69,7 @@ def test_interrupted_calls_leave_nothing_behind(settings: Settings) -> None:
     """G5: exceptions from signal handlers at any moment, also while connecting, mix no replies up and leak nothing."""
     # Another database, so that a connection whose handshake was not finished would be in the wrong one.
     elsewhere = msgspec.structs.replace(settings, redis_url=settings.redis_url.removesuffix("/0") + "/3")
-    client, ours = redis.Redis.from_url(settings.redis_url), redis.Redis.from_url(elsewhere.redis_url)
+    client, ours = admin(settings), admin(elsewhere)
     before = len(client.client_list())
     finished = subprocess.run(
         [sys.executable, "-c", INTERRUPTED],

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import psycopg
 import pytest
-import redis
 from psycopg import sql
 
 from kairos_core import (
@@ -20,11 +19,14 @@ from kairos_core import (
     VersionConflict,
     commands,
 )
+from kairos_core.addresses import parse
 from kairos_core.audit.outbox import Entry, Outbox
+from kairos_core.blocking import BlockingTransport
 from kairos_core.commands import new_operation_id
 from kairos_core.expiry import Expiry
 from kairos_core.layout import Layout
 from kairos_core.transport import run
+from loadtests.environment import admin, as_worker
 from loadtests.proxy import Proxy
 from loadtests.states import sample_state
 from loadtests.worker import worker_pool
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kairos_core import SyncState
+
+# What is shown here is shown of both managers.
+pytestmark = [
+    pytest.mark.usefixtures("colour"),
+    pytest.mark.parametrize("colour", ["blocking", "asyncio"], indirect=True),
+]
 
 
 def count_up(state: SyncState) -> SyncState:
@@ -112,7 +120,7 @@ def test_delete_only_if_unchanged(manager: RedisStateManager) -> None:
 
 def test_messages_are_not_state(settings: Settings, manager: RedisStateManager) -> None:
     """A broadcast reaches who listens, and changes nothing."""
-    client = redis.Redis.from_url(settings.redis_url)
+    client = admin(settings)
     created = manager.create_session(sample_state("a"))
     assert 0 == manager.broadcast_to_session("a", {"type": "tick"})
     with client.pubsub() as listener:
@@ -176,7 +184,8 @@ def test_resolve_of_a_lost_write(cut_off: tuple[Proxy, RedisStateManager], manag
     assert manager.resolve(caught.value.operation_id) is False
     # It arrives late, word for word.
     proxy.on_request = lambda data: data
-    channel = run(through._operations.link.open(through._operations.link.transport.one_server, 5))
+    transport = BlockingTransport(parse(proxy.url), 5)
+    channel = run(transport.open(transport.one_server, 5))
     assert [5] == run(channel.exchange(held[0], time.monotonic() + 5))
     channel.close()
     assert state == manager.get_session("a")
@@ -220,7 +229,7 @@ def wait_for_expiry(expiry: Expiry, count: int) -> None:
 
 def test_expiry_is_an_event(brief: Settings) -> None:
     """G9: an expiry is announced and recorded with the last state, as a version of its own, and the session is gone."""
-    outbox, expiry = Outbox.connect(brief), Expiry.connect(brief)
+    outbox, expiry = Outbox.connect(as_worker(brief)), Expiry.connect(as_worker(brief))
     with RedisStateManager.connect(brief) as manager, manager.watch_sessions() as updates:
         created = manager.create_session(sample_state("a"))
         updated = manager.update_session(created)
@@ -244,7 +253,7 @@ def test_expiry_is_an_event(brief: Settings) -> None:
 
 def test_every_write_and_touch_prolongs(brief: Settings) -> None:
     """G9: writes and touches put the end off, reads do not; a deleted session does not expire."""
-    expiry = Expiry.connect(brief)
+    expiry = Expiry.connect(as_worker(brief))
     with RedisStateManager.connect(brief) as manager:
         written, touched, read, deleted = (manager.create_session(sample_state(name)) for name in "wtrd")
         manager.delete_session(deleted.session_id)
@@ -264,7 +273,7 @@ def test_every_write_and_touch_prolongs(brief: Settings) -> None:
 
 def test_the_worker_sweeps(brief: Settings) -> None:
     """G9: with a worker running, sessions end by themselves and the audit has their end."""
-    with worker_pool(brief), RedisStateManager.connect(brief) as manager:
+    with worker_pool(as_worker(brief)), RedisStateManager.connect(brief) as manager:
         for number in range(20):
             manager.create_session(sample_state(f"s{number}"))
         deadline = time.monotonic() + 20
@@ -282,8 +291,8 @@ def test_the_worker_sweeps(brief: Settings) -> None:
 
 def test_a_key_that_lost_its_end_is_left(settings: Settings, manager: RedisStateManager) -> None:
     """G9: an index entry without a session, or with something else under its key, is dropped and nothing is touched."""
-    client = redis.Redis.from_url(settings.redis_url)
-    expiry = Expiry.connect(settings)
+    client = admin(settings)
+    expiry = Expiry.connect(as_worker(settings))
     layout = Layout(settings.namespace, settings.lanes)
     keys, deadlines = layout.keys_of("a"), layout.deadlines[layout.lane_of("a")]
     manager.create_session(sample_state("a"))

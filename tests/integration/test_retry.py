@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-import redis
 
 from kairos_core import OutcomeUnknown, RedisStateManager, Settings, StoreUnavailable, VersionConflict
 from kairos_core.blocking import BlockingTransport
 from kairos_core.layout import Layout
 from kairos_core.operations import Operations
+from loadtests.environment import admin
 from loadtests.proxy import Proxy
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# What is shown here is shown of both managers.
+pytestmark = [
+    pytest.mark.usefixtures("colour"),
+    pytest.mark.parametrize("colour", ["blocking", "asyncio"], indirect=True),
+]
 
 
 @pytest.fixture
@@ -67,7 +73,7 @@ def test_a_dropped_reply_is_not_a_conflict(
     updated = through.update_session(state)
     assert updated.version == 2
     assert updated == through.get_session("a")
-    client = redis.Redis.from_url(settings.redis_url)
+    client = admin(settings)
     assert client.xlen(Layout(settings.namespace, settings.lanes).keys_of("a").outbox) == 2
 
 

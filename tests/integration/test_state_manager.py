@@ -3,10 +3,9 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-import redis
 
 from kairos_core import (
     AuditBacklogFull,
@@ -28,11 +27,13 @@ from loadtests.states import sample_state
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import redis
 
-@pytest.fixture
-def client(settings: Settings) -> redis.Redis:
-    """A plain client, to look at what is stored."""
-    return redis.Redis.from_url(settings.redis_url)
+# What is shown here is shown of both managers.
+pytestmark = [
+    pytest.mark.usefixtures("colour"),
+    pytest.mark.parametrize("colour", ["blocking", "asyncio"], indirect=True),
+]
 
 
 def keys_of(settings: Settings, client: redis.Redis) -> set[bytes]:
@@ -332,3 +333,38 @@ def test_incarnations_rise(manager: RedisStateManager) -> None:
         manager.delete_session("a")
     assert sorted(set(incarnations)) == incarnations
     assert abs(incarnations[-1] / 1e6 - time.time()) < 3600
+
+
+def test_arguments_of_the_wrong_kind(manager: RedisStateManager) -> None:
+    """What is no id, state, number or function is refused by a typed error before anything is sent."""
+    state, wrong = manager.create_session(sample_state("a")), cast("Any", 5)
+    calls: list[Callable[[], object]] = [
+        lambda: manager.get_session(wrong),
+        lambda: manager.get_sessions(wrong),
+        lambda: manager.get_sessions("a"),
+        lambda: manager.get_sessions(["a", wrong]),
+        lambda: manager.get_sessions([["a"]]),  # type: ignore[list-item]
+        lambda: manager.create_session(wrong),
+        lambda: manager.update_session(wrong),
+        lambda: manager.update_session(state, event_type=wrong),
+        lambda: manager.update_session(state, durability=wrong),
+        lambda: manager.update_session(state, durability="tape"),
+        lambda: manager.mutate_session("a", wrong),
+        lambda: manager.mutate_session("a", lambda _: wrong),
+        lambda: manager.mutate_session("a", lambda s: s, attempts=wrong + 0.5),
+        lambda: manager.mutate_session("a", lambda s: s, attempts=0),
+        lambda: manager.delete_session(wrong),
+        lambda: manager.delete_session("a", if_unchanged=wrong),
+        lambda: manager.delete_session("b", if_unchanged=state),
+        lambda: manager.touch_session(wrong),
+        lambda: manager.resolve(wrong),
+        lambda: manager.broadcast_to_session("a", object()),
+        lambda: manager.watch_session(wrong),
+        lambda: manager.watch_session("b", since=state),
+        lambda: manager.receive_messages(wrong),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidState) as caught:
+            call()
+        assert caught.value.definite
+    assert state == manager.get_session("a")

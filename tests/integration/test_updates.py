@@ -6,18 +6,27 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-import redis
 
 from kairos_core import RedisStateManager, Settings, StateUpdate, StoreUnavailable
+from kairos_core.awaiting import AwaitingChannel
 from kairos_core.blocking import BlockingChannel
 from kairos_core.layout import Layout
 from kairos_core.updates import RESYNCHRONISED
+from loadtests.environment import admin
 from loadtests.instances import Instance
 from loadtests.proxy import Proxy
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
+    import redis
+
     from kairos_core.watches import SessionWatch
+
+# What is shown here is shown of both managers.
+pytestmark = [
+    pytest.mark.usefixtures("colour"),
+    pytest.mark.parametrize("colour", ["blocking", "asyncio"], indirect=True),
+]
 
 
 def test_another_process_receives_every_update(settings: Settings, manager: RedisStateManager) -> None:
@@ -49,8 +58,11 @@ def test_the_iterator_gives_updates(manager: RedisStateManager) -> None:
 def kill_subscriber(client: redis.Redis, watch: SessionWatch) -> None:
     """Kill the connection of this watch on the server."""
     (channel,) = watch._feed.subscription._lines
-    assert isinstance(channel, BlockingChannel)
-    port = channel._socket.getsockname()[1]
+    if isinstance(channel, BlockingChannel):
+        port = channel._socket.getsockname()[1]
+    else:
+        assert isinstance(channel, AwaitingChannel)
+        port = channel._output.get_extra_info("sockname")[1]
     (found,) = [entry for entry in client.client_list(_type="pubsub") if entry["addr"].endswith(f":{port}")]
     client.client_kill_filter(_id=found["id"])
 
@@ -68,7 +80,7 @@ def receive_all(watch: SessionWatch, count: int) -> list[StateUpdate]:
 
 def test_writes_while_the_connection_was_gone(settings: Settings, manager: RedisStateManager) -> None:
     """G8: after its connection was killed, a watcher ends at the final state of every session, also of new ones."""
-    client = redis.Redis.from_url(settings.redis_url)
+    client = admin(settings)
     with manager.watch_sessions() as updates:
         changed, deleted, same = (manager.create_session(sample_state(name)) for name in ("c", "d", "s"))
         assert 3 == len(receive_all(updates, 3))
@@ -90,7 +102,7 @@ def test_writes_while_the_connection_was_gone(settings: Settings, manager: Redis
 
 def test_a_corrupt_session_does_not_hide_the_others(settings: Settings, manager: RedisStateManager) -> None:
     """G8: a session whose stored bytes are corrupt keeps no watcher from the final state of all others."""
-    client = redis.Redis.from_url(settings.redis_url)
+    client = admin(settings)
     with manager.watch_sessions() as updates:
         states = [manager.create_session(sample_state(f"s{number}")) for number in range(5)]
         assert 5 == len(receive_all(updates, 5))
@@ -149,7 +161,7 @@ def test_a_deaf_watch_notices(settings: Settings, manager: RedisStateManager) ->
 
 def test_one_bad_message_does_not_end_the_watch(settings: Settings, manager: RedisStateManager) -> None:
     """G8: a message that cannot be read leads to a resynchronisation, and the next update still comes."""
-    client = redis.Redis.from_url(settings.redis_url)
+    client = admin(settings)
     keys = Layout(settings.namespace, settings.lanes).keys_of("a")
     with manager.watch_sessions() as updates:
         for bad in (b"no JSON", b"{}", b'{"i":"a","k":"update","e":"e","o":"o","n":1,"v":1,"c":1,"u":1,"s":{"bad":1}}'):
@@ -164,7 +176,7 @@ def test_one_bad_message_does_not_end_the_watch(settings: Settings, manager: Red
 
 def test_old_versions_are_dropped(settings: Settings, manager: RedisStateManager) -> None:
     """G8: a version that was seen already, or an older one, is not given again."""
-    client = redis.Redis.from_url(settings.redis_url)
+    client = admin(settings)
     channel = Layout(settings.namespace, settings.lanes).keys_of("a").lane_channel
     with client.pubsub() as raw, manager.watch_sessions() as updates:
         raw.subscribe(channel)

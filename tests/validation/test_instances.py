@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from loadtests import checks
+from loadtests.environment import as_worker
 from loadtests.instances import Instance
 from loadtests.worker import worker_pool
 
@@ -23,7 +24,7 @@ def test_it_holds_between_processes(check: checks.Check, settings: Settings) -> 
 
 def test_no_increment_is_lost_and_all_are_recorded(settings: Settings) -> None:
     """G1, G7: 2,000 increments from four processes are 2,000, and 2,001 rows of the audit trail."""
-    with worker_pool(settings):
+    with worker_pool(as_worker(settings)):
         for check in (checks.nothing_is_lost, checks.everything_is_recorded):
             result = check(settings)
             assert result.passed, result.evidence
@@ -52,7 +53,7 @@ def test_the_checks_can_fail(
 
 def test_the_audit_check_can_fail(settings: Settings) -> None:
     """The audit check is red on a core that writes without recording."""
-    with worker_pool(settings):
+    with worker_pool(as_worker(settings)):
         assert checks.nothing_is_lost(settings, "outbox_dropped").passed
         result = checks.everything_is_recorded(settings)
     assert not result.passed, result.evidence
