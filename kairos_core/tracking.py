@@ -33,7 +33,7 @@ class Known(NamedTuple):
 
 
 class Tracker:
-    """The latest known version of each session: it only ever rises."""
+    """The latest known version of each session: it only ever rises, unless the store itself goes back."""
 
     def __init__(self) -> None:
         self._known: dict[str, Known] = {}
@@ -66,9 +66,16 @@ class Tracker:
         known = self._known.get(session_id)
         if known is not None and (stamp < known.stamp or (stamp == known.stamp and alive == known.alive)):
             return False
+        self._remember(session_id, stamp, alive=alive)
+        return True
+
+    def go_back(self, session_id: str, stamp: Stamp) -> None:
+        """Take an older state for the latest: the store itself has lost what was newer."""
+        self._remember(session_id, stamp, alive=True)
+
+    def _remember(self, session_id: str, stamp: Stamp, *, alive: bool) -> None:
         # Moved to the end: the order of the dict is the order of the last news.
         self._known.pop(session_id, None)
         self._known[session_id] = Known(stamp, alive)
         if len(self._known) > REMEMBERED:
             del self._known[next(iter(self._known))]
-        return True

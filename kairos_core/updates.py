@@ -43,7 +43,8 @@ class StateUpdate(msgspec.Struct, frozen=True, kw_only=True):
         session_id: the session.
         incarnation: which life of the session id.
         version: the version that the write made; where a resynchronisation found the session gone, the last known.
-        event_type: what the writer named it; `resynchronised` where one or more writes were missed.
+        event_type: what the writer named it; `resynchronised` where one or more writes were missed, or (the only case
+            in which a version is lower than one before) where the store itself lost some in a failover.
         operation_id: the write's id; empty after a resynchronisation.
         occurred_at: the server's time of the write, aware, UTC; None where a resynchronisation found the session gone.
         state: the state as written; None where the session was deleted or expired.
@@ -246,7 +247,13 @@ class SessionFeed(Feed):
     def _compare(self, session_id: str, state: SyncState | None) -> None:
         known = self._tracker.known(session_id)
         if state is not None:
-            if self._tracker.note(session_id, state.stamp, alive=True):
+            if known is not None and state.stamp < known.stamp:
+                # What was read came after what is known, so the store has lost it: a failover to a replica that did not
+                # have it yet. To hold on to it would be to pass over everything that is written from now on.
+                _log.warning("watch: %s: the store has lost what came after %s", session_id, state.stamp)
+                self._tracker.go_back(session_id, state.stamp)
+                self._ready.append(_found(session_id, state.stamp, state))
+            elif self._tracker.note(session_id, state.stamp, alive=True):
                 self._ready.append(_found(session_id, state.stamp, state))
         elif known is not None and known.alive:
             self._tracker.note(session_id, known.stamp, alive=False)

@@ -86,6 +86,8 @@ class SessionWatch(_BlockingWatch[SessionFeed]):
     def receive(self, timeout_s: float) -> StateUpdate | None:
         """Wait for the next update; None where none came in time.
 
+        While a lost connection is being made again, that may be up to `Settings.timeout_s` late.
+
         Raises:
             StoreUnavailable: the watch is not open. A lost connection is made again instead.
         """

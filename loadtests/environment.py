@@ -12,6 +12,7 @@ import msgspec
 import redis
 from psycopg import sql
 
+from kairos_core import addresses
 from kairos_core.acl import ROLES, account
 from kairos_core.audit.migrations import drop_schema
 from kairos_core.audit.postgres import connect_postgres
@@ -57,6 +58,11 @@ def harness(namespace: str) -> Iterator[Settings]:
                 )
             return
         settings = msgspec.structs.replace(given, namespace=namespace)
+        if addresses.parse(settings.redis_url).endpoints:
+            raise ConfigurationError(
+                "KAIROS_REDIS_URL",
+                "the harness measures one server: give the address of one, without Sentinel or cluster",
+            )
         # All are tried before anything is written to one.
         connect_postgres(settings).close()
         _ping("KAIROS_REDIS_URL", settings.redis_url)

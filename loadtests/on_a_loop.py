@@ -94,7 +94,8 @@ class ManagerOnALoop:
         async def changed(state: SyncState) -> SyncState:
             return await asyncio.to_thread(change, state)
 
-        given = changed if callable(change) else change
+        function: object = change
+        given = changed if callable(function) else change
         return self._loop.run(self._manager.mutate_session(session_id, given, **options))
 
     def watch_session(self, session_id: str, *, since: SyncState | None = None) -> WatchOnALoop:

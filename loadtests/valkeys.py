@@ -244,7 +244,7 @@ class Launcher:
     def sentinel_pair(self, *config: str, sentinel_password: bool = False) -> SentinelPair:
         """Start a pair, with these lines of configuration besides, and three sentinels.
 
-        A primary that is silent for 500 ms is replaced if two sentinels agree. Returns when the replica follows and
+        A primary that is silent for 1 s is replaced if two sentinels agree. Returns when the replica follows and
         every sentinel knows it and the two others. A primary that was replaced and is started again is told whom to
         follow after some 10 seconds.
 
@@ -264,7 +264,7 @@ class Launcher:
         lines = [
             f"sentinel monitor {SERVICE} {primary.host} {primary.port} 2",
             f"sentinel auth-pass {SERVICE} {primary.password}",
-            f"sentinel down-after-milliseconds {SERVICE} 500",
+            f"sentinel down-after-milliseconds {SERVICE} 1000",
             f"sentinel failover-timeout {SERVICE} 3000",
             *([f"sentinel sentinel-pass {password}"] if password else []),
         ]

@@ -237,7 +237,7 @@ def test_the_sentinels_know_their_pair(pair: SentinelPair) -> None:
             assert (pair.primary.port, 1, 2) == tuple(
                 service[name] for name in ("port", "num-slaves", "num-other-sentinels")
             )
-            assert (500, 3_000) == (service["down-after-milliseconds"], service["failover-timeout"])
+            assert (1_000, 3_000) == (service["down-after-milliseconds"], service["failover-timeout"])
             assert client.execute_command("SENTINEL", "CKQUORUM", pair.service).startswith("OK 3 usable Sentinels")
 
 

@@ -100,6 +100,26 @@ def test_writes_while_the_connection_was_gone(settings: Settings, manager: Redis
         assert updates.receive(0.1) is None
 
 
+def test_a_store_that_has_lost_writes(settings: Settings, manager: RedisStateManager, client: redis.Redis) -> None:
+    """G8: where a failover lost what a watcher had heard of, a watcher ends at what is left, and hears what follows."""
+    key = Layout(settings.namespace, settings.lanes).keys_of("a").session
+    with manager.watch_sessions() as updates:
+        state = manager.create_session(sample_state("a"))
+        left = client.dump(key)
+        assert isinstance(left, bytes)
+        for _ in range(3):
+            state = manager.update_session(state)
+        assert [1, 2, 3, 4] == [update.version for update in receive_all(updates, 4)]
+        # As a replica would have it that took over before it heard of the updates.
+        client.restore(key, 60_000_000, left, replace=True)
+        kill_subscriber(client, updates)
+        assert [(1, RESYNCHRONISED)] == [(u.version, u.event_type) for u in receive_all(updates, 1)]
+        stored = manager.get_session("a")
+        assert stored is not None
+        written = manager.update_session(stored)
+        assert [written] == [update.state for update in receive_all(updates, 1)]
+
+
 def test_a_corrupt_session_does_not_hide_the_others(settings: Settings, manager: RedisStateManager) -> None:
     """G8: a session whose stored bytes are corrupt keeps no watcher from the final state of all others."""
     client = admin(settings)

@@ -58,6 +58,13 @@ def test_it_never_goes_back(tracker: Tracker) -> None:
     assert not tracker.note("s", Stamp(1, 9), alive=True)
 
 
+def test_it_goes_back_when_told_to(tracker: Tracker) -> None:
+    """G8: where the store has lost what was known, what follows the older state is the next."""
+    tracker.go_back("s", Stamp(1, 1))
+    assert Known(Stamp(1, 1), alive=True) == tracker.known("s")
+    assert News.NEXT is tracker.weigh("s", Stamp(1, 2))
+
+
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """G10: a watcher of many sessions forgets the ones of which it heard longest ago, and does not grow without end."""
     monkeypatch.setattr(tracking, "REMEMBERED", 3)
