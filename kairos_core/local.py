@@ -103,10 +103,16 @@ def main() -> None:
         try:
             servers = _start(settings, stack)
         except ConfigurationError as error:
-            print(json.dumps({"setting": error.setting, "cause": error.cause}), flush=True)
+            _answer({"setting": error.setting, "cause": error.cause})
             return
-        print(json.dumps(servers._asdict()), flush=True)
+        _answer(servers._asdict())
         sys.stdin.read()
+
+
+def _answer(facts: dict[str, object]) -> None:
+    # Past sys.stdout, which would complain at the end, too, where whoever asked is gone.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, json.dumps(facts).encode() + b"\n")
 
 
 def _start(settings: LocalSettings, stack: contextlib.ExitStack) -> Servers:

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 from kairos_core import AsyncRedisStateManager, DurabilityNotReached, KairosError, RedisStateManager
+from kairos_core.updates import RESYNCHRONISED
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ class Watchers:
 
     Attributes:
         last: by watch, the last state that it heard of each session.
-        steps_back: where a watch gave a version that was not newer than the one before.
+        steps_back: where a watch gave a version that was not newer than the one before, and did not say why: what a
+            failover lost before a replica had it, which no writer was told is safe, comes as `resynchronised`.
         reconnects: by watch.
     """
 
@@ -175,7 +177,8 @@ class Watchers:
         if update is None:
             return
         known = self.last[watcher].get(update.session_id)
-        if known is not None and update.state is not None and update.state.stamp <= known.stamp:
+        is_newer = known is None or update.state is None or update.state.stamp > known.stamp
+        if not is_newer and update.event_type != RESYNCHRONISED:
             self.steps_back.append((watcher, update.session_id))
         self.last[watcher][update.session_id] = update.state
 

@@ -274,7 +274,7 @@ def test_errors_are_kairos_errors(settings: Settings) -> None:
             quick = msgspec.structs.replace(settings, redis_url=proxy.url, timeout_s=0.2)
             async with AsyncRedisStateManager.connect(quick) as through:
                 state = await through.create_session(sample_state("a"))
-                for number in range(40):
+                for number in range(15):
                     proxy.on_request = (lambda _: None) if number % 3 else (lambda data: data)
                     try:
                         state = await through.mutate_session("a", lambda s: s)
