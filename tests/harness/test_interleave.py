@@ -91,6 +91,8 @@ def run_benchmarks(folder: Path, *options: str) -> Benchmarked:
     """Run the benchmarks with the real pytest-benchmark, in a process of their own."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_fakes.py").write_text(BENCHMARKS)
+    # Not where coverage is measured: its tracing would be timed, too.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     finished = subprocess.run(
         [
             sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly",
@@ -98,7 +100,7 @@ def run_benchmarks(folder: Path, *options: str) -> Benchmarked:
             str(folder / "test_fakes.py"),
         ],
         cwd=ROOT,
-        env={**os.environ, "TEST_ROUNDS": str(ROUNDS), "TEST_LOG": str(folder / "log.json"), "PYTEST_ADDOPTS": ""},
+        env={**environment, "TEST_ROUNDS": str(ROUNDS), "TEST_LOG": str(folder / "log.json"), "PYTEST_ADDOPTS": ""},
         stdout=subprocess.DEVNULL,
         check=False,
     )  # fmt: skip
