@@ -70,6 +70,10 @@ class Attempts:
         self._pause_s = _FIRST_PAUSE_S
         self._at_once = 0
 
+    def about(self, command: Command[Any]) -> None:
+        """Say which of many commands the next failure is of."""
+        self._command = command
+
     def after(self, error: Refused | foreign.RedisError, *, sent: bool) -> float:
         """The seconds to wait before `words` are sent again.
 

@@ -98,6 +98,26 @@ class AwaitingChannel:
         self._connection._reader = self._connection._writer = None  # noqa: SLF001 - redis-py would close it again
 
 
+class _Lock:
+    """A task's lock."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    def locked(self) -> bool:
+        return self._lock.locked()
+
+    async def enter(self, deadline: float) -> bool:
+        try:
+            async with _until(deadline):
+                return await self._lock.acquire()
+        except TimeoutError:
+            return False
+
+    def leave(self) -> None:
+        self._lock.release()
+
+
 class AwaitingTransport:
     """Makes connections on the running event loop; see `transport.Transport`."""
 
@@ -128,9 +148,9 @@ class AwaitingTransport:
         if pause_s > 0:
             await asyncio.sleep(pause_s)
 
-    def lock(self) -> asyncio.Lock:
+    def lock(self) -> _Lock:
         """A new lock."""
-        return asyncio.Lock()
+        return _Lock()
 
     async def receive_any(
         self, channels: Sequence[AwaitingChannel], deadline: float

@@ -132,10 +132,10 @@ class _Lock:
     def locked(self) -> bool:
         return self._lock.locked()
 
-    async def __aenter__(self) -> None:
-        self._lock.acquire()
+    async def enter(self, deadline: float) -> bool:
+        return self._lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
 
-    async def __aexit__(self, *_: object) -> None:
+    def leave(self) -> None:
         self._lock.release()
 
 

@@ -46,6 +46,8 @@ GRACE_MS = 3_600_000
 _match_operation_id = re.compile(r"\A[0-9a-f]{12}7[0-9a-f]{3}8[0-9a-f]{15}\Z").match
 _FIELDS = ("n", "v", "c", "u", "s")
 _DRAWN = 64
+# How long a write that was given up is waited for. No network keeps one so long: TCP sends again for half an hour.
+_GIVEN_UP_FOR_MS = str(24 * 3_600_000)
 
 
 class Script(NamedTuple):
@@ -236,7 +238,8 @@ class Commands:
         if lane >= self._layout.lanes:
             raise InvalidState("operation_id: not from a store of this layout")
         key = self._layout.receipt(lane, operation_id)
-        words = ("EVALSHA", RESOLVE.sha, "1", key, str(int(operation_id[:12], 16)), self._receipt_ttl_ms)
+        time_ms = str(int(operation_id[:12], 16))
+        words = ("EVALSHA", RESOLVE.sha, "1", key, time_ms, self._receipt_ttl_ms, _GIVEN_UP_FOR_MS)
 
         def read(reply: list[int]) -> bool | None:
             return None if reply[0] == _TOO_OLD else reply[0] == _APPLIED

@@ -7,9 +7,10 @@ notification in one step. Any number of sweeps may run.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from kairos_core.blocking import BlockingTransport
+from kairos_core.errors import CorruptState, KairosError, StoreUnavailable
 from kairos_core.operations import Operations
 from kairos_core.transport import run
 
@@ -50,7 +51,8 @@ class Expiry:
         """End the sessions that are due; return how many were.
 
         Raises:
-            StoreUnavailable: the store could not be asked; what is due stays due.
+            StoreUnavailable, CorruptState: the store could not be asked, or one session could not be ended; the others
+                were, and what is due stays due.
         """
         return run(self._sweep())
 
@@ -58,5 +60,17 @@ class Expiry:
         # Each script looks at its own server's clock again.
         now_ms = await self._link.call(self._commands.clock(0))
         lanes = await self._link.call_many([self._commands.due(lane, now_ms, _AT_ONCE) for lane in range(self._lanes)])
-        commands: list[Any] = [self._commands.expire(session_id) for due in lanes for session_id in due]
-        return sum([await self._link.call(command) for command in commands])
+        commands = [self._commands.expire(session_id) for due in lanes for session_id in due]
+        failures: list[KairosError] = []
+        ended = 0
+        for command in commands:
+            try:
+                ended += await self._link.call(command)
+            except (CorruptState, StoreUnavailable) as error:
+                # One that cannot be ended must not keep those after it from their end.
+                failures.append(error)
+                if isinstance(error, StoreUnavailable) and error.code is None:
+                    break
+        if failures:
+            raise failures[-1]
+        return ended

@@ -56,6 +56,7 @@ async def check_store(link: Link, layout: Layout, settings: Settings, role: Role
             info = await link.call(info_command(layout, lane), patient=False)
             check_redis_version(info)
             check_eviction(info)
+            check_role(info)
             await _check_permissions(link, layout, lane, role)
             if role == "core":
                 await _check_durability(link, layout, lane, info, wanted)
@@ -195,6 +196,13 @@ def check_redis_version(info: Mapping[str, object]) -> None:
             "KAIROS_REDIS_URL",
             f"the server is version {text}; Redis 7.0 or Valkey 8.0 is the oldest that works",
         )
+
+
+def check_role(info: Mapping[str, object]) -> None:
+    """Raise ConfigurationError where the server is a replica: what it answers may be old, and what it takes is lost."""
+    role = info.get("role", "master")
+    if role != "master":
+        raise ConfigurationError("KAIROS_REDIS_URL", f"the server is no primary: its role is {role}")
 
 
 def check_eviction(info: Mapping[str, object]) -> None:

@@ -109,7 +109,7 @@ class Link:
         waiting = list(range(len(commands)))
         attempts: Attempts | None = None
         while waiting:
-            first = commands[waiting[0]]
+            first = about = commands[waiting[0]]
             failure: Refused | foreign.RedisError | None = None
             sent = False
             try:
@@ -124,12 +124,13 @@ class Link:
                         # Its slot is on the move, and it is with the other server already: asked for by itself.
                         replies[number] = await self._attempt(commands[number], deadline, patient=patient)
                     else:
-                        failure, sent = Refused(str(reply)), True
+                        failure, sent, about = Refused(str(reply)), True, commands[number]
             except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
                 failure = _translated(error)
             waiting = [number for number in waiting if number not in replies]
             if failure is not None and waiting:
                 attempts = attempts or Attempts(first, deadline, patient=patient)
+                attempts.about(about)
                 await self.transport.sleep(attempts.after(failure, sent=sent))
         return [_read(command, replies[number], deadline) for number, command in enumerate(commands)]
 

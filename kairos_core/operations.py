@@ -11,7 +11,7 @@ from kairos_core import ground, health
 from kairos_core.addresses import parse
 from kairos_core.attempts import pauses
 from kairos_core.commands import Commands
-from kairos_core.errors import InvalidState, SessionNotFound, VersionConflict
+from kairos_core.errors import CorruptState, InvalidState, SessionNotFound, VersionConflict
 from kairos_core.layout import Layout
 from kairos_core.link import Link
 from kairos_core.session import SyncState, check_session_id
@@ -116,7 +116,11 @@ class Operations:
             _known(session_id, since, "since")
 
         async def living() -> list[str]:
-            return [session_id]
+            try:
+                state = (await self.get_many([session_id]))[session_id]
+            except CorruptState:
+                return [session_id]
+            return [] if state is None else [session_id]
 
         channels = [(keys.session_channel, self._layout.slots[keys.lane])]
         return SessionFeed(self.link, channels, self.get_many, living, since)

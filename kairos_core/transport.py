@@ -82,10 +82,10 @@ class Lock(Protocol):
     def locked(self) -> bool:
         """Whether somebody is in."""
 
-    async def __aenter__(self) -> None:
-        """Wait until nobody is in, and be in."""
+    async def enter(self, deadline: float) -> bool:
+        """Wait until nobody is in, and be in; False where the deadline (of `time.monotonic`) came first."""
 
-    async def __aexit__(self, *_: object) -> None:
+    def leave(self) -> None:
         """Let the next one in."""
 
 

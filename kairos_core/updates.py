@@ -42,7 +42,8 @@ class StateUpdate(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         session_id: the session.
         incarnation: which life of the session id.
-        version: the version that the write made; where a resynchronisation found the session gone, the last known.
+        version: the version that the write made; where a resynchronisation found the session gone, the last known (with
+            the incarnation: both 0 where the watch had heard nothing of it before).
         event_type: what the writer named it; `resynchronised` where one or more writes were missed, or (the only case
             in which a version is lower than one before) where the store itself lost some in a failover.
         operation_id: the write's id; empty after a resynchronisation.
@@ -94,6 +95,7 @@ class Feed:
         self.is_closed = True
         self._is_connected = False
         self._receiving = link.transport.lock()
+        self._ready: deque[Any] = deque()
 
     async def open(self) -> None:
         """Subscribe; every write that begins after this is seen.
@@ -113,15 +115,29 @@ class Feed:
         if not self._receiving.locked():
             self.subscription.close()
 
-    async def _receive(self, deadline: float) -> tuple[str, bytes] | None:
-        """The next message; None where none came in time, or after a lost connection was made again."""
-        async with self._receiving:
-            if self.is_closed:
-                raise StoreUnavailable("watch", "it is not open")
-            try:
-                return await self._receive_or_reconnect(deadline)
-            finally:
-                self._close_if_told_to()
+    async def _next(self, timeout_s: float) -> Any:
+        """The next of what is ready; None where nothing came in time, or the feed was closed meanwhile."""
+        if self.is_closed:
+            raise StoreUnavailable("watch", "it is not open")
+        deadline = time.monotonic() + timeout_s
+        # One at a time, from the message to what follows from it: another would see the one before the other.
+        if not await self._receiving.enter(deadline):
+            return None
+        try:
+            while not self._ready and not self.is_closed:
+                received = await self._receive_or_reconnect(deadline)
+                if received is not None:
+                    await self._take(*received)
+                elif time.monotonic() >= deadline:
+                    break
+            return self._ready.popleft() if self._ready else None
+        finally:
+            self._receiving.leave()
+            self._close_if_told_to()
+
+    async def _take(self, channel: str, data: bytes) -> None:
+        """Make what is ready of a message."""
+        raise NotImplementedError
 
     def _close_if_told_to(self) -> None:
         if self.is_closed:
@@ -133,8 +149,9 @@ class Feed:
             try:
                 if not self._is_connected:
                     if await self.subscription.reopen(step):
-                        self._is_connected = True
                         await self._after_reconnect()
+                        # Only now: whoever is interrupted before must come back to it.
+                        self._is_connected = True
                         return None
                 elif (received := await self.subscription.receive(step)) is not None:
                     return received
@@ -161,23 +178,34 @@ class SessionFeed(Feed):
         living: Callable[[], Awaitable[Iterable[str]]],
         since: SyncState | None = None,
     ) -> None:
+        """Prepare a feed.
+
+        Args:
+            link: where to subscribe.
+            channels: to what, each with its slot.
+            read: reads sessions.
+            living: the ids of the sessions that are watched and exist.
+            since: a state whose successors are to be given, too.
+        """
         super().__init__(link, channels)
         self._read = read
         self._living = living
         self._since = since
         self._tracker = Tracker()
-        self._ready: deque[StateUpdate] = deque()
+        # Sessions that existed when the feed began, and of which nothing has been heard: their end must not be missed.
+        self._unheard: set[str] = set()
 
     async def open(self) -> None:
         """Subscribe; every write that begins after this is seen, and where `since` was given, every one after that."""
         await super().open()
-        if self._since is not None:
-            self._tracker.note(self._since.session_id, self._since.stamp, alive=True)
-            try:
+        try:
+            self._unheard.update(await self._living())
+            if self._since is not None:
+                self._tracker.note(self._since.session_id, self._since.stamp, alive=True)
                 await self._resynchronise([self._since.session_id])
-            except BaseException:
-                self.close()
-                raise
+        except BaseException:
+            self.close()
+            raise
 
     async def receive(self, timeout_s: float) -> StateUpdate | None:
         """Wait for the next update; None where none came in time, or the feed was closed meanwhile.
@@ -185,14 +213,8 @@ class SessionFeed(Feed):
         Raises:
             StoreUnavailable: the feed is not open. A lost connection is made again instead.
         """
-        deadline = time.monotonic() + timeout_s
-        while not self._ready:
-            received = await self._receive(deadline)
-            if received is not None:
-                await self._take(*received)
-            elif time.monotonic() >= deadline or self.is_closed:
-                break
-        return self._ready.popleft() if self._ready else None
+        update: StateUpdate | None = await self._next(timeout_s)
+        return update
 
     async def _take(self, channel: str, data: bytes) -> None:
         try:
@@ -202,6 +224,7 @@ class SessionFeed(Feed):
             _log.warning("watch: a message on %s; resynchronising", error)
             await self._try_to_resynchronise(None)
             return
+        self._unheard.discard(update.session_id)
         stamp = Stamp(update.incarnation, update.version)
         news = self._tracker.weigh(update.session_id, stamp)
         if news is News.GAP:
@@ -213,11 +236,14 @@ class SessionFeed(Feed):
 
     async def _try_to_resynchronise(self, session_ids: list[str] | None) -> None:
         """Resynchronise; where the primary cannot be asked, do it when there is a connection again."""
+        # Until it is done: whoever is interrupted here must come back to it, as after a lost connection.
+        self._is_connected = False
         try:
             await self._resynchronise(session_ids)
         except KairosError as error:
             _log.warning("watch: %s", error)
-            self._is_connected = False
+        else:
+            self._is_connected = True
 
     async def _after_reconnect(self) -> None:
         await self._resynchronise(None)
@@ -226,7 +252,7 @@ class SessionFeed(Feed):
         """Read sessions from the primary, or all that live and all that lived, and make updates of what is new."""
         wanted = session_ids
         if wanted is None:
-            wanted = list(dict.fromkeys([*await self._living(), *self._tracker.alive]))
+            wanted = list(dict.fromkeys([*await self._living(), *self._tracker.alive, *self._unheard]))
         for start in range(0, len(wanted), _AT_ONCE):
             found = await self._read_what_can_be(wanted[start : start + _AT_ONCE])
             for session_id, state in found.items():
@@ -246,6 +272,8 @@ class SessionFeed(Feed):
 
     def _compare(self, session_id: str, state: SyncState | None) -> None:
         known = self._tracker.known(session_id)
+        was_unheard = session_id in self._unheard
+        self._unheard.discard(session_id)
         if state is not None:
             if known is not None and state.stamp < known.stamp:
                 # What was read came after what is known, so the store has lost it: a failover to a replica that did not
@@ -258,6 +286,8 @@ class SessionFeed(Feed):
         elif known is not None and known.alive:
             self._tracker.note(session_id, known.stamp, alive=False)
             self._ready.append(_found(session_id, known.stamp, None))
+        elif known is None and was_unheard:
+            self._ready.append(_found(session_id, Stamp(0, 0), None))
 
 
 def _found(session_id: str, stamp: Stamp, state: SyncState | None) -> StateUpdate:
@@ -281,13 +311,11 @@ class MessageFeed(Feed):
         Raises:
             StoreUnavailable: the feed is not open. A lost connection is made again instead.
         """
-        deadline = time.monotonic() + timeout_s
-        while True:
-            received = await self._receive(deadline)
-            if received is not None:
-                try:
-                    return (msgspec.json.decode(received[1]),)
-                except (msgspec.MsgspecError, RecursionError, ValueError):
-                    _log.warning("watch: a message on %s is no JSON", received[0])
-            elif time.monotonic() >= deadline or self.is_closed:
-                return ()
+        message: tuple[Any] | None = await self._next(timeout_s)
+        return () if message is None else message
+
+    async def _take(self, channel: str, data: bytes) -> None:
+        try:
+            self._ready.append((msgspec.json.decode(data),))
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            _log.warning("watch: a message on %s is no JSON", channel)

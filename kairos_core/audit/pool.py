@@ -7,6 +7,7 @@ number of pools may run: the lease decides who hands a lane out.
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 import subprocess
@@ -140,16 +141,17 @@ def run_pool(settings: Settings, workers: int, stop: Event) -> None:
     try:
         while not stop.wait(SWEEP_S):
             pool.replace_dead()
-            try:
-                expiry.sweep()
-                sweep(outbox, queue, workers)
-            except (redis.RedisError, KairosError) as error:
-                if isinstance(error, redis.OutOfMemoryError) or getattr(error, "code", None) == "OOM":
-                    # Neither a lease nor a job can be written, but reading and deleting go on: that is what makes room.
-                    _drain_here(outbox, settings)
-                else:
-                    # The records wait in the outbox; the next sweep tries again.
-                    _log.warning("sweep: %s", error)
+            for work in (expiry.sweep, functools.partial(sweep, outbox, queue, workers)):
+                # One that fails must not keep the other from its work.
+                try:
+                    work()
+                except (redis.RedisError, KairosError) as error:
+                    if isinstance(error, redis.OutOfMemoryError) or getattr(error, "code", None) == "OOM":
+                        # Neither a lease nor a job can be written, but reading and deleting go on: that makes room.
+                        _drain_here(outbox, settings)
+                    else:
+                        # The records wait in the outbox, and what is due stays due; the next sweep tries again.
+                        _log.warning("sweep: %s", error)
     finally:
         pool.stop()
         expiry.close()

@@ -27,7 +27,8 @@ if tonumber(left) > 0 then
   return {1}
 end
 
-local stored = call('HMGET', KEYS[1], 'n', 'v', 'c', 's')
+-- What is of another type is an error, and is none of ours.
+local stored = redis.pcall('HMGET', KEYS[1], 'n', 'v', 'c', 's')
 -- What does not read as a session must not become a record that nobody can read.
 local is_session = stored[4] and pcall(cjson.decode, stored[4])
 for field = 1, 3 do

@@ -4,7 +4,7 @@
 -- {5} when it arrives.
 --
 -- KEYS  1 receipt
--- ARGV  1 operation time in ms   2 receipt TTL in ms
+-- ARGV  1 operation time in ms   2 receipt TTL in ms   3 how long the write may still be on its way, in ms
 -- reply {0}  applied
 --       {5}  not applied, now or before
 --       {6}  too old, or from another clock: its receipt may have run out
@@ -21,5 +21,5 @@ local age = clock[1] * 1000 + math.floor(clock[2] / 1000) - ARGV[1]
 if math.abs(age) > ARGV[2] / 2 then
   return {6}
 end
-call('SET', KEYS[1], '-', 'PX', ARGV[2])
+call('SET', KEYS[1], '-', 'PX', ARGV[3])
 return {5}

@@ -234,6 +234,31 @@ def test_a_watch_under_asyncio(settings: Settings) -> None:
     assert list(range(1, 62)) == run(steps())
 
 
+def test_a_resynchronisation_that_is_cancelled(settings: Settings, manager: RedisStateManager) -> None:
+    """G8: a task that gives up waiting while its watch resynchronises has not lost what was missed."""
+    created = manager.create_session(sample_state("a"))
+
+    async def steps() -> SyncState | None:
+        with Proxy(settings.redis_url) as proxy:
+            slow = msgspec.structs.replace(settings, redis_url=proxy.url)
+            async with (
+                AsyncRedisStateManager.connect(slow) as through,
+                through.watch_session("a", since=created) as updates,
+            ):
+                proxy.cut()
+                manager.update_session(created)
+                proxy.on_reply = lambda data: b"" if b"participant_index" in data else data
+                for _ in range(3):
+                    with pytest.raises(TimeoutError):
+                        async with asyncio.timeout(0.15):
+                            await updates.receive(5)
+                proxy.on_reply = lambda data: data
+                update = await updates.receive(5)
+                return update.state if update else None
+
+    assert run(steps()) == manager.get_session("a")
+
+
 def test_callbacks_under_asyncio(settings: Settings) -> None:
     """A callback, plain or a coroutine function, gets each update, also after one on which it failed."""
 

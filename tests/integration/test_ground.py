@@ -12,6 +12,7 @@ from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.errors import ConfigurationError
 from kairos_core.local import local_servers
 from loadtests.proxy import Proxy
+from loadtests.valkeys import valkeys
 
 
 def test_unreachable_store(settings: Settings) -> None:
@@ -113,3 +114,13 @@ def test_an_account_that_may_not_do_all() -> None:
         ]
         assert {b"n0:layout"} == set(client.scan_iter())
         client.close()
+
+
+def test_a_replica() -> None:
+    """G2, G14: a replica, which answers what is old and loses what it takes, is refused."""
+    with valkeys() as launcher:
+        primary = launcher.start()
+        replica = launcher.replica_of(primary)
+        RedisStateManager.connect(Settings(redis_url=primary.url)).close()
+        with pytest.raises(ConfigurationError, match="KAIROS_REDIS_URL: the server is no primary: its role is slave"):
+            RedisStateManager.connect(Settings(redis_url=replica.url))

@@ -289,6 +289,24 @@ def test_the_worker_sweeps(brief: Settings) -> None:
         assert [None] == list({manager.get_session(f"s{number}") for number in range(20)})
 
 
+def test_one_that_cannot_be_ended_keeps_none_from_its_end(settings: Settings) -> None:
+    """G9: a key of another type among those that are due does not stop the sweep, and is left."""
+    one_lane = msgspec.structs.replace(settings, lanes=1, namespace=f"{settings.namespace}_one")
+    client, layout = admin(settings), Layout(one_lane.namespace, 1)
+    expiry = Expiry.connect(as_worker(one_lane))
+    with RedisStateManager.connect(one_lane) as manager:
+        for name in "abc":
+            manager.create_session(sample_state(name))
+            client.pexpire(layout.keys_of(name).session, 1_000_000)
+        client.zadd(layout.deadlines[0], {"a": 1, "b": 2, "c": 3})
+        client.delete(layout.keys_of("a").session)
+        client.set(layout.keys_of("a").session, "something else", px=1_000_000)
+        assert 2 == expiry.sweep()
+        assert b"something else" == client.get(layout.keys_of("a").session)
+        assert {"b": None, "c": None} == manager.get_sessions(["b", "c"])
+    expiry.close()
+
+
 def test_a_key_that_lost_its_end_is_left(settings: Settings, manager: RedisStateManager) -> None:
     """G9: an index entry without a session, or with something else under its key, is dropped and nothing is touched."""
     client = admin(settings)

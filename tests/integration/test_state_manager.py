@@ -335,6 +335,16 @@ def test_incarnations_rise(manager: RedisStateManager) -> None:
     assert abs(incarnations[-1] / 1e6 - time.time()) < 3600
 
 
+def test_one_of_many_is_another_type(manager: RedisStateManager, settings: Settings, client: redis.Redis) -> None:
+    """Of many that are read at once, the error names the one that is at fault."""
+    manager.create_session(sample_state("a"))
+    key = Layout(settings.namespace, settings.lanes).keys_of("b").session
+    client.set(key, "something else")
+    with pytest.raises(CorruptState) as caught:
+        manager.get_sessions(["a", "b", "c"])
+    assert key == caught.value.key
+
+
 def test_arguments_of_the_wrong_kind(manager: RedisStateManager) -> None:
     """What is no id, state, number or function is refused by a typed error before anything is sent."""
     state, wrong = manager.create_session(sample_state("a")), cast("Any", 5)

@@ -100,6 +100,53 @@ def test_writes_while_the_connection_was_gone(settings: Settings, manager: Redis
         assert updates.receive(0.1) is None
 
 
+def test_the_end_of_what_was_not_heard_of(manager: RedisStateManager, client: redis.Redis) -> None:
+    """G8: a session that was there before the watch, and ended while the watch was away, is told to be gone."""
+    manager.create_session(sample_state("a"))
+    for watch in (manager.watch_session("a"), manager.watch_sessions()):
+        with watch as updates:
+            kill_subscriber(client, updates)
+            manager.delete_session("a")
+            found = receive_all(updates, 1)
+            assert [("a", 0, RESYNCHRONISED, None)] == [(u.session_id, u.version, u.event_type, u.state) for u in found]
+            assert updates.receive(0.1) is None
+        manager.create_session(sample_state("a"))
+
+
+def test_two_threads_on_one_watch(settings: Settings, manager: RedisStateManager, client: redis.Redis) -> None:
+    """G8: what one thread resynchronises is not overtaken by what another receives; closing ends both."""
+    with Proxy(settings.redis_url) as proxy:
+        through = RedisStateManager.connect(msgspec.structs.replace(settings, redis_url=proxy.url))
+        reading, go_on = threading.Event(), threading.Event()
+        seen: list[int] = []
+
+        def hold_a_read(data: bytes) -> bytes:
+            if b"participant_index" in data and b'"k":' not in data:
+                reading.set()
+                go_on.wait(10)
+            return data
+
+        with through, through.watch_session("a") as updates:
+            threads = [threading.Thread(target=updates.run, args=(lambda u: seen.append(u.version),)) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            state = manager.create_session(sample_state("a"))
+            # A version that nobody was told of.
+            client.hset(Layout(settings.namespace, settings.lanes).keys_of("a").session, "v", 2)
+            proxy.on_reply = hold_a_read
+            state = manager.update_session(state.replace(version=2))
+            assert reading.wait(10)
+            manager.update_session(state)
+            go_on.set()
+            deadline = time.monotonic() + 10
+            while seen[-1:] != [4] and time.monotonic() < deadline:
+                time.sleep(0.01)
+            updates.close()
+            for thread in threads:
+                thread.join(10)
+        assert ([False, False], sorted(set(seen)), 4) == ([t.is_alive() for t in threads], seen, seen[-1])
+
+
 def test_a_store_that_has_lost_writes(settings: Settings, manager: RedisStateManager, client: redis.Redis) -> None:
     """G8: where a failover lost what a watcher had heard of, a watcher ends at what is left, and hears what follows."""
     key = Layout(settings.namespace, settings.lanes).keys_of("a").session
