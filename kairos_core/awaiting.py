@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import select
 import time
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from kairos_core.addresses import Address, Endpoint
 
 
+# What a forked child must keep, to leave it alone.
+_PARENTS: list[AwaitingChannel] = []
+
+
 def _until(deadline: float) -> asyncio.Timeout:
     """A context that ends in TimeoutError at the deadline (of `time.monotonic`)."""
     return asyncio.timeout(max(SHORTEST_WAIT_S, deadline - time.monotonic()))
@@ -32,11 +37,13 @@ def _until(deadline: float) -> asyncio.Timeout:
 class AwaitingChannel:
     """A stream and what has come on it; see `transport.Channel`."""
 
-    __slots__ = ("_connection", "_input", "_output", "_poll", "_reader", "node")
+    __slots__ = ("_connection", "_input", "_loop", "_output", "_pid", "_poll", "_reader", "node")
 
     def __init__(self, node: Endpoint, connection: Any) -> None:
         self.node = node
         self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
         self._input: asyncio.StreamReader = connection._reader  # noqa: SLF001 - this file exists to use them
         self._output: asyncio.StreamWriter = connection._writer  # noqa: SLF001
         self._reader = hiredis.Reader()
@@ -90,12 +97,36 @@ class AwaitingChannel:
         """Let a task that waits for something to come find the connection ended."""
         self.close()
 
+    def abandon(self) -> None:
+        """Let go of a connection of another process or event loop."""
+        if self._pid == os.getpid() and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.close)
+        else:
+            self.close()
+
     def close(self) -> None:
         """Close the connection at once."""
+        if self._pid != os.getpid():
+            # A forked child shares its parent's selector: closing, or the end of the object, would take the parent's
+            # connection out of it.
+            _PARENTS.append(self)
+            return
+        if self._loop.is_closed():
+            self._close_without_loop()
         # On a loop that was closed there is nothing left to close.
         with contextlib.suppress(RuntimeError):
             self._output.transport.abort()
         self._connection._reader = self._connection._writer = None  # noqa: SLF001 - redis-py would close it again
+
+    def _close_without_loop(self) -> None:
+        """Close the socket where nobody is left to do it in order."""
+        transport: Any = self._output.transport
+        with contextlib.suppress(AttributeError):
+            self._output.get_extra_info("socket")._sock.close()  # noqa: SLF001 - the socket behind the view of it
+        # It is closed, and need not complain.
+        for name, value in (("_sock", None), ("_closing", True)):
+            if hasattr(transport, name):
+                setattr(transport, name, value)
 
 
 class _Lock:

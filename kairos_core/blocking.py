@@ -118,6 +118,10 @@ class BlockingChannel:
             # Not by way of TLS, which would take itself from under that thread.
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
+    def abandon(self) -> None:
+        """Let go of a connection of the parent's: its number is closed here, the connection is not."""
+        self._connection.disconnect()
+
     def close(self) -> None:
         """Close the connection at once."""
         self._connection.disconnect()

@@ -57,6 +57,7 @@ async def check_store(link: Link, layout: Layout, settings: Settings, role: Role
             check_redis_version(info)
             check_eviction(info)
             check_role(info)
+            check_kind(info, is_cluster=link.route.is_cluster)
             await _check_permissions(link, layout, lane, role)
             if role == "core":
                 await _check_durability(link, layout, lane, info, wanted)
@@ -203,6 +204,12 @@ def check_role(info: Mapping[str, object]) -> None:
     role = info.get("role", "master")
     if role != "master":
         raise ConfigurationError("KAIROS_REDIS_URL", f"the server is no primary: its role is {role}")
+
+
+def check_kind(info: Mapping[str, object], *, is_cluster: bool) -> None:
+    """Raise ConfigurationError where a cluster's node is taken for a server that has all the lanes."""
+    if info.get("cluster_enabled") == "1" and not is_cluster:
+        raise ConfigurationError("KAIROS_REDIS_URL", "the server is a node of a cluster: redis+cluster:// is needed")
 
 
 def check_eviction(info: Mapping[str, object]) -> None:

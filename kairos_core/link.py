@@ -265,8 +265,9 @@ class Link:
         """A connection to a server, on which nothing is under way; None where there is none."""
         home = self.transport.home()
         if home is not self._home and home != self._home:
-            self._idle = {}
-            self._home = home
+            former, self._idle, self._home = self._idle, {}, home
+            for channel in (channel for channels in former.values() for channel in channels):
+                channel.abandon()
         while True:
             try:
                 channel = self._idle[node].pop()

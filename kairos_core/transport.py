@@ -72,6 +72,9 @@ class Channel(Protocol):
     def wake(self) -> None:
         """Let whoever waits for something to come, in another thread or task, find the connection ended."""
 
+    def abandon(self) -> None:
+        """Let go of a connection that belongs to another process or event loop, and leave that undisturbed."""
+
     def close(self) -> None:
         """Close the connection at once."""
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +22,14 @@ from kairos_core import (
     VersionConflict,
 )
 from kairos_core.errors import ConfigurationError
+from kairos_core.settings import child_environment
 from loadtests.proxy import Proxy
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    import redis
 
 
 def run(steps: Coroutine[Any, Any, Any]) -> Any:
@@ -167,6 +172,61 @@ def test_a_manager_on_another_loop(settings: Settings) -> None:
         return state
 
     assert [1, 2] == [run(write()).version for _ in range(2)]
+
+
+def test_loops_leave_no_connections(settings: Settings, client: redis.Redis) -> None:
+    """G3: a manager that outlives its loops, one for each task, keeps no connection of those that are over."""
+    manager = AsyncRedisStateManager.connect(settings)
+    before = len(client.client_list())
+
+    async def read() -> None:
+        assert await manager.get_session("a") is None
+
+    for _ in range(30):
+        run(read())
+    deadline = time.monotonic() + 10
+    while len(client.client_list()) > before + 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(client.client_list()) <= before + 1
+    manager.close()
+
+
+FORKED = """
+import asyncio, os, sys, time
+from kairos_core import AsyncRedisStateManager, Settings
+from loadtests.states import sample_state
+
+async def main():
+    async with AsyncRedisStateManager.connect(Settings.from_env()) as manager:
+        state = await manager.create_session(sample_state("a"))
+        for how in ("used", "closed"):
+            child = os.fork()
+            if child == 0:
+                if how == "closed":
+                    manager.close()
+                else:
+                    asyncio.events._set_running_loop(None)
+                    asyncio.run(manager.get_session("a"))
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            state = await manager.update_session(state)
+            print(how, state.version, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_a_forked_child_leaves_its_parent_alone(settings: Settings) -> None:
+    """G3: a child that uses, or closes, a manager that it inherited does not take its parent's connections away."""
+    finished = subprocess.run(
+        [sys.executable, "-c", FORKED],
+        env=child_environment(msgspec.structs.replace(settings, timeout_s=2.0)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert (0, ["used 2", "closed 3"]) == (finished.returncode, finished.stdout.splitlines()), finished.stderr[-2000:]
 
 
 def test_a_silent_server_ends_by_the_deadline(settings: Settings) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from kairos_core.audit.postgres import check_postgres_version
 from kairos_core.errors import ConfigurationError
-from kairos_core.ground import check_redis_version, one_line
+from kairos_core.ground import check_kind, check_redis_version, one_line
 
 
 @pytest.mark.parametrize("version", ["7.0", "7.0.0", "7.2.4", "7.10.1", "8.0.0", "10.0.0", "255.255.255"])
@@ -32,6 +32,14 @@ def test_a_server_without_a_version(info: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="reports no version") as caught:
         check_redis_version(info)
     assert "KAIROS_REDIS_URL" == caught.value.setting
+
+
+def test_a_node_of_a_cluster() -> None:
+    """G14: a cluster's node is no server that has all the lanes, and is refused under an address of one."""
+    check_kind({"cluster_enabled": "1"}, is_cluster=True)
+    check_kind({"cluster_enabled": "0"}, is_cluster=False)
+    with pytest.raises(ConfigurationError, match=r"redis\+cluster:// is needed"):
+        check_kind({"cluster_enabled": "1"}, is_cluster=False)
 
 
 @pytest.mark.parametrize("number", [140_000, 140_001, 150_004, 180_006])

@@ -66,6 +66,9 @@ class FakeChannel:
     def wake(self) -> None:
         """Nobody waits in another thread."""
 
+    def abandon(self) -> None:
+        """There is one process."""
+
     async def send(self, data: bytes, deadline: float) -> None:
         """Send commands."""
         del deadline
