@@ -255,26 +255,6 @@ def test_the_address_of_a_pair_is_enough(pair: SentinelPair) -> None:
         assert pair.primary.port == client.info("server")["tcp_port"]
 
 
-def test_a_dead_primary_is_replaced(launcher: Launcher) -> None:
-    """When the primary is killed, the sentinels make the replica primary; restarted, the old one follows it."""
-    pair = launcher.sentinel_pair()
-    for sentinel in pair.sentinels:
-        with sentinel.client() as client:
-            # They tell an old primary whom to follow after four periods of 2 s, in which others might.
-            client.execute_command("SENTINEL", "DEBUG", "PUBLISH-PERIOD", 200, "INFO-PERIOD", 500)
-    launcher.kill(pair.primary)
-    with pair.sentinels[0].client(decode_responses=True) as client:
-        new = (pair.replica.host, pair.replica.port)
-        assert wait_until(lambda: client.sentinel_get_master_addr_by_name(pair.service) == new)
-    with pair.replica.client() as client:
-        assert wait_until(lambda: client.info("replication")["role"] == "master")
-        client.set("key", "value")
-    launcher.restart(pair.primary)
-    launcher.wait_for_replica(pair.replica)
-    for node in (pair.primary, pair.replica, *pair.sentinels):
-        launcher.kill(node)
-
-
 def test_a_cluster_answers_on_all_slots(cluster: Cluster) -> None:
     """Each slot has a primary, each primary a replica, and a client that has the address reads and writes in all."""
     thirds = [(0, 5_460), (5_461, 10_922), (10_923, SLOTS - 1)]
