@@ -6,6 +6,7 @@ from kairos_core.async_state_manager import AsyncRedisStateManager
 from kairos_core.durability import Durability
 from kairos_core.errors import (
     AuditBacklogFull,
+    ConfigurationError,
     CorruptState,
     DurabilityNotReached,
     InvalidState,
@@ -28,6 +29,7 @@ __all__ = [
     "AsyncRedisStateManager",
     "AuditBacklogFull",
     "AuditWriter",
+    "ConfigurationError",
     "CorruptState",
     "Durability",
     "DurabilityNotReached",

@@ -167,7 +167,10 @@ class SyncState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed; incarnation and version stay, so it can be written back."""
-        return msgspec.structs.replace(self, **changes)
+        changed = msgspec.structs.replace(self, **changes)
+        if passed := self.__dict__.get(_PASSED, 0):
+            changed.__dict__[_PASSED] = _still_passed(passed, changes)
+        return changed
 
     @property
     def stamp(self) -> Stamp:
@@ -193,6 +196,11 @@ _astuple = msgspec.structs.astuple
 _id_of, _index_of, _group_of = map(attrgetter, ("participant_id", "participant_index", "group_id"))
 _FEW = 64
 _DURABILITY = "_durability"
+# Beside a state's fields: which checks it has passed, so that they need not be made again. It is frozen, and so are its
+# participants; only metadata can change in place, and they are always checked.
+_PASSED = "_passed"
+_TYPES, _IDS = 1, 2
+_ID_FIELDS = frozenset(["session_id", "active_participant_id", "participants"])
 _USUAL = frozenset(["created", "updated", "deleted"])
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(SyncState)
@@ -238,9 +246,11 @@ def encode(state: SyncState, limit_bytes: int = MAX_STATE_BYTES) -> tuple[bytes,
     """
     try:
         state = _normalised(state, limit_bytes)
+        passed = state.__dict__.get(_PASSED, 0)
         text = _encoder.encode(state)
         copy = _decoder.decode(text)
-        _check_ids(copy)
+        if not passed & _IDS:
+            _check_ids(copy)
         survives = copy == state
     except _REFUSED as error:
         raise InvalidState(explain(error)) from error
@@ -254,7 +264,9 @@ def encode(state: SyncState, limit_bytes: int = MAX_STATE_BYTES) -> tuple[bytes,
     if b"\\" in body and b"\\u0000" in body and _find_nul(body):
         # PostgreSQL's jsonb cannot hold it, so the audit could not either.
         raise InvalidState("a string contains the character U+0000")
-    _check_participants(copy)
+    if not passed & _IDS:
+        _check_participants(copy)
+    copy.__dict__[_PASSED] = _TYPES | _IDS
     return body, copy
 
 
@@ -272,12 +284,8 @@ def _normalised(state: SyncState, limit_bytes: int) -> SyncState:
         state = state.replace(participants=tuple(participants))
     elif not isinstance(participants, tuple):
         raise TypeError("participants: a tuple or a list is needed")
-    if len(state.participants) > MAX_PARTICIPANTS:
-        raise ValueError(f"participants: length <= {MAX_PARTICIPANTS} is needed")
-    if not _SCALARS.issuperset(map(type, chain(_scalars_of(state), *map(_astuple, state.participants)))):
-        _check_scalars("", _SCALAR_FIELDS, _scalars_of(state))
-        for participant in state.participants:
-            _check_scalars("participants: ", participant.__struct_fields__, _astuple(participant))
+    if not state.__dict__.get(_PASSED, 0) & _TYPES:
+        _check_types(state)
     metadata = state.metadata
     # A few strings and numbers are about as large in JSON as they are in memory, and need not be counted first.
     if type(metadata) is not dict or len(metadata) > _FEW or not _PARTS.issuperset(map(type, metadata.values())):
@@ -285,6 +293,26 @@ def _normalised(state: SyncState, limit_bytes: int) -> SyncState:
     if state.cycle_started_at or state.session_started_at or state.session_completed_at:
         state = _in_utc(state)
     return state
+
+
+def _still_passed(passed: int, changes: dict[str, Any]) -> int:
+    """Which checks a state has passed once some of its fields were changed."""
+    if not _ID_FIELDS.isdisjoint(changes):
+        passed &= ~_IDS
+    for name, value in changes.items():
+        if name != "metadata" and type(value) not in _SCALARS:
+            return 0
+    return passed
+
+
+def _check_types(state: SyncState) -> None:
+    """Raise TypeError where a field holds anything of many parts, ValueError where there are too many participants."""
+    if len(state.participants) > MAX_PARTICIPANTS:
+        raise ValueError(f"participants: length <= {MAX_PARTICIPANTS} is needed")
+    if not _SCALARS.issuperset(map(type, chain(_scalars_of(state), *map(_astuple, state.participants)))):
+        _check_scalars("", _SCALAR_FIELDS, _scalars_of(state))
+        for participant in state.participants:
+            _check_scalars("participants: ", participant.__struct_fields__, _astuple(participant))
 
 
 def _check_scalars(where: str, names: tuple[str, ...], values: tuple[object, ...]) -> None:
@@ -375,6 +403,7 @@ def decode(body: bytes, stamp: Stamp, created_us: int, updated_us: int) -> SyncS
         raise ValueError(explain(error)) from error
     if not (0 <= stamp[0] <= MAX_INTEGER and 0 <= stamp[1] <= MAX_INTEGER):
         raise ValueError("incarnation or version: out of bounds")
+    state.__dict__[_PASSED] = _TYPES
     return assign(state, stamp, created_us, updated_us)
 
 

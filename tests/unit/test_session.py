@@ -657,3 +657,43 @@ def test_names_on_the_wire() -> None:
     """The values of the enums are what is stored, and do not change."""
     assert ["per_participant", "per_cycle", "per_group", "global", "count_up"] == [mode.value for mode in SyncMode]
     assert ["pending", "running", "paused", "expired", "completed", "cancelled"] == [one.value for one in SyncStatus]
+
+
+ENDLESS: list[Any] = []
+for _ in range(60):
+    ENDLESS = [ENDLESS, ENDLESS]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"session_id": "with space"},
+        {"session_id": [ENDLESS]},
+        {"active_participant_id": "nobody"},
+        {"participants": (SyncParticipant(participant_id="p", participant_index=0, total_time_ms=1),) * 2},
+        {"participants": (SyncParticipant(participant_id="p q", participant_index=0, total_time_ms=1),)},
+        {"participants": (SyncParticipant(participant_id="p", participant_index=0, total_time_ms=ENDLESS),)},  # type: ignore[arg-type]
+        {"status": "no status"},
+        {"total_time_ms": ENDLESS},
+        {"max_time_ms": 2**60},
+        {"metadata": {"x": ENDLESS}},
+        {"metadata": {"x": "\0"}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_has_passed_is_checked_where_it_was_changed(changes: dict[str, Any]) -> None:
+    """A state that has passed all checks before is checked again in what was changed since, also in two steps."""
+    _, passed = session.encode(SyncState.new("s", SyncMode.GLOBAL, metadata={"a": 1}))
+    for state in (passed.replace(**changes), passed.replace(status=SyncStatus.PAUSED).replace(**changes)):
+        for derived in (state, state.replace(status=state.status, increment_ms=5)):
+            with pytest.raises(InvalidState):
+                session.encode(derived)
+
+
+def test_metadata_that_were_changed_in_place() -> None:
+    """What can change within a state that has passed is checked each time."""
+    _, passed = session.encode(SyncState.new("s", SyncMode.GLOBAL, metadata={"a": 1}))
+    passed.metadata["a"] = ENDLESS
+    for state in (passed, passed.replace(increment_ms=5)):
+        with pytest.raises(InvalidState):
+            session.encode(state)
