@@ -140,7 +140,8 @@ class Commands:
     def __init__(self, settings: Settings, layout: Layout) -> None:
         self._layout = layout
         ttl_ms = max(1, round(settings.session_ttl_s * 1000))
-        self._ttl_ms = str(ttl_ms)
+        # The sweep looks at each session once in a grace: another process's shorter TTL may end it before this one's.
+        self._first_look_ms = str(min(ttl_ms, GRACE_MS))
         self._key_ttl_ms = str(ttl_ms + GRACE_MS)
         self._receipt_ttl_ms = str(max(1, round(settings.receipt_ttl_s * 1000)))
         self._outbox_limit = str(settings.outbox_limit)
@@ -173,7 +174,7 @@ class Commands:
                 raise SessionExists(copy.session_id, Stamp(reply[1], reply[2]))
             raise _refusal(keys, copy.session_id, reply)
 
-        more = (self._ttl_ms,)
+        more = (self._first_look_ms,)
         return self._write(CREATE, keys, copy.session_id, event_type, body, read, durability, more, (deadlines, life))
 
     def update(

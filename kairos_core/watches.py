@@ -122,8 +122,8 @@ class AsyncSessionWatch(_AwaitingWatch[SessionFeed]):
     async def receive(self, timeout_s: float) -> StateUpdate | None:
         """Wait for the next update; None where none came in time.
 
-        While a lost connection is being made again, that may be up to `Settings.timeout_s` late. What is cancelled in the
-        middle of that begins anew the next time: rather give a `timeout_s` than cancel.
+        While a lost connection is being made again, that may be up to `Settings.timeout_s` late. What is cancelled in
+        the middle of that begins anew the next time: rather give a `timeout_s` than cancel.
 
         Raises:
             StoreUnavailable: the watch is not open. A lost connection is made again instead.

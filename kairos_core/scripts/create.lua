@@ -3,7 +3,7 @@
 -- KEYS  1 session hash   2 receipt   3 outbox   4 deadlines   5 the lane's latest incarnation
 -- ARGV  1 operation id   2 session id   3 event type   4 body (JSON)   5 TTL of the key in ms
 --       6 receipt TTL in ms   7 outbox limit   8 PUBLISH or SPUBLISH   9 session channel   10 lane channel
---       11 how long the session lives, in ms; its key lives longer (see expire.lua)
+--       11 when the sweep is to look at it first, in ms; its key lives longer (see expire.lua)
 -- reply {0, incarnation, version, created_us, updated_us}  created
 --       {1, incarnation, version}                          exists
 --       {3, depth}                                         the outbox is full
@@ -17,7 +17,10 @@ local call = redis.call
 
 local function answer(receipt)
   -- A write, so that a WAIT that follows on this connection waits for the one before it, which came on another.
-  call('PEXPIRE', KEYS[2], ARGV[6])
+  -- The mark of one that was given up lives for much longer, and must not be cut short.
+  if receipt ~= '-' then
+    call('PEXPIRE', KEYS[2], ARGV[6])
+  end
   local n, v, c, u = string.match(receipt, '(%d+) (%d+) (%d+) (%d+)')
   return n and {0, tonumber(n), tonumber(v), tonumber(c), tonumber(u)} or {5}
 end

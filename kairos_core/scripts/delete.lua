@@ -18,7 +18,10 @@ local call = redis.call
 
 local function answer(receipt)
   -- A write, so that a WAIT that follows on this connection waits for the one before it, which came on another.
-  call('PEXPIRE', KEYS[2], ARGV[6])
+  -- The mark of one that was given up lives for much longer, and must not be cut short.
+  if receipt ~= '-' then
+    call('PEXPIRE', KEYS[2], ARGV[6])
+  end
   local n, v, c, u = string.match(receipt, '(%d+) (%d+) (%d+) (%d+)')
   return n and {0, tonumber(n), tonumber(v), tonumber(c), tonumber(u)} or {5}
 end

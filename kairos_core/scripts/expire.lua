@@ -23,6 +23,10 @@ if ttl == -1 then
   left = ARGV[4]
 end
 if tonumber(left) > 0 then
+  -- Looked at once in a grace at the least: a write by a process with a shorter TTL has moved the end to before this.
+  left = math.min(left, ARGV[4])
+  -- Taking away needs no memory, and after a first write none is refused, so the index moves on where memory is full.
+  call('ZREM', KEYS[3], ARGV[2])
   call('ZADD', KEYS[3], clock[1] * 1000 + math.floor(clock[2] / 1000) + left, ARGV[2])
   return {1}
 end

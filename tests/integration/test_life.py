@@ -22,7 +22,7 @@ from kairos_core import (
 from kairos_core.addresses import parse
 from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.blocking import BlockingTransport
-from kairos_core.commands import new_operation_id
+from kairos_core.commands import GRACE_MS, new_operation_id
 from kairos_core.expiry import Expiry
 from kairos_core.layout import Layout
 from kairos_core.transport import run
@@ -32,7 +32,7 @@ from loadtests.states import sample_state
 from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kairos_core import SyncState
 
@@ -305,6 +305,46 @@ def test_one_that_cannot_be_ended_keeps_none_from_its_end(settings: Settings) ->
         assert b"something else" == client.get(layout.keys_of("a").session)
         assert {"b": None, "c": None} == manager.get_sessions(["b", "c"])
     expiry.close()
+
+
+def test_a_shorter_ttl_elsewhere(settings: Settings) -> None:
+    """G9: the sweep looks at a session in time also where it was created by a process with a much longer TTL."""
+    client, keys = admin(settings), Layout(settings.namespace, settings.lanes).keys_of("a")
+    long_lived = msgspec.structs.replace(settings, session_ttl_s=30 * 86_400.0)
+    expiry = Expiry.connect(as_worker(settings))
+    with RedisStateManager.connect(long_lived) as former, RedisStateManager.connect(settings) as present:
+        state = former.create_session(sample_state("a"))
+        deadlines = Layout(settings.namespace, settings.lanes).deadlines[keys.lane]
+        for _ in range(2):
+            looked_at_ms = client.zscore(deadlines, "a")
+            assert isinstance(looked_at_ms, float)
+            assert looked_at_ms / 1000 < time.time() + GRACE_MS / 1000 + 60
+            # As if that time had come, and the session had long to live.
+            client.zadd(deadlines, {"a": 1})
+            assert 0 == expiry.sweep()
+        present.update_session(state)
+    expiry.close()
+
+
+def test_a_mark_is_not_cut_short(
+    settings: Settings, manager: RedisStateManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G6: what was given up stays so however often it arrives: its mark outlives any receipt."""
+    client, layout = admin(settings), Layout(settings.namespace, settings.lanes)
+    state = manager.create_session(sample_state("a"))
+    given_up = new_operation_id(layout.lane_of("a"))
+    assert manager.resolve(given_up) is False
+    monkeypatch.setattr(commands, "new_operation_id", lambda _: given_up)
+    calls: list[Callable[[], object]] = [
+        lambda: manager.delete_session("a"),
+        lambda: manager.update_session(state),
+        lambda: manager.update_session(state.replace(version=7)),
+        lambda: manager.create_session(sample_state("a")),
+    ]
+    for call in calls:
+        with pytest.raises(StoreUnavailable, match="given up"):
+            call()
+    assert client.pttl(layout.receipt(layout.lane_of("a"), given_up)) > 3_600_000
 
 
 def test_a_key_that_lost_its_end_is_left(settings: Settings, manager: RedisStateManager) -> None:
