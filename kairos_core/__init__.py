@@ -1,8 +1,8 @@
 """Session state for real-time, multi-instance services, with a harness that proves it."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kairos_core.async_state_manager import AsyncRedisStateManager
 from kairos_core.durability import Durability
 from kairos_core.errors import (
     AuditBacklogFull,
@@ -19,11 +19,12 @@ from kairos_core.errors import (
 )
 from kairos_core.session import SyncMode, SyncParticipant, SyncState, SyncStatus
 from kairos_core.settings import Settings
-from kairos_core.state_manager import RedisStateManager
-from kairos_core.updates import StateUpdate
 
 if TYPE_CHECKING:
+    from kairos_core.async_state_manager import AsyncRedisStateManager
     from kairos_core.audit.writer import AuditWriter
+    from kairos_core.state_manager import RedisStateManager
+    from kairos_core.updates import StateUpdate
 
 __all__ = [
     "AsyncRedisStateManager",
@@ -50,10 +51,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # psycopg takes longer to import than all the rest, and a service that only writes sessions never needs it.
-    if name == "AuditWriter":
-        from kairos_core.audit.writer import AuditWriter  # noqa: PLC0415
+# Loaded when they are first asked for: redis-py and psycopg take longer to import than all the rest, and who only needs
+# the state and the errors, or one of the two managers, does not wait for the others.
+_LATER = {
+    "AsyncRedisStateManager": "async_state_manager",
+    "AuditWriter": "audit.writer",
+    "RedisStateManager": "state_manager",
+    "StateUpdate": "updates",
+}
 
-        return AuditWriter
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        found = getattr(import_module(f"kairos_core.{_LATER[name]}"), name)
+        globals()[name] = found
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

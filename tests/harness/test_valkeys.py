@@ -311,17 +311,6 @@ def asks(client: redis.Redis, key: str) -> bool:
     return False
 
 
-def test_a_dead_primary_of_a_cluster_is_replaced(launcher: Launcher, cluster: Cluster) -> None:
-    """When a primary is killed, its replica takes its slots over; restarted, the old one follows it."""
-    old, new = cluster.primaries[0], cluster.replicas[0]
-    launcher.kill(old)
-    assert wait_until(lambda: has_slot(cluster, new, 0))
-    cluster.wait_until_ok(*cluster.primaries[1:], *cluster.replicas)
-    launcher.restart(old)
-    launcher.wait_for_replica(new)
-    cluster.wait_until_ok()
-
-
 def has_slot(cluster: Cluster, node: Node, slot: int) -> bool:
     """Whether this node has the slot; for a while after a failure, none has."""
     with contextlib.suppress(LookupError):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TIMEOUT_S = 0.03
-EXAMPLES = int(os.environ.get("KAIROS_REPLIES_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("KAIROS_REPLIES_EXAMPLES", "8"))
 # A call ends by its deadline; what a busy machine adds is less than this.
 NO_HANG_S = 20.0
 

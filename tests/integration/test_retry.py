@@ -37,7 +37,7 @@ def proxy(settings: Settings) -> Iterator[Proxy]:
 @pytest.fixture
 def through(settings: Settings, proxy: Proxy) -> Iterator[RedisStateManager]:
     """A manager whose connections go through the proxy."""
-    with RedisStateManager.connect(msgspec.structs.replace(settings, redis_url=proxy.url, timeout_s=1.0)) as manager:
+    with RedisStateManager.connect(msgspec.structs.replace(settings, redis_url=proxy.url, timeout_s=0.6)) as manager:
         # The server must know all scripts, or a reply that is dropped might only have asked for one.
         manager.delete_session(manager.update_session(manager.create_session(sample_state("warm"))).session_id)
         yield manager
@@ -137,7 +137,7 @@ def test_a_refused_connection_is_definite(proxy: Proxy, through: RedisStateManag
     with pytest.raises(StoreUnavailable) as caught:
         through.update_session(state)
     assert caught.value.definite
-    # the deadline of 1 s, and what a busy machine adds
+    # the deadline of 0.6 s, and what a busy machine adds
     assert time.monotonic() - start < 10
 
 
