@@ -61,9 +61,11 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        found = getattr(import_module(f"kairos_core.{_LATER[name]}"), name)
-        globals()[name] = found
-        return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+    # Not for type checkers, which would take any name for one that is there.
+    def __getattr__(name: str) -> Any:
+        if name in _LATER:
+            found = getattr(import_module(f"kairos_core.{_LATER[name]}"), name)
+            globals()[name] = found
+            return found
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -65,6 +65,10 @@ def parse(url: str) -> Address:
     """
     scheme, _, rest = url.partition("://")
     if scheme in ONE_SERVER:
+        path = rest.partition("?")[0].partition("#")[0].partition("/")[2]
+        if scheme != "unix" and path and not (path.isascii() and path.isdecimal()):
+            # redis-py would take it for database 0.
+            raise ValueError("has an odd path: the number of a database is needed, as in redis://host:6379/0")
         return Address(url)
     if scheme not in SCHEMES:
         raise ValueError(f"must begin with {' or '.join(s + '://' for s in SCHEMES)}")

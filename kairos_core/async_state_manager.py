@@ -64,7 +64,7 @@ class AsyncRedisStateManager:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; the sessions stay."""
+        """Close the connections; the sessions stay. A later call makes new ones. Not to be awaited."""
         self._operations.link.close()
 
     async def create_session(

@@ -81,6 +81,9 @@ class Operations:
             changed = change(state)
             if inspect.isawaitable(changed):
                 changed = await changed
+            if isinstance(changed, SyncState) and (changed.session_id, changed.stamp) != (session_id, state.stamp):
+                # Written, it would change another session than the one that was asked for, or another version of it.
+                raise InvalidState(f"change: a state derived from the one it was given, of {session_id}, is needed")
             try:
                 return await self.link.call(self.commands.update(changed, event_type, durability))
             except VersionConflict:

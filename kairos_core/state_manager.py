@@ -52,7 +52,7 @@ class RedisStateManager:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; the sessions stay."""
+        """Close the connections; the sessions stay. A later call makes new ones."""
         self._operations.link.close()
 
     def create_session(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from datetime import datetime  # noqa: TC003 - who looks at the type's annotations must find it
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,7 +24,6 @@ from kairos_core.tracking import News, Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
-    from datetime import datetime
 
     from kairos_core.link import Link
     from kairos_core.session import SyncState

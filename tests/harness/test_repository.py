@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import kairos_core
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("kairos_core", "loadtests", "reports", "notebooks", "tests")
@@ -160,3 +163,21 @@ def test_importing_the_core_is_light() -> None:
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "[]\n" == finished.stdout
+
+
+def test_public_names_can_be_looked_at() -> None:
+    """Each public name is there, and its signature can be shown, as help() does."""
+    for found in (getattr(kairos_core, name) for name in kairos_core.__all__):
+        # Python itself has none for an error that adds nothing to ValueError.
+        if not issubclass(found, BaseException):
+            assert isinstance(inspect.signature(found), inspect.Signature)
+
+
+def test_a_name_that_is_not_there_is_told_by_the_type_checker(tmp_path: Path) -> None:
+    """A mistyped import from the core does not pass mypy."""
+    program = tmp_path / "mistyped.py"
+    program.write_text("from kairos_core import RedisStateManager, RedisStateManger\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path / 'cache'}", str(program)]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert 1 == finished.returncode
+    assert 'has no attribute "RedisStateManger"' in finished.stdout

@@ -81,6 +81,16 @@ def test_mutate_gives_up(manager: RedisStateManager) -> None:
     assert 3 == calls
 
 
+def test_mutate_writes_the_session_that_was_asked_for(manager: RedisStateManager) -> None:
+    """G1: a function that returns another session's state, or another version's, is refused, and nothing is written."""
+    one, other = (manager.create_session(sample_state(name)) for name in "ab")
+    latest = manager.update_session(one)
+    for wrong in (other, one, latest.replace(version=7), latest.replace(session_id="b")):
+        with pytest.raises(InvalidState, match="change: "):
+            manager.mutate_session("a", lambda _, wrong=wrong: wrong)  # type: ignore[misc]
+    assert {"a": latest, "b": other} == manager.get_sessions(["a", "b"])
+
+
 def test_mutate_of_nothing(manager: RedisStateManager) -> None:
     """A mutation of a session that does not exist says so, and never calls the function."""
     with pytest.raises(SessionNotFound):
