@@ -19,6 +19,7 @@ import msgspec
 
 from kairos_core import messages, session
 from kairos_core.errors import CorruptState, KairosError, Stamp, StoreUnavailable
+from kairos_core.session import SyncState  # noqa: TC001 - likewise
 from kairos_core.subscription import Subscription
 from kairos_core.tracking import News, Tracker
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from kairos_core.link import Link
-    from kairos_core.session import SyncState
 
 RESYNCHRONISED = "resynchronised"
 

@@ -316,7 +316,7 @@ def test_the_port_of_the_embedded_store(text: str, *, good: bool) -> None:
 def test_a_database_that_is_no_number(path: str) -> None:
     """What is no database's number is refused, and not taken for database 0 as redis-py would."""
     for scheme in ("redis", "rediss"):
-        with pytest.raises(ConfigurationError, match="KAIROS_REDIS_URL: .*number of a database"):
+        with pytest.raises(ConfigurationError, match=r"KAIROS_REDIS_URL: .*number of a database"):
             Settings(redis_url=f"{scheme}://host:6379/{path}")
     for accepted in ("redis://host", "redis://host/", "redis://host:6379/3", "redis://host/?db=2", "unix:///a/b.sock"):
         assert accepted == Settings(redis_url=accepted).redis_url
