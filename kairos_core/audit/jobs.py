@@ -123,12 +123,31 @@ def _connections() -> tuple[Outbox, AuditWriter]:
 def run_worker(settings: Settings) -> None:
     """Run jobs in this process until SIGTERM or SIGINT; the job at hand is finished first."""
     connection = _client(settings, "kairos-worker", retry=Retry(ExponentialBackoff(), _RETRIES))
-    _work(SimpleWorker([queue_name(settings)], connection=connection, serializer=JSONSerializer))
+    _work(DrainWorker([queue_name(settings)], connection=connection, serializer=JSONSerializer))
 
 
 def _work(worker: Any) -> None:
     # No scheduler: RQ would fork it with the worker's own socket, and a job could go to a dead worker's ghost.
     worker.work(logging_level="WARNING", with_scheduler=False)
+
+
+class DrainWorker(SimpleWorker):
+    """RQ's worker, which does not close the connection of its listener for commands under a listener that still reads.
+
+    RQ unsubscribes, then tells the listener to stop: one that has seen the first and not the second waits for another
+    subscription, and ends in an exception once its connection is closed.
+    """
+
+    def unsubscribe(self) -> None:
+        """Stop the listener; its own end closes its connection."""
+        pubsub: Any = self.pubsub
+        listener: Any = self.pubsub_thread
+        if listener is None:
+            return
+        listener.stop()
+        with contextlib.suppress(RedisError, OSError):
+            pubsub.unsubscribe()
+        listener.join(timeout=1)
 
 
 def run_scheduler(settings: Settings) -> None:

@@ -20,7 +20,6 @@ import redis.exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rq import Retry as JobRetry
-from rq import SimpleWorker
 from rq.executions import Execution
 from rq.job import Job, JobStatus
 from rq.scheduler import RQScheduler
@@ -29,7 +28,7 @@ from rq.serializers import JSONSerializer
 from kairos_core import AuditWriter, DurabilityNotReached, KairosError, RedisStateManager, Settings
 from kairos_core.acl import account
 from kairos_core.audit.drain import drain_lane
-from kairos_core.audit.jobs import DrainQueue, _client, check_queue, queue_name
+from kairos_core.audit.jobs import DrainQueue, DrainWorker, _client, check_queue, queue_name
 from kairos_core.audit.outbox import Outbox
 from kairos_core.blocking import BlockingTransport
 from kairos_core.cli import main
@@ -435,7 +434,7 @@ def use_queue(settings: Settings) -> None:
         scheduler = RQScheduler([name], connection=connection, interval=1, serializer=JSONSerializer)
         scheduler.acquire_locks()
         scheduler.heartbeat()
-        worker = SimpleWorker([name], connection=connection, serializer=JSONSerializer)
+        worker: Any = DrainWorker([name], connection=connection, serializer=JSONSerializer)
         # One that ends as it should, one that fails and is put off, and one that fails for good.
         more = {"result_ttl": 1, "failure_ttl": 10, "job_timeout": 10}
         queue._queue.enqueue("operator.truth", [], **more)
@@ -443,6 +442,7 @@ def use_queue(settings: Settings) -> None:
         queue._queue.enqueue("operator.getitem", [], 0, **more)
         worker.work(logging_level="CRITICAL", with_scheduler=False, max_jobs=3)
         worker.refresh()
+        assert not worker.pubsub_thread.is_alive()
         assert (1, 2) == (worker.successful_job_count, worker.failed_job_count)
         scheduled = queue._queue.scheduled_job_registry
         for job_id in scheduled.get_job_ids():
