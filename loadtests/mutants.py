@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kairos_core import RedisStateManager, Settings, SyncState
+    from kairos_core.audit.batch import Batch
 
 
 def _edit(name: str, old: str, new: str) -> None:
@@ -98,9 +99,9 @@ def _delete_before_commit() -> None:
 
     def hasty(out: outbox.Outbox, writer: Any, lane: int, **options: Any) -> int:
         class Hasty:
-            def write(self, lane: int, entries: list[outbox.Entry]) -> int:
-                out.remove_through(lane, entries[-1].entry_id)
-                written: int = writer.write(lane, entries)
+            def record(self, lane: int, batch: Batch, reached: Callable[[str], None]) -> int:
+                out.remove_through(lane, batch.ready[-1].entry.entry_id)
+                written: int = writer.record(lane, batch, reached)
                 return written
 
         return drain_lane(out, Hasty(), lane, **options)  # type: ignore[arg-type]

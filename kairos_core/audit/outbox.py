@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar
 
 from kairos_core import messages, session
 from kairos_core.blocking import BlockingTransport
@@ -27,6 +27,10 @@ LEASE_MS = 4_000
 _HOLD, _RELEASE = load_script("hold"), load_script("release")
 
 
+# The values of `copy_batch.sql` that an entry has, in its order.
+Row: TypeAlias = "tuple[str, str, int, int, str, str, datetime, bytes]"
+
+
 class Entry(NamedTuple):
     """One write that waits in an outbox.
 
@@ -43,8 +47,12 @@ class Entry(NamedTuple):
         """The message as JSON."""
         return messages.encode(self.message)
 
-    def row(self) -> tuple[str, str, int, int, str, str, datetime, str]:
-        """The values of `copy_batch.sql`, in its order."""
+    def row(self) -> Row:
+        """The row that it becomes: operation id, session id, incarnation, version, kind, event type, time, state.
+
+        Raises:
+            OverflowError: the time is none.
+        """
         message = self.message
         return (
             message.operation_id,
@@ -54,7 +62,7 @@ class Entry(NamedTuple):
             message.kind,
             message.event_type,
             session.moment(message.updated_us),
-            self.snapshot().decode(),
+            self.snapshot(),
         )
 
     def snapshot(self) -> bytes:
@@ -103,13 +111,14 @@ class Outbox:
         """The number of entries of each lane."""
         return run(self._link.call_many([self._commands.depth(lane) for lane in range(self._layout.lanes)]))
 
-    def read(self, lane: int, count: int) -> list[Entry | Unreadable]:
-        """The oldest entries of a lane."""
+    def read(self, lane: int, count: int, after: bytes | None = None) -> list[Entry | Unreadable]:
+        """The oldest entries of a lane, or those behind an entry."""
 
         def read(reply: list[Any]) -> list[Entry | Unreadable]:
             return [_read(entry_id, dict(zip(words[::2], words[1::2], strict=True))) for entry_id, words in reply]
 
-        return self._ask(self._layout.outboxes[lane], lane, read, "XRANGE", "-", "+", "COUNT", str(count))
+        first = "-" if after is None else b"(" + after
+        return self._ask(self._layout.outboxes[lane], lane, read, "XRANGE", first, "+", "COUNT", str(count))
 
     def remove_through(self, lane: int, entry_id: bytes) -> int:
         """Delete all entries up to and including this one; only after they were committed. Returns how many."""

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import zlib
 from importlib import resources
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 from psycopg import sql
 
 from kairos_core.audit import migrations
-from kairos_core.audit.outbox import Unreadable
+from kairos_core.audit.batch import Head, lines, older, plan, prepare
 from kairos_core.audit.postgres import connect_postgres
 from kairos_core.errors import ConfigurationError
 from kairos_core.ground import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from uuid import UUID
 
-    from kairos_core.audit.outbox import Entry
+    from kairos_core.audit.batch import Batch, Ready, Version
+    from kairos_core.audit.outbox import Entry, Unreadable
     from kairos_core.settings import Settings
 
 
@@ -29,10 +34,23 @@ def _statement(name: str) -> bytes:
     return resources.files("kairos_core").joinpath("audit", "sql", f"{name}.sql").read_bytes()
 
 
-_CREATE_BATCH = _statement("create_batch")
-_COPY_BATCH = _statement("copy_batch")
+_COPY_EVENTS = _statement("copy_events")
+_FIND_HEADS = _statement("find_heads")
+_FIND_OPERATIONS = _statement("find_operations")
+_FIND_VERSIONS = _statement("find_versions")
 _BURY = _statement("bury")
-_MERGE = tuple(_statement(name) for name in ("insert_events", "upsert_sessions", "upsert_participants"))
+
+# SQLSTATE of a unique constraint that would be broken.
+UNIQUE_VIOLATION = "23505"
+# Rows that are handed to PostgreSQL at once; it works on them while the next ones are made.
+_CHUNK = 50
+# Each query goes from a batch to a few rows of large tables by their indexes. Statistics of a table that has just been
+# made, or of a batch, which has none, would have it read whole tables.
+_BY_INDEX = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+
+
+def ignore(_: str) -> None:
+    """What is told of each step where nobody asks."""
 
 
 class AuditWriter:
@@ -41,7 +59,10 @@ class AuditWriter:
     def __init__(self, connection: psycopg.Connection, schema: str) -> None:
         self._connection = connection
         self._schema = schema
+        self._schema_number = _as_integer(zlib.crc32(schema.encode()))
+        self._months: set[tuple[int, int]] = set()
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
+        connection.execute(_BY_INDEX)
         connection.commit()
 
     @classmethod
@@ -77,52 +98,97 @@ class AuditWriter:
     def write(self, lane: int, entries: Sequence[Entry | Unreadable]) -> int:
         """Write a batch of a lane's entries; return how many of its events were new.
 
-        Written again, wholly or in part, a batch changes nothing. A row that PostgreSQL refuses is found by halving the
-        batch, and buried with its reason; the rest is written.
+        Written again, wholly or in part, a batch changes nothing. What contradicts a row that is recorded, and what
+        PostgreSQL refuses (found by halving the batch), is buried with its reason; the rest is written.
 
         Raises:
             psycopg.Error: the batch was not written, or not all of it (or, where the connection was lost during a
                 commit, all of it may have been): write it again.
         """
-        readable: list[Entry] = []
-        for entry in entries:
-            if isinstance(entry, Unreadable):
-                self._bury(lane, entry, None, entry.reason)
-            else:
-                readable.append(entry)
-        return self._write_or_halve(lane, readable) if readable else 0
+        return self.record(lane, prepare(entries))
 
-    def _write_or_halve(self, lane: int, entries: Sequence[Entry]) -> int:
+    def record(self, lane: int, batch: Batch, reached: Callable[[str], None] = ignore) -> int:
+        """Write a batch that was made ready, as `write` does.
+
+        Args:
+            lane: the lane.
+            batch: the entries.
+            reached: told of each step: `copying` (often; PostgreSQL is at work, and there is time for other things),
+                `copied`, `committed`.
+        """
+        for entry in batch.unreadable:
+            self._bury(lane, entry, None, entry.reason)
+        return self._record_or_halve(lane, batch, reached) if batch.ready else 0
+
+    def _record_or_halve(self, lane: int, batch: Batch, reached: Callable[[str], None]) -> int:
         try:
-            return self._write_all(entries)
-        except (psycopg.DataError, psycopg.IntegrityError, ValueError, OverflowError) as error:
+            return self._record_all(lane, batch.ready, reached)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
             # Refused for what is in the batch; all else (a lost connection, a full disk, a missing table) concerns the
             # batch as a whole, and is raised.
-            if len(entries) == 1:
-                sqlstate = error.sqlstate if isinstance(error, psycopg.Error) else None
-                self._bury(lane, entries[0], sqlstate, one_line(error))
+            if len(batch.ready) == 1:
+                self._bury(lane, batch.ready[0].entry, error.sqlstate, one_line(error))
                 return 0
-        middle = len(entries) // 2
-        return self._write_or_halve(lane, entries[:middle]) + self._write_or_halve(lane, entries[middle:])
+        return sum(self._record_or_halve(lane, half, reached) for half in batch.halves())
 
-    def _write_all(self, entries: Sequence[Entry]) -> int:
-        """Write a batch in one transaction: all of it, or nothing."""
-        rows = [entry.row() for entry in entries]
-        connection = self._connection
-        with connection.transaction(), connection.cursor() as cursor:
-            cursor.execute(_CREATE_BATCH)
-            with cursor.copy(_COPY_BATCH) as copy:
-                for row in rows:
-                    copy.write_row(row)
-            new = 0
-            for number, statement in enumerate(_MERGE):
-                cursor.execute(statement)
-                if number == 0:
-                    new = cursor.rowcount
-        return new
+    def _record_all(self, lane: int, ready: Sequence[Ready], reached: Callable[[str], None]) -> int:
+        """Record a batch in one transaction: all of it, or nothing."""
+        self._make_partitions(ready)
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            # Held until the commit: whoever records the same lane finds what this batch recorded.
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [self._schema_number, lane])
+            recorded_at, heads = self._heads(cursor, ready)
+            found = plan(ready, self._operations(cursor, ready), self._versions(cursor, older(ready, heads)))
+            for entry, reason in found.refused:
+                self._bury(lane, entry, UNIQUE_VIOLATION, reason)
+            with cursor.copy(_COPY_EVENTS) as copy:
+                rows = lines(found.record, heads, recorded_at)
+                while chunk := b"".join(itertools.islice(rows, _CHUNK)):
+                    copy.write(chunk)
+                    reached("copying")
+            reached("copied")
+        reached("committed")
+        return len(found.record)
+
+    @staticmethod
+    def _heads(cursor: psycopg.Cursor[Any], ready: Sequence[Ready]) -> tuple[datetime, dict[str, Head]]:
+        """The time, and how far the sessions of these entries are recorded."""
+        ((now,),) = cursor.execute("SELECT clock_timestamp()").fetchall()
+        cursor.execute(_FIND_HEADS, [list({one.entry.message.session_id for one in ready})])
+        return now, {session_id: Head(*head) for session_id, *head in cursor}
+
+    @staticmethod
+    def _operations(cursor: psycopg.Cursor[Any], ready: Sequence[Ready]) -> dict[str, tuple[Version, datetime]]:
+        """Which operations of these entries are recorded, as what."""
+        operations = [one.entry.message.operation_id for one in ready]
+        cursor.execute(_FIND_OPERATIONS, [operations, [one.occurred_at for one in ready]])
+        return {operations[place - 1]: (tuple(version), at) for place, *version, at in cursor}
+
+    @staticmethod
+    def _versions(cursor: psycopg.Cursor[Any], asked: Sequence[Version]) -> dict[Version, UUID]:
+        """Which of these versions are recorded, for which operation."""
+        if not asked:
+            return {}
+        cursor.execute(_FIND_VERSIONS, [list(column) for column in zip(*asked, strict=True)])
+        return {asked[place - 1]: operation for place, operation in cursor}
+
+    def _make_partitions(self, ready: Sequence[Ready]) -> None:
+        """Make the months' partitions that the rows need: those of other times than the present, as a rule none."""
+        months = {(one.occurred_at.year, one.occurred_at.month): one.occurred_at for one in ready}
+        if months.keys() <= self._months:
+            return
+        with self._connection.transaction():
+            for moment in months.values():
+                self._connection.execute("SELECT sync_make_partitions(%s, %s)", [moment, moment])
+        self._months |= months.keys()
 
     def _bury(self, lane: int, entry: Entry | Unreadable, sqlstate: str | None, reason: str) -> None:
         entry_id = entry.entry_id.decode()
         _log.error("lane %d: entry %s goes to the dead letters: %s %s", lane, entry_id, sqlstate or "", reason)
         with self._connection.transaction():
             self._connection.execute(_BURY, [lane, entry_id, sqlstate, reason, entry.payload])
+
+
+def _as_integer(number: int) -> int:
+    """A number of 32 bits as PostgreSQL's integer, which has a sign."""
+    return number - 2**32 if number >= 2**31 else number

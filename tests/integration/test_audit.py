@@ -13,7 +13,7 @@ from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings, messages, session
 from kairos_core.audit import migrations
-from kairos_core.audit.drain import drain_lane
+from kairos_core.audit.drain import STEPS, drain_lane
 from kairos_core.audit.jobs import DrainQueue
 from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.audit.pool import sweep
@@ -202,8 +202,8 @@ def test_events_are_append_only(
 KILLED_DRAIN = """
 import os, signal, sys
 from kairos_core import AuditWriter, Settings
-from kairos_core.audit import drain, writer
-from kairos_core.audit.outbox import Entry, Outbox
+from kairos_core.audit import drain
+from kairos_core.audit.outbox import Outbox
 if len(sys.argv) > 2:
     from loadtests import mutants
     mutants.apply(sys.argv[2])
@@ -214,25 +214,7 @@ def kill(*_):
 settings = Settings.from_env()
 audit, outbox = AuditWriter.connect(settings), Outbox.connect(settings)
 step = sys.argv[1]
-if step == "after the read":
-    audit.write = kill
-elif step == "before the commit":
-    class Connection:
-        def __init__(self, real): self.real = real
-        def cursor(self): return self.real.cursor()
-        def transaction(self): return Transaction(self.real.transaction())
-    class Transaction:
-        def __init__(self, real): self.real = real
-        def __enter__(self): return self.real.__enter__()
-        def __exit__(self, *_): kill()
-    audit._connection = Connection(audit._connection)
-elif step == "after the commit":
-    write = audit.write
-    audit.write = lambda lane, entries: (write(lane, entries), kill())
-elif step == "after the delete":
-    remove = outbox.remove_through
-    outbox.remove_through = lambda lane, entry_id: (remove(lane, entry_id), kill())
-drain.drain_lane(outbox, audit, 0)
+drain.drain_lane(outbox, audit, 0, reached=lambda now: kill() if now == step else None)
 """
 
 
@@ -247,7 +229,7 @@ def drain_and_kill(settings: Settings, step: str, *mutant: str) -> None:
     assert -signal.SIGKILL == killed.returncode
 
 
-@pytest.mark.parametrize("step", ["after the read", "before the commit", "after the commit", "after the delete"])
+@pytest.mark.parametrize("step", STEPS)
 def test_a_killed_drain_repeats_harmlessly(
     step: str, settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
 ) -> None:
@@ -264,7 +246,7 @@ def test_the_check_sees_a_hasty_drain(
 ) -> None:
     """The check above fails on a drain that deletes before it commits."""
     states = write(manager)
-    drain_and_kill(settings, "before the commit", "delete_before_commit")
+    drain_and_kill(settings, "copied", "delete_before_commit")
     drain_lane(outbox, writer, 0)
     with pytest.raises(AssertionError):
         check_complete(settings, states)
@@ -275,7 +257,7 @@ def test_random_event_ids_are_seen(
 ) -> None:
     """A drain that does not know its rows again doubles none: the schema refuses them, and they are dead letters."""
     write(manager, 200)
-    drain_and_kill(settings, "after the commit", "random_event_id")
+    drain_and_kill(settings, "committed", "random_event_id")
     drain_lane(outbox, writer, 0)
     assert [(200,)] == rows(settings, "SELECT count(*) FROM sync_events")
     assert {"23505"} == {sqlstate for sqlstate, _ in dead_letters(settings)}
@@ -286,9 +268,8 @@ def test_two_drains_of_one_lane(
 ) -> None:
     """G7: two drains that work on one lane by accident leave each write exactly once."""
     states = write(manager)
-    script = KILLED_DRAIN.replace('step == "after', 'step == "never after')
     others = [
-        subprocess.Popen([sys.executable, "-c", script, "not at all"], env=child_environment(as_worker(settings)))
+        subprocess.Popen([sys.executable, "-c", KILLED_DRAIN, "never"], env=child_environment(as_worker(settings)))
         for _ in range(2)
     ]
     drain_lane(outbox, writer, 0)

@@ -123,9 +123,9 @@ def test_entry() -> None:
 
 def test_a_row_has_the_columns_of_the_copy() -> None:
     """The values of a row stand in the order of the columns that are copied."""
-    statement = resources.files("kairos_core").joinpath("audit", "sql", "copy_batch.sql").read_text(encoding="utf-8")
-    columns = statement[statement.index("(") + 1 : statement.index(")")].split(", ")
-    found = dict(zip(columns, _entry(b"1-0", {b"m": message()}).row(), strict=True))
+    statement = resources.files("kairos_core").joinpath("audit", "sql", "copy_events.sql").read_text(encoding="utf-8")
+    columns = statement[statement.index("(") + 1 : statement.index(")")].replace("\n", "").split(",")
+    found = dict(zip([column.strip() for column in columns[:8]], _entry(b"1-0", {b"m": message()}).row(), strict=True))
     snapshot = found.pop("state_snapshot")
     assert found == {
         "operation_id": "0190a5d0f3a07b1c8d2e3f4a5b6c7d8e",
@@ -136,7 +136,8 @@ def test_a_row_has_the_columns_of_the_copy() -> None:
         "event_type": "table.opened",
         "occurred_at": datetime(2023, 11, 14, 22, 13, 20, 3, tzinfo=UTC),
     }
-    assert msgspec.json.decode(str(snapshot)) == {
+    assert isinstance(snapshot, bytes)
+    assert msgspec.json.decode(snapshot) == {
         "a": "é",
         "incarnation": 1_700_000_000_000_001,
         "version": 12,
