@@ -60,7 +60,7 @@ async def check_store(link: Link, layout: Layout, settings: Settings, role: Role
             check_kind(info, is_cluster=link.route.is_cluster)
             await _check_permissions(link, layout, lane, role)
             if role == "core":
-                await _check_durability(link, layout, lane, info, wanted)
+                await check_durability(link, layout, lane, info, wanted)
         await _check_layout(link, layout)
     except StoreUnavailable as error:
         raise ConfigurationError("KAIROS_REDIS_URL", one_line(error.cause)) from error
@@ -148,8 +148,8 @@ def _worker_runs(layout: Layout, lane: int) -> tuple[list[str], list[Words]]:
     ]
 
 
-async def _check_durability(link: Link, layout: Layout, lane: int, info: Mapping[str, str], wanted: Durability) -> None:
-    """Raise ConfigurationError where the server cannot keep what every write is to be."""
+async def check_durability(link: Link, layout: Layout, lane: int, info: Mapping[str, str], wanted: Durability) -> None:
+    """Raise ConfigurationError where the server that has a lane cannot keep what every write is to be."""
     if wanted.level == "fsync":
         command: Command[Any] = Command(CONFIG_WORDS, _as_it_is, layout.outboxes[lane], "", layout.slots[lane])
         try:

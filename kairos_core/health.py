@@ -9,8 +9,16 @@ import msgspec
 from redis import exceptions as foreign
 
 from kairos_core.commands import Command
-from kairos_core.errors import KairosError, StoreUnavailable
-from kairos_core.ground import info_command, one_line, replicas_online
+from kairos_core.durability import Durability
+from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable
+from kairos_core.ground import (
+    check_durability,
+    check_kind,
+    check_redis_version,
+    info_command,
+    one_line,
+    replicas_online,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,6 +111,7 @@ async def examine(link: Link, commands: Commands, layout: Layout, settings: Sett
     """
     servers: list[ServerHealth] = []
     failures: list[_Failure] = []
+    refused: list[str] = []
     try:
         nodes = await link.nodes(layout.slots)
     except _FAILURES as error:
@@ -117,6 +126,8 @@ async def examine(link: Link, commands: Commands, layout: Layout, settings: Sett
             started = time.monotonic()
             await link.call(commands.clock(lane))
             servers.append(read_server(address, (time.monotonic() - started) * 1000, info))
+            if refusal := await _refusal(link, layout, lane, info, settings):
+                refused.append(f"{address}: {refusal}")
         except _FAILURES as error:
             failures.append(_failure(address, error))
     found = Health(is_reachable=True, problems=(), servers=tuple(servers))
@@ -125,9 +136,21 @@ async def examine(link: Link, commands: Commands, layout: Layout, settings: Sett
             found = await _with_lanes(found, link, commands, layout)
         except _FAILURES as error:
             failures.append(_failure("the store", error))
-    said = [failure.text for failure in failures] + problems(found, layout.layout_value, settings.outbox_limit)
+    said = [failure.text for failure in failures] + refused
+    said += problems(found, layout.layout_value, settings.outbox_limit)
     is_reachable = all(failure.is_answer for failure in failures)
     return msgspec.structs.replace(found, is_reachable=is_reachable, problems=tuple(said))
+
+
+async def _refusal(link: Link, layout: Layout, lane: int, info: Mapping[str, str], settings: Settings) -> str:
+    """Why `connect` would refuse the server that has a lane, besides what `problems` says; empty where it would not."""
+    try:
+        check_redis_version(info)
+        check_kind(info, is_cluster=link.route.is_cluster)
+        await check_durability(link, layout, lane, info, Durability.parse(settings.durability))
+    except ConfigurationError as error:
+        return str(error)
+    return ""
 
 
 class _Failure(NamedTuple):

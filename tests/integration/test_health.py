@@ -11,6 +11,7 @@ import pytest
 from kairos_core import AsyncRedisStateManager, RedisStateManager, Settings
 from kairos_core.blocking import BlockingTransport
 from kairos_core.cli import main
+from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from kairos_core.operations import Operations
 from kairos_core.transport import run
@@ -135,6 +136,22 @@ def test_a_replica_and_its_primary(primary: Node, replica: Node) -> None:
     found = examine(msgspec.structs.replace(settings, redis_url=replica.url))
     assert (f"127.0.0.1:{replica.port} is no primary: its role is slave",) == found.problems
     assert ("slave", 0, None) == (found.servers[0].role, found.servers[0].replicas, found.servers[0].replica_lag_bytes)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_a_durability_that_the_server_cannot_give(colour: str, primary: Node, replica: Node) -> None:
+    """G14: what `connect` refuses for its durability is no healthy store, for the same reason; what it takes is one."""
+    for level, cause in (("fsync", "appendfsync is everysec"), ("replicated:2", "the server has 1 that are online")):
+        settings = Settings(redis_url=primary.url, namespace="durable", durability=level)
+        with pytest.raises(ConfigurationError, match=cause) as caught:
+            RedisStateManager.connect(settings)
+        found = examine(settings, colour)
+        assert (f"127.0.0.1:{primary.port}: {caught.value}",) == found.problems
+        assert (True, 1) == (found.is_reachable, len(found.servers))
+    assert replica.port
+    settings = Settings(redis_url=primary.url, namespace="durable", durability="replicated:1")
+    RedisStateManager.connect(settings).close()
+    assert () == examine(settings, colour).problems
 
 
 @pytest.mark.parametrize("colour", COLOURS)
