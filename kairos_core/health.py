@@ -45,13 +45,14 @@ class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         address: host:port, or the path of its socket.
         software: what it is, with its own version, e.g. Valkey 9.1.2.
-        version: the Redis version that it is, or is compatible with.
+        redis_version: the Redis version that it is, or is compatible with.
         round_trip_ms: how long one exchange took, over a connection that was there, in milliseconds.
         uptime_s: seconds since it started.
         role: master or slave, as the server says.
         replicas: how many follow it.
         replica_lag_bytes: how much the last of them has still to receive; None where none follows.
-        persistence: none, snapshots, or append-only file (with what last went wrong with it).
+        persistence: append-only file, or snapshots (with what last went wrong with it). Of a server that made none
+            since it started, just that: whether it is to make any, an account that may not CONFIG GET is not told.
         eviction: its `maxmemory-policy`.
         clients: connections that it has.
         clients_limit: connections that it takes; 0: it does not say.
@@ -62,7 +63,7 @@ class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     address: str
     software: str
-    version: str
+    redis_version: str
     round_trip_ms: float
     uptime_s: int
     role: str
@@ -81,7 +82,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The store, as this process sees it.
 
     Attributes:
-        is_reachable: whether every primary answered, be it with a refusal: what a probe of liveness needs.
+        is_reachable: whether every primary let this process in and answered, be it with a refusal of a command; False
+            where it refused the login, too. For a probe of readiness: a restart of this process would mend none of it.
         problems: what is wrong, each in one line; empty where nothing is.
         servers: the primaries that said how they are: one, or those of a cluster.
         layout: what the store was laid out with; None where it was not yet, or could not be asked.
@@ -190,7 +192,7 @@ def read_server(address: str, round_trip_ms: float, info: Mapping[str, str]) -> 
     return ServerHealth(
         address=address,
         software=f"{name} {info.get(f'{name.lower()}_version', version)}",
-        version=version,
+        redis_version=version,
         round_trip_ms=round_trip_ms,
         uptime_s=_number(info, "uptime_in_seconds"),
         role=info.get("role", "unknown"),
@@ -229,7 +231,7 @@ def _persistence(info: Mapping[str, str]) -> str:
         return "append-only file" if is_well else "append-only file, and the last write to it failed"
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
         return "snapshots, and the last one failed"
-    return "snapshots" if _number(info, "rdb_saves") else "none, or no snapshot yet"
+    return "snapshots" if _number(info, "rdb_saves") else "no append-only file, and no snapshot since it started"
 
 
 def problems(found: Health, layout_value: str, outbox_limit: int) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import tempfile
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _NAMESPACE = re.compile(r"\A[a-z][a-z0-9_]{0,47}\Z")
+_LOCAL = ("KAIROS_LOCAL_FOLDER", "KAIROS_LOCAL_REDIS_PORT")
 _POSTGRES_SCHEMES = ("postgresql", "postgres")
 # What ends the part of an address that has user, password and hosts.
 _PLACE = re.compile("[/?#]")
@@ -172,6 +174,18 @@ def servers_given(environment: Mapping[str, str] | None = None) -> bool:
     if len(missing) == 1:
         raise ConfigurationError(missing[0], "is not set, but the other server's address is: set both or none")
     return not missing
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """The variables that begin like ours and that nobody reads: each with the name that is nearest, or ''."""
+    environment = os.environ if environment is None else environment
+    known = [*Settings().to_env(), *_LOCAL]
+    found = []
+    for name in sorted(name for name in environment if name.startswith("KAIROS_") and name not in known):
+        # Without what all have in common, which would make any two names alike.
+        nearest = get_close_matches(name[7:], [one[7:] for one in known], n=1)
+        found.append((name, f"KAIROS_{nearest[0]}" if nearest else ""))
+    return found
 
 
 def child_environment(settings: Settings) -> dict[str, str]:

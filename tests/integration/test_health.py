@@ -14,6 +14,7 @@ from kairos_core.cli import main
 from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from kairos_core.operations import Operations
+from kairos_core.settings import unknown_variables
 from kairos_core.transport import run
 from loadtests.states import sample_state
 from loadtests.valkeys import valkeys
@@ -221,6 +222,8 @@ def health_command(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str, str]:
     """The status, the output and the complaints of `kairos health` with these settings."""
+    for name, _ in unknown_variables():
+        monkeypatch.delenv(name)
     for name, value in settings.to_env().items():
         monkeypatch.setenv(name, value)
     status = main(["health", *arguments])
@@ -260,6 +263,8 @@ def test_the_command_where_it_was_not_set_up(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`kairos health` ends with 2 where a setting is no setting, with one line that names it."""
+    for name, _ in unknown_variables():
+        monkeypatch.delenv(name)
     environment = settings.to_env() | {"KAIROS_REDIS_URL": "http://127.0.0.1"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
