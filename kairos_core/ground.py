@@ -63,14 +63,14 @@ async def check_store(link: Link, layout: Layout, settings: Settings, role: Role
                 await check_durability(link, layout, lane, info, wanted)
         await _check_layout(link, layout)
     except StoreUnavailable as error:
-        raise ConfigurationError("KAIROS_REDIS_URL", _with_hint(one_line(error.cause), settings)) from error
+        raise ConfigurationError("KAIROS_REDIS_URL", with_hint(one_line(error.cause), settings)) from error
     except ConfigurationError:
         raise
     except (KairosError, foreign.RedisError, OSError) as error:
-        raise ConfigurationError("KAIROS_REDIS_URL", _with_hint(one_line(error), settings)) from error
+        raise ConfigurationError("KAIROS_REDIS_URL", with_hint(one_line(error), settings)) from error
 
 
-def _with_hint(cause: str, settings: Settings) -> str:
+def with_hint(cause: str, settings: Settings) -> str:
     """A cause, with what it may come from where that is not to be seen from it."""
     # A server without TLS waits for the rest of what it takes for a command.
     is_silent = any(word in cause.lower() for word in ("timeout", "timed out", "no answer in time"))

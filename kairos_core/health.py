@@ -18,6 +18,7 @@ from kairos_core.ground import (
     info_command,
     one_line,
     replicas_online,
+    with_hint,
 )
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ async def examine(link: Link, commands: Commands, layout: Layout, settings: Sett
         nodes = await link.nodes(layout.slots)
     except _FAILURES as error:
         nodes = {}
-        failures.append(_failure("the store", error))
+        failures.append(_failure("the store", error, settings))
     for node, slots in nodes.items():
         lane = layout.slots.index(slots[0])
         address = f"{node.host}:{node.port}" if node.port else node.host
@@ -131,13 +132,13 @@ async def examine(link: Link, commands: Commands, layout: Layout, settings: Sett
             if refusal := await _refusal(link, layout, lane, info, settings):
                 refused.append(f"{address}: {refusal}")
         except _FAILURES as error:
-            failures.append(_failure(address, error))
+            failures.append(_failure(address, error, settings))
     found = Health(is_reachable=True, problems=(), servers=tuple(servers))
     if all(failure.is_answer for failure in failures):
         try:
             found = await _with_lanes(found, link, commands, layout)
         except _FAILURES as error:
-            failures.append(_failure("the store", error))
+            failures.append(_failure("the store", error, settings))
     said = [failure.text for failure in failures] + refused
     said += problems(found, layout.layout_value, settings.outbox_limit)
     is_reachable = all(failure.is_answer for failure in failures)
@@ -162,8 +163,8 @@ class _Failure(NamedTuple):
     is_answer: bool
 
 
-def _failure(subject: str, error: Exception) -> _Failure:
-    cause = error.cause if isinstance(error, StoreUnavailable) else one_line(error)
+def _failure(subject: str, error: Exception, settings: Settings) -> _Failure:
+    cause = with_hint(error.cause if isinstance(error, StoreUnavailable) else one_line(error), settings)
     return _Failure(f"{subject} cannot be asked: {cause}", isinstance(error, StoreUnavailable) and bool(error.code))
 
 

@@ -156,7 +156,7 @@ class SyncState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         participants: tuple[SyncParticipant, ...] | list[SyncParticipant] = (),
         **fields: Any,
     ) -> Self:
-        """A state that has not been created yet.
+        """A state that has not been created yet, and is not checked yet: that is done when it is written.
 
         Args:
             session_id: the session's id.

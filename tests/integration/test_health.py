@@ -178,7 +178,7 @@ def _memory(found: Health) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("colour", COLOURS)
-@pytest.mark.parametrize("how", ["refuses", "is silent", "wrong password", "no such service"])
+@pytest.mark.parametrize("how", ["refuses", "is silent", "wrong password", "no such service", "no TLS"])
 def test_a_store_that_cannot_be_reached(how: str, colour: str, settings: Settings) -> None:
     """G10: a store that is not there, or says nothing, is a problem by the deadline, and no error."""
     with socket.socket() as bound:
@@ -188,6 +188,8 @@ def test_a_store_that_cannot_be_reached(how: str, colour: str, settings: Setting
         url = f"redis://127.0.0.1:{bound.getsockname()[1]}/0"
         if how == "wrong password":
             url = f"redis://nobody:hunter2@{settings.redis_url.rpartition('@')[2]}"
+        elif how == "no TLS":
+            url = f"rediss://{settings.redis_url.rpartition('@')[2]}"
         elif how == "no such service":
             url = url.replace("redis://", "redis+sentinel://").replace("/0", "/service/0")
         start = time.monotonic()
@@ -196,6 +198,7 @@ def test_a_store_that_cannot_be_reached(how: str, colour: str, settings: Setting
     assert (False, False, ()) == (found.is_reachable, found.is_healthy, found.servers)
     (problem,) = found.problems
     assert "cannot be asked: " in problem
+    assert (how == "no TLS") == ("speak TLS: does this port?" in problem)
     assert "\n" not in problem
     assert "hunter2" not in problem
     # the deadline, and what a busy machine adds
