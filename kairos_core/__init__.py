@@ -23,23 +23,31 @@ from kairos_core.settings import Settings
 if TYPE_CHECKING:
     from kairos_core.async_state_manager import AsyncRedisStateManager
     from kairos_core.audit.writer import AuditWriter
+    from kairos_core.health import Health, ServerHealth
     from kairos_core.state_manager import RedisStateManager
     from kairos_core.updates import StateUpdate
+    from kairos_core.watches import AsyncMessageWatch, AsyncSessionWatch, MessageWatch, SessionWatch
 
 __all__ = [
+    "AsyncMessageWatch",
     "AsyncRedisStateManager",
+    "AsyncSessionWatch",
     "AuditBacklogFull",
     "AuditWriter",
     "ConfigurationError",
     "CorruptState",
     "Durability",
     "DurabilityNotReached",
+    "Health",
     "InvalidState",
     "KairosError",
+    "MessageWatch",
     "OutcomeUnknown",
     "RedisStateManager",
+    "ServerHealth",
     "SessionExists",
     "SessionNotFound",
+    "SessionWatch",
     "Settings",
     "StateUpdate",
     "StoreUnavailable",
@@ -54,9 +62,15 @@ __all__ = [
 # Loaded when they are first asked for: redis-py and psycopg take longer to import than all the rest, and who only needs
 # the state and the errors, or one of the two managers, does not wait for the others.
 _LATER = {
+    "AsyncMessageWatch": "watches",
     "AsyncRedisStateManager": "async_state_manager",
+    "AsyncSessionWatch": "watches",
     "AuditWriter": "audit.writer",
+    "Health": "health",
+    "MessageWatch": "watches",
     "RedisStateManager": "state_manager",
+    "ServerHealth": "health",
+    "SessionWatch": "watches",
     "StateUpdate": "updates",
 }
 

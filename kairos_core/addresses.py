@@ -23,7 +23,7 @@ CLUSTER = ("redis+cluster", "rediss+cluster")
 SCHEMES = (*ONE_SERVER, *SENTINEL, *CLUSTER)
 
 _PORTS = {"sentinel": 26379, "cluster": 6379}
-_HIGHEST_PORT = 65_535
+HIGHEST_PORT = 65_535
 _SERVER = re.compile(r"(?:\[([^\s\[\]]+)\]|([^\s\[\]:]+))(?::([0-9]{1,5}))?")
 _DATABASE = re.compile("[0-9]{1,9}")
 # Options that are the store's and mean something else, or nothing, to a sentinel.
@@ -109,7 +109,9 @@ def parse(url: str) -> Address:
 def _endpoint(text: str, default_port: int) -> Endpoint:
     found = _SERVER.fullmatch(text)
     host, port = (found[1] or found[2], int(found[3] or default_port)) if found else ("", 0)
-    if not 0 < port <= _HIGHEST_PORT:
+    if port > HIGHEST_PORT:
+        raise ValueError(f"has a port beyond {HIGHEST_PORT}")
+    if not port:
         raise ValueError("has an odd list of servers: host:port,host:port is needed")
     return Endpoint(host, port)
 

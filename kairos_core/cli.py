@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
 from kairos_core.acl import PARTS, ROLES, account
 from kairos_core.errors import ConfigurationError, InvalidState
 from kairos_core.lifeline import end_with_parent
-from kairos_core.settings import LocalSettings, Settings
+from kairos_core.settings import LocalSettings, Settings, unknown_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,12 +26,37 @@ if TYPE_CHECKING:
 MISUSED = 2
 # Of `kairos health`, where something is wrong.
 UNHEALTHY = 1
+# What the pool starts; not for users, so no command of theirs.
+_MEMBERS = ("_worker", "_scheduler")
+_QUOTED_CHOICE = re.compile(r"invalid choice: .* \((?=choose from )", re.DOTALL)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a call in one line, and of which command."""
+
+    def error(self, message: str) -> NoReturn:
+        # What was given is not quoted: it may be an address with its password.
+        message = _QUOTED_CHOICE.sub("there is no such choice (", message)
+        self.exit(MISUSED, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # argparse would leave what a command does not know to the parser above it, which does not say of which it is.
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and unknown[0].startswith("-"):
+            self.error(f"unknown option {unknown[0].partition('=')[0]}")
+        if unknown:
+            self.error("there is a word too many")
+        return found, unknown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] and words[0] in _MEMBERS:
+        options = argparse.Namespace(command=_member, role=words[0])
+    else:
+        options = _parser().parse_args(words)
+        _warn_of_unknown_variables()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -43,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kairos", description="Session state for real-time services.")
+    parser = _Parser(prog="kairos", description="Session state for real-time services.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     up = _command(
@@ -78,8 +104,9 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "health",
         "say how the store is, and what is wrong with it",
-        "Ends with 0 where nothing is wrong, 1 where something is, 2 where it could not be looked at as it was set up."
-        " Reads KAIROS_REDIS_URL, KAIROS_NAMESPACE, KAIROS_LANES, KAIROS_OUTBOX_LIMIT and KAIROS_TIMEOUT_S.",
+        "Ends with 0 where nothing is wrong; 1 where something is, also where no server answers; 2 where a setting is"
+        " none. Reads KAIROS_REDIS_URL, KAIROS_NAMESPACE, KAIROS_LANES, KAIROS_OUTBOX_LIMIT, KAIROS_DURABILITY and"
+        " KAIROS_TIMEOUT_S.",
     )
     health.add_argument("--json", action="store_true", help="as one JSON object")
     health.set_defaults(command=_health)
@@ -91,24 +118,23 @@ def _parser() -> argparse.ArgumentParser:
         "Prints a line for the server's file of accounts; without its first word, the line is for ACL SETUSER. Put a"
         " password of your own in the place of PASSWORD. The namespace is that of KAIROS_NAMESPACE.",
     )
-    accounts.add_argument("role", choices=ROLES, help="core: who reads and writes sessions; worker: kairos worker")
+    accounts.add_argument(
+        "role", metavar="ROLE", choices=ROLES, help="core: who reads and writes sessions; worker: kairos worker"
+    )
     accounts.add_argument("--namespace", metavar="NAME", help="another namespace")
     accounts.add_argument(
         "--with",
         dest="parts",
         action="append",
         default=[],
+        metavar="PART",
         choices=PARTS,
-        help="what it needs besides: on a cluster, under Sentinel, for these levels of durability; may be repeated",
+        help="what it needs besides: cluster, sentinel, or fsync, replicated (levels of durability); may be repeated",
     )
     accounts.add_argument(
         "--queue-prefix", default="rq", metavar="TEXT", help="what RQ's keys begin with (its RQ_KEY_PREFIX; rq)"
     )
     accounts.set_defaults(command=_acl)
-
-    # What the pool starts; not for users, so without help.
-    for role in ("_worker", "_scheduler"):
-        commands.add_parser(role).set_defaults(command=_member, role=role)
     return parser
 
 
@@ -118,10 +144,15 @@ def _command(commands: Any, name: str, summary: str, description: str) -> argpar
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1 is needed")
-    return number
+    if not (text.isascii() and text.isdecimal() and int(text[:6]) > 0):
+        raise argparse.ArgumentTypeError("a whole number, at least 1, is needed")
+    return int(text)
+
+
+def _warn_of_unknown_variables() -> None:
+    for name, nearest in unknown_variables():
+        hint = f": {nearest} is meant?" if nearest else ""
+        print(f"kairos: warning: {name} is set, and is no setting{hint}", file=sys.stderr)
 
 
 def _up(_: argparse.Namespace) -> int:
@@ -210,9 +241,13 @@ def _report(found: Health) -> list[str]:
 
 
 def _acl(options: argparse.Namespace) -> int:
-    namespace = Settings.from_env().namespace if options.namespace is None else options.namespace
-    # Checked as that of any process.
-    namespace = Settings(namespace=namespace).namespace
+    namespace = Settings.from_env().namespace
+    if options.namespace is not None:
+        try:
+            # Checked as that of any process.
+            namespace = Settings(namespace=options.namespace).namespace
+        except ConfigurationError as error:
+            raise ConfigurationError("--namespace", error.cause) from None
     try:
         words = account(options.role, namespace, options.parts, queue_prefix=options.queue_prefix)
     except InvalidState as error:

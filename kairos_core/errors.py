@@ -1,12 +1,19 @@
 """Every error that Kairos raises: one tree.
 
-Each error says whether the operation definitely did not happen (`definite` is True: nothing changed, trying again is
-safe) or may have (`definite` is False). No message carries a password or a state's content.
+Each error says whether the operation definitely did not happen (`definite` is True: nothing changed) or may have
+(`definite` is False). Where it did not, calling again does no harm, and may help or not: after StoreUnavailable and
+AuditBacklogFull it may; after VersionConflict only with a state that was read anew, as `mutate_session` does; after
+InvalidState, CorruptState and ConfigurationError only once what they name was mended. No message carries a password or
+a state's content.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from kairos_core.durability import Durability
+    from kairos_core.session import SyncState
 
 
 class Stamp(NamedTuple):
@@ -40,7 +47,7 @@ class ConfigurationError(KairosError):
 
 
 class InvalidState(KairosError, ValueError):  # noqa: N818 - a public name, fixed by the design
-    """A state, an id or an argument does not validate; nothing was sent."""
+    """A state, an id or an argument does not validate; nothing was sent, and the same call will fail again."""
 
 
 class SessionExists(KairosError):  # noqa: N818
@@ -70,7 +77,7 @@ class SessionNotFound(KairosError):  # noqa: N818
 
 
 class VersionConflict(KairosError):  # noqa: N818
-    """Another writer was first; the write was refused.
+    """Another writer was first; the write was refused, and will be again unless it is derived from what is stored.
 
     Attributes:
         session_id: the session.
@@ -86,7 +93,7 @@ class VersionConflict(KairosError):  # noqa: N818
 
 
 class CorruptState(KairosError):  # noqa: N818
-    """Stored bytes do not decode; they were left as they are.
+    """Stored bytes do not decode; they were left as they are, and reading them again will fail again.
 
     Attributes:
         key: the Redis key.
@@ -100,7 +107,7 @@ class CorruptState(KairosError):  # noqa: N818
 
 
 class StoreUnavailable(KairosError):  # noqa: N818
-    """The store could not be reached, or refused; the operation was not applied.
+    """The store could not be reached, or refused; the operation was not applied, and may be tried again.
 
     Attributes:
         subject: the session or key that was asked for.
@@ -134,6 +141,8 @@ class OutcomeUnknown(KairosError):  # noqa: N818
 class AuditBacklogFull(KairosError):  # noqa: N818
     """The lane's outbox is at its limit; the write was refused, so that no record need be dropped.
 
+    It may be tried again once a worker has drained the lane.
+
     Attributes:
         lane: the lane.
         depth: the entries that wait in its outbox.
@@ -155,14 +164,21 @@ class DurabilityNotReached(KairosError):  # noqa: N818
         operation_id: the write's id.
         wanted: the `Durability` that was asked for.
         achieved: the one that was reached in time.
-        result: what the call would have returned: the state as stored, or True.
+        result: what the call would have returned: the state as stored; of a deletion, True.
         cause: what is lacking.
     """
 
     definite: ClassVar[bool] = False
 
     def __init__(  # noqa: PLR0913 - facts, by name
-        self, session_id: str, operation_id: str, *, wanted: Any, achieved: Any, result: Any, cause: str
+        self,
+        session_id: str,
+        operation_id: str,
+        *,
+        wanted: Durability,
+        achieved: Durability,
+        result: SyncState | bool,
+        cause: str,
     ) -> None:
         self.session_id = session_id
         self.operation_id = operation_id

@@ -60,14 +60,23 @@ async def check_store(link: Link, layout: Layout, settings: Settings, role: Role
             check_kind(info, is_cluster=link.route.is_cluster)
             await _check_permissions(link, layout, lane, role)
             if role == "core":
-                await _check_durability(link, layout, lane, info, wanted)
+                await check_durability(link, layout, lane, info, wanted)
         await _check_layout(link, layout)
     except StoreUnavailable as error:
-        raise ConfigurationError("KAIROS_REDIS_URL", one_line(error.cause)) from error
+        raise ConfigurationError("KAIROS_REDIS_URL", with_hint(one_line(error.cause), settings)) from error
     except ConfigurationError:
         raise
     except (KairosError, foreign.RedisError, OSError) as error:
-        raise ConfigurationError("KAIROS_REDIS_URL", one_line(error)) from error
+        raise ConfigurationError("KAIROS_REDIS_URL", with_hint(one_line(error), settings)) from error
+
+
+def with_hint(cause: str, settings: Settings) -> str:
+    """A cause, with what it may come from where that is not to be seen from it."""
+    # A server without TLS waits for the rest of what it takes for a command.
+    is_silent = any(word in cause.lower() for word in ("timeout", "timed out", "no answer in time"))
+    if settings.redis_url.startswith("rediss") and is_silent:
+        return f"{cause} (rediss:// and its like speak TLS: does this port?)"
+    return cause
 
 
 async def _check_layout(link: Link, layout: Layout) -> None:
@@ -148,8 +157,8 @@ def _worker_runs(layout: Layout, lane: int) -> tuple[list[str], list[Words]]:
     ]
 
 
-async def _check_durability(link: Link, layout: Layout, lane: int, info: Mapping[str, str], wanted: Durability) -> None:
-    """Raise ConfigurationError where the server cannot keep what every write is to be."""
+async def check_durability(link: Link, layout: Layout, lane: int, info: Mapping[str, str], wanted: Durability) -> None:
+    """Raise ConfigurationError where the server that has a lane cannot keep what every write is to be."""
     if wanted.level == "fsync":
         command: Command[Any] = Command(CONFIG_WORDS, _as_it_is, layout.outboxes[lane], "", layout.slots[lane])
         try:

@@ -9,8 +9,17 @@ import msgspec
 from redis import exceptions as foreign
 
 from kairos_core.commands import Command
-from kairos_core.errors import KairosError, StoreUnavailable
-from kairos_core.ground import info_command, one_line, replicas_online
+from kairos_core.durability import Durability
+from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable
+from kairos_core.ground import (
+    check_durability,
+    check_kind,
+    check_redis_version,
+    info_command,
+    one_line,
+    replicas_online,
+    with_hint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,13 +46,14 @@ class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         address: host:port, or the path of its socket.
         software: what it is, with its own version, e.g. Valkey 9.1.2.
-        version: the Redis version that it is, or is compatible with.
+        redis_version: the Redis version that it is, or is compatible with.
         round_trip_ms: how long one exchange took, over a connection that was there, in milliseconds.
         uptime_s: seconds since it started.
         role: master or slave, as the server says.
         replicas: how many follow it.
         replica_lag_bytes: how much the last of them has still to receive; None where none follows.
-        persistence: none, snapshots, or append-only file (with what last went wrong with it).
+        persistence: append-only file, or snapshots (with what last went wrong with it). Of a server that made none
+            since it started, just that: whether it is to make any, an account that may not CONFIG GET is not told.
         eviction: its `maxmemory-policy`.
         clients: connections that it has.
         clients_limit: connections that it takes; 0: it does not say.
@@ -54,7 +64,7 @@ class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     address: str
     software: str
-    version: str
+    redis_version: str
     round_trip_ms: float
     uptime_s: int
     role: str
@@ -73,7 +83,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The store, as this process sees it.
 
     Attributes:
-        is_reachable: whether every primary answered, be it with a refusal: what a probe of liveness needs.
+        is_reachable: whether every primary let this process in and answered, be it with a refusal of a command; False
+            where it refused the login, too. For a probe of readiness: a restart of this process would mend none of it.
         problems: what is wrong, each in one line; empty where nothing is.
         servers: the primaries that said how they are: one, or those of a cluster.
         layout: what the store was laid out with; None where it was not yet, or could not be asked.
@@ -103,11 +114,12 @@ async def examine(link: Link, commands: Commands, layout: Layout, settings: Sett
     """
     servers: list[ServerHealth] = []
     failures: list[_Failure] = []
+    refused: list[str] = []
     try:
         nodes = await link.nodes(layout.slots)
     except _FAILURES as error:
         nodes = {}
-        failures.append(_failure("the store", error))
+        failures.append(_failure("the store", error, settings))
     for node, slots in nodes.items():
         lane = layout.slots.index(slots[0])
         address = f"{node.host}:{node.port}" if node.port else node.host
@@ -117,17 +129,31 @@ async def examine(link: Link, commands: Commands, layout: Layout, settings: Sett
             started = time.monotonic()
             await link.call(commands.clock(lane))
             servers.append(read_server(address, (time.monotonic() - started) * 1000, info))
+            if refusal := await _refusal(link, layout, lane, info, settings):
+                refused.append(f"{address}: {refusal}")
         except _FAILURES as error:
-            failures.append(_failure(address, error))
+            failures.append(_failure(address, error, settings))
     found = Health(is_reachable=True, problems=(), servers=tuple(servers))
     if all(failure.is_answer for failure in failures):
         try:
             found = await _with_lanes(found, link, commands, layout)
         except _FAILURES as error:
-            failures.append(_failure("the store", error))
-    said = [failure.text for failure in failures] + problems(found, layout.layout_value, settings.outbox_limit)
+            failures.append(_failure("the store", error, settings))
+    said = [failure.text for failure in failures] + refused
+    said += problems(found, layout.layout_value, settings.outbox_limit)
     is_reachable = all(failure.is_answer for failure in failures)
     return msgspec.structs.replace(found, is_reachable=is_reachable, problems=tuple(said))
+
+
+async def _refusal(link: Link, layout: Layout, lane: int, info: Mapping[str, str], settings: Settings) -> str:
+    """Why `connect` would refuse the server that has a lane, besides what `problems` says; empty where it would not."""
+    try:
+        check_redis_version(info)
+        check_kind(info, is_cluster=link.route.is_cluster)
+        await check_durability(link, layout, lane, info, Durability.parse(settings.durability))
+    except ConfigurationError as error:
+        return str(error)
+    return ""
 
 
 class _Failure(NamedTuple):
@@ -137,8 +163,8 @@ class _Failure(NamedTuple):
     is_answer: bool
 
 
-def _failure(subject: str, error: Exception) -> _Failure:
-    cause = error.cause if isinstance(error, StoreUnavailable) else one_line(error)
+def _failure(subject: str, error: Exception, settings: Settings) -> _Failure:
+    cause = with_hint(error.cause if isinstance(error, StoreUnavailable) else one_line(error), settings)
     return _Failure(f"{subject} cannot be asked: {cause}", isinstance(error, StoreUnavailable) and bool(error.code))
 
 
@@ -167,7 +193,7 @@ def read_server(address: str, round_trip_ms: float, info: Mapping[str, str]) -> 
     return ServerHealth(
         address=address,
         software=f"{name} {info.get(f'{name.lower()}_version', version)}",
-        version=version,
+        redis_version=version,
         round_trip_ms=round_trip_ms,
         uptime_s=_number(info, "uptime_in_seconds"),
         role=info.get("role", "unknown"),
@@ -206,7 +232,7 @@ def _persistence(info: Mapping[str, str]) -> str:
         return "append-only file" if is_well else "append-only file, and the last write to it failed"
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
         return "snapshots, and the last one failed"
-    return "snapshots" if _number(info, "rdb_saves") else "none, or no snapshot yet"
+    return "snapshots" if _number(info, "rdb_saves") else "no append-only file, and no snapshot since it started"
 
 
 def problems(found: Health, layout_value: str, outbox_limit: int) -> list[str]:

@@ -385,7 +385,8 @@ def _judged(command: Command[T], wanted: Durability, replies: list[Any], deadlin
             command.operation_id or "",
             wanted=wanted,
             achieved=reached,
-            result=result,
+            # Only writes ask for more than the reply: they return a state, or whether they deleted one.
+            result=result,  # type: ignore[arg-type]
             cause=lacking,
         )
     return result

@@ -44,12 +44,13 @@ EVENT_TYPE_PATTERN = r"\A[A-Za-z0-9._:-]{1,50}\Z"
 # From the first quotation mark to the last: what is quoted may hold quotation marks, too.
 _QUOTED = re.compile(r"""b?(['"]).*\1""", re.DOTALL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_match_id = re.compile(ID_PATTERN).match
+match_id = re.compile(ID_PATTERN).match
 _ID_CHARACTERS = (string.ascii_letters + string.digits + "._:-").encode()
 _match_event_type = re.compile(EVENT_TYPE_PATTERN).match
 # An odd number of backslashes before u0000 is the escape; an even one is text that only looks like it.
 _find_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
 _NO_JSON = "a value does not survive JSON: only finite numbers, str keys, lists and dicts do"
+ID_NEEDS = "1 to 128 characters from A-Z a-z 0-9 . _ : - are needed"
 
 # Of what ids are made is checked by `_check_ids`, all at once: a pattern here would be matched for each of them.
 Identifier = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -155,7 +156,7 @@ class SyncState(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         participants: tuple[SyncParticipant, ...] | list[SyncParticipant] = (),
         **fields: Any,
     ) -> Self:
-        """A state that has not been created yet.
+        """A state that has not been created yet, and is not checked yet: that is done when it is written.
 
         Args:
             session_id: the session's id.
@@ -208,26 +209,26 @@ _set = msgspec.structs.force_setattr
 # All that msgspec raises for JSON it cannot decode.
 MALFORMED = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 # And what a class of the caller's raises when it is looked at. Not Exception: a timeout that a signal raises is none.
-_REFUSED = (*MALFORMED, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError)
+REFUSED = (*MALFORMED, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError)
 
 
 def check_session_id(session_id: str) -> str:
     """Return the id as plain text, or raise InvalidState."""
-    return _matched(_match_id, session_id, "session_id: 1 to 128")
+    return _matched(match_id, session_id, "session_id", ID_NEEDS)
 
 
 def check_event_type(event_type: str) -> str:
     """Return the event type as plain text, or raise InvalidState."""
     if event_type.__class__ is str and event_type in _USUAL:
         return event_type
-    return _matched(_match_event_type, event_type, "event_type: 1 to 50")
+    return _matched(_match_event_type, event_type, "event_type", ID_NEEDS.replace("128", "50"))
 
 
-def _matched(match: Callable[[str], re.Match[str] | None], value: object, what: str) -> str:
+def _matched(match: Callable[[str], re.Match[str] | None], value: object, name: str, needs: str) -> str:
     # Callers need not be type-checked. And a member of a str Enum is a str, but formats as something else.
     found = match(value) if isinstance(value, str) else None
     if found is None:
-        raise InvalidState(f"{what} characters from A-Z a-z 0-9 . _ : - are needed")
+        raise InvalidState(f"{name}: {needs}")
     return found.group()
 
 
@@ -252,10 +253,12 @@ def encode(state: SyncState, limit_bytes: int = MAX_STATE_BYTES) -> tuple[bytes,
         if not passed & _IDS:
             _check_ids(copy)
         survives = copy == state
-    except _REFUSED as error:
-        raise InvalidState(explain(error)) from error
+    except InvalidState:
+        raise
+    except REFUSED as error:
+        raise InvalidState(_diagnosis().of_state(state) or explain(error)) from error
     if not survives:
-        raise InvalidState(_NO_JSON)
+        raise InvalidState(_diagnosis().of_state(state) or _NO_JSON)
     # Nothing that a caller can choose stands after this key, so the last one is ours.
     body = text[: text.rindex(b',"incarnation":')] + b"}"
     if len(body) > limit_bytes:
@@ -263,7 +266,7 @@ def encode(state: SyncState, limit_bytes: int = MAX_STATE_BYTES) -> tuple[bytes,
     # The search for one byte is by far the fastest, and mostly enough.
     if b"\\" in body and b"\\u0000" in body and _find_nul(body):
         # PostgreSQL's jsonb cannot hold it, so the audit could not either.
-        raise InvalidState("a string contains the character U+0000")
+        raise InvalidState(_diagnosis().of_nul("metadata", state.metadata) or "a text contains the character U+0000")
     if not passed & _IDS:
         _check_participants(copy)
     copy.__dict__[_PASSED] = _TYPES | _IDS
@@ -275,15 +278,15 @@ def _normalised(state: SyncState, limit_bytes: int) -> SyncState:
 
     Raises:
         TypeError: lists, or anything else of many parts, where one value belongs.
-        ValueError: too many participants, or metadata that are nested too deeply or too large.
+        InvalidState: too many participants, or metadata that are nested too deeply or too large.
     """
     if type(state) is not SyncState:
-        raise TypeError("a SyncState is needed")
+        raise InvalidState("a SyncState is needed")
     participants: object = state.participants
     if isinstance(participants, list):
         state = state.replace(participants=tuple(participants))
     elif not isinstance(participants, tuple):
-        raise TypeError("participants: a tuple or a list is needed")
+        raise InvalidState("participants: a tuple or a list is needed")
     if not state.__dict__.get(_PASSED, 0) & _TYPES:
         _check_types(state)
     metadata = state.metadata
@@ -306,9 +309,9 @@ def _still_passed(passed: int, changes: dict[str, Any]) -> int:
 
 
 def _check_types(state: SyncState) -> None:
-    """Raise TypeError where a field holds anything of many parts, ValueError where there are too many participants."""
+    """Raise TypeError where a field holds anything of many parts, InvalidState for too many participants."""
     if len(state.participants) > MAX_PARTICIPANTS:
-        raise ValueError(f"participants: length <= {MAX_PARTICIPANTS} is needed")
+        raise InvalidState(f"participants: length <= {MAX_PARTICIPANTS} is needed")
     if not _SCALARS.issuperset(map(type, chain(_scalars_of(state), *map(_astuple, state.participants)))):
         _check_scalars("", _SCALAR_FIELDS, _scalars_of(state))
         for participant in state.participants:
@@ -329,7 +332,7 @@ def _check_extent(name: str, value: object, limit_bytes: int) -> None:
 
     Raises:
         TypeError: no JSON.
-        ValueError: too deep or too large.
+        InvalidState: too deep or too large.
     """
     size, level = 0, iter((value,))
     for _ in range(MAX_DEPTH + 1):
@@ -349,11 +352,11 @@ def _check_extent(name: str, value: object, limit_bytes: int) -> None:
             elif not isinstance(item, int | float):
                 raise TypeError(_NO_JSON)
             if size > limit_bytes:
-                raise ValueError(f"{name}: more than the {limit_bytes} bytes of JSON that are allowed")
+                raise InvalidState(f"{name}: more than the {limit_bytes} bytes of JSON that are allowed")
         if not inner:
             return
         level = chain.from_iterable(inner)
-    raise ValueError(f"{name}: nested deeper than {MAX_DEPTH}")
+    raise InvalidState(f"{name}: nested deeper than {MAX_DEPTH}")
 
 
 def _in_utc(state: SyncState) -> SyncState:
@@ -362,6 +365,13 @@ def _in_utc(state: SyncState) -> SyncState:
         if isinstance(found, datetime) and found.utcoffset():
             state = state.replace(**{name: found.astimezone(UTC)})
     return state
+
+
+def _diagnosis() -> Any:
+    """What says why a value was refused; loaded where one is, since it takes its time, and knows the types here."""
+    from kairos_core import diagnosis  # noqa: PLC0415
+
+    return diagnosis
 
 
 def explain(error: BaseException) -> str:
@@ -375,7 +385,7 @@ def _check_ids(state: SyncState) -> None:
     groups = filter(None, map(_group_of, participants))
     ids = (state.session_id, state.active_participant_id or "", *map(_id_of, participants), *groups)
     if "".join(ids).encode().translate(None, _ID_CHARACTERS):
-        raise ValueError("an id: 1 to 128 characters from A-Z a-z 0-9 . _ : - are needed")
+        raise ValueError(_diagnosis().of_state(state) or f"an id: {ID_NEEDS}")
 
 
 def _check_participants(state: SyncState) -> None:
@@ -434,10 +444,12 @@ def encode_json(value: Any) -> bytes:
         _check_extent("message", value, MAX_STATE_BYTES)
         text = _encoder.encode(value)
         survives = msgspec.json.decode(text) == value
-    except _REFUSED as error:
-        raise InvalidState(explain(error)) from error
+    except InvalidState:
+        raise
+    except REFUSED as error:
+        raise InvalidState(_diagnosis().of_json("message", value) or explain(error)) from error
     if not survives:
-        raise InvalidState(_NO_JSON)
+        raise InvalidState(_diagnosis().of_json("message", value) or _NO_JSON)
     if len(text) > MAX_STATE_BYTES:
         raise InvalidState(f"the message takes {len(text)} bytes of JSON; {MAX_STATE_BYTES} are allowed")
     return text

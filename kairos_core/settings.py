@@ -6,13 +6,14 @@ import contextlib
 import os
 import re
 import tempfile
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from kairos_core import addresses
-from kairos_core.addresses import CLUSTER, ONE_SERVER, SCHEMES, SENTINEL
+from kairos_core.addresses import CLUSTER, HIGHEST_PORT, ONE_SERVER, SCHEMES, SENTINEL
 from kairos_core.durability import Durability
 from kairos_core.errors import ConfigurationError, InvalidState
 from kairos_core.session import LARGEST_STATE_LIMIT_BYTES, MAX_STATE_BYTES
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _NAMESPACE = re.compile(r"\A[a-z][a-z0-9_]{0,47}\Z")
+_LOCAL = ("KAIROS_LOCAL_FOLDER", "KAIROS_LOCAL_REDIS_PORT")
 _POSTGRES_SCHEMES = ("postgresql", "postgres")
 # What ends the part of an address that has user, password and hosts.
 _PLACE = re.compile("[/?#]")
@@ -60,9 +62,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     durability: str = "memory"
 
     def __post_init__(self) -> None:
+        for name in ("redis_url", "postgres_url", "namespace", "durability"):
+            _check_text(f"KAIROS_{name.upper()}", getattr(self, name))
         _check_url("KAIROS_REDIS_URL", self.redis_url, SCHEMES)
         _check_url("KAIROS_POSTGRES_URL", self.postgres_url, _POSTGRES_SCHEMES)
         if self.queue_url is not None:
+            _check_text("KAIROS_QUEUE_URL", self.queue_url)
             _check_url("KAIROS_QUEUE_URL", self.queue_url, (*ONE_SERVER, *SENTINEL))
         if _NAMESPACE.match(self.namespace) is None:
             raise ConfigurationError("KAIROS_NAMESPACE", "a lower-case letter, then at most 47 of a-z 0-9 _ are needed")
@@ -76,9 +81,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _check_range("KAIROS_OUTBOX_LIMIT", self.outbox_limit, 1, 2**53 - 1)
         _check_whole("KAIROS_STATE_LIMIT_BYTES", self.state_limit_bytes)
         _check_range("KAIROS_STATE_LIMIT_BYTES", self.state_limit_bytes, 1_000, LARGEST_STATE_LIMIT_BYTES)
-        durability: object = self.durability
-        if not isinstance(durability, str):
-            raise ConfigurationError("KAIROS_DURABILITY", "a text is needed")
         try:
             Durability.parse(self.durability)
         except InvalidState as error:
@@ -174,6 +176,18 @@ def servers_given(environment: Mapping[str, str] | None = None) -> bool:
     return not missing
 
 
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """The variables that begin like ours and that nobody reads: each with the name that is nearest, or ''."""
+    environment = os.environ if environment is None else environment
+    known = [*Settings().to_env(), *_LOCAL]
+    found = []
+    for name in sorted(name for name in environment if name.startswith("KAIROS_") and name not in known):
+        # Without what all have in common, which would make any two names alike.
+        nearest = get_close_matches(name[7:], [one[7:] for one in known], n=1)
+        found.append((name, f"KAIROS_{nearest[0]}" if nearest else ""))
+    return found
+
+
 def child_environment(settings: Settings) -> dict[str, str]:
     """This process's environment with the variables of these settings in it, for a process it starts."""
     return {**os.environ, **settings.to_env()}
@@ -213,7 +227,8 @@ class _Reader:
                 found[field] = convert(text)
             except ValueError:
                 # Not quoted, nor what quotes it: where variables were mixed up it may be an address with its password.
-                raise ConfigurationError(name, "is not a number") from None
+                needed = "a whole number, of digits only, is needed" if convert is int else "a number is needed"
+                raise ConfigurationError(name, needed) from None
         return cls(**found)
 
 
@@ -222,15 +237,10 @@ def _check_url(setting: str, url: str, schemes: tuple[str, ...]) -> None:
     # password may stand anywhere in it.
     is_postgres = schemes == _POSTGRES_SCHEMES
     # PostgreSQL's addresses may name several hosts and ports, which is for libpq to read; a cluster's is read below.
-    if is_postgres or url.partition("://")[0] in ONE_SERVER:
-        is_split = False
-        with contextlib.suppress(ValueError):
-            parts = urlsplit(url)
-            is_split = is_postgres or parts.port is None or parts.port >= 0
-        if not is_split:
-            raise ConfigurationError(
-                setting, "is not an address (in a password, characters such as / : @ must be percent-encoded)"
-            )
+    if (is_postgres or url.partition("://")[0] in ONE_SERVER) and (
+        fault := _split_fault(url, has_port=not is_postgres)
+    ):
+        raise ConfigurationError(setting, fault)
     if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         raise ConfigurationError(setting, f"must begin with {' or '.join(s + '://' for s in schemes)}")
     place, *rest = _PLACE.split(url.partition("://")[2], maxsplit=1)
@@ -239,6 +249,22 @@ def _check_url(setting: str, url: str, schemes: tuple[str, ...]) -> None:
     fault = "" if is_postgres else _fault(url)
     if fault:
         raise ConfigurationError(setting, fault)
+
+
+def _split_fault(url: str, *, has_port: bool) -> str:
+    """What keeps an address from being taken apart; empty where nothing does."""
+    is_split, cause = False, ""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        # A number that is none raises, and one beyond all ports would, too.
+        number = parts.netloc.rpartition("@")[2].rpartition("]")[2].rpartition(":")[2]
+        is_beyond = number.isascii() and number.isdecimal() and not 0 <= int(number[:6]) <= HIGHEST_PORT
+        if has_port and is_beyond and "@" not in parts.path + parts.query + parts.fragment:
+            cause = f"has a port beyond {HIGHEST_PORT}"
+        is_split = not has_port or parts.port is None or parts.port >= 0
+    if is_split:
+        return ""
+    return cause or "is not an address (in a password, characters such as / : @ must be percent-encoded)"
 
 
 def _fault(url: str) -> str:
@@ -250,11 +276,18 @@ def _fault(url: str) -> str:
     return ""
 
 
+def _check_text(setting: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ConfigurationError(setting, f"a text is needed, not {type(value).__name__}")
+
+
 def _check_whole(setting: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ConfigurationError(setting, "a whole number is needed")
+        raise ConfigurationError(setting, f"a whole number is needed, not {type(value).__name__}")
 
 
-def _check_range(setting: str, value: float, low: float, high: float) -> None:
+def _check_range(setting: str, value: object, low: float, high: float) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ConfigurationError(setting, f"a number is needed, not {type(value).__name__}")
     if not low <= value <= high:
         raise ConfigurationError(setting, f"{value} is not between {low} and {high}")

@@ -22,7 +22,8 @@ def worker_pool(settings: Settings, workers: int = 1) -> Iterator[subprocess.Pop
         [sys.executable, "-m", "kairos_core.cli", "worker", "--end-with-stdin", "--workers", str(workers)],
         # The pool ends when this pipe closes, so it does not outlive this process, not even one that was killed.
         stdin=subprocess.PIPE,
-        env=child_environment(settings),
+        # Without what only the benchmarks read, of which the command would warn.
+        env={name: text for name, text in child_environment(settings).items() if "KAIROS_BENCHMARK_" not in name},
         stdout=subprocess.PIPE,
         text=True,
     )

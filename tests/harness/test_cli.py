@@ -203,7 +203,7 @@ def test_a_number_that_is_none_is_named(embedded: Servers, tmp_path: Path, comma
         "KAIROS_POSTGRES_URL": embedded.postgres_url,
         "KAIROS_LANES": "abc",
     }
-    assert_refused(run(command, tmp_path / "run", environment), "KAIROS_LANES", "is not a number")
+    assert_refused(run(command, tmp_path / "run", environment), "KAIROS_LANES", "a whole number, of digits only")
 
 
 @pytest.mark.parametrize("command", ["measure", "reports"])

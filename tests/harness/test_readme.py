@@ -3,28 +3,34 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+import pytest
+
+from kairos_core import RedisStateManager, SyncMode, SyncState
+from kairos_core.commands import CREATE, RESOLVE
 from kairos_core.layout import Layout
 from kairos_core.settings import child_environment
 from loadtests.environment import admin
+from loadtests.proxy import Proxy
 
 if TYPE_CHECKING:
     from kairos_core import Settings
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+PROGRAMS: list[str] = re.findall(
+    r"```python\n(.*?)```", ROOT.joinpath("README.md").read_text(encoding="utf-8"), re.DOTALL
+)
 
 
 def program(word: str) -> str:
     """The README's Python program that contains a word."""
-    (found,) = [
-        block
-        for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-        if word in block
-    ]
-    return str(found)
+    (found,) = [block for block in PROGRAMS if word in block]
+    return found
 
 
 def test_the_programs_run_as_written(settings: Settings, tmp_path: Path) -> None:
@@ -71,3 +77,53 @@ def test_the_program_under_asyncio_runs_as_written(settings: Settings) -> None:
         lines = finished.stdout.splitlines()
         assert ["1 created", "2 topic.set"] == lines[-2:]
         assert first.split()[1] == lines[0].split()[1]
+
+
+@pytest.mark.parametrize("lost", ["request", "reply"])
+def test_the_program_that_resolves_runs_as_written(settings: Settings, lost: str) -> None:
+    """G5, G6: the README's way out of OutcomeUnknown ends with one session, whichever way was lost."""
+    text = program("OutcomeUnknown")
+    environment = child_environment(settings)
+    written = subprocess.run(
+        [sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert written.startswith("SyncState(session_id='table-13'")
+    names: dict[str, Any] = {}
+    exec(text.partition("\nwith ")[0], names)  # noqa: S102 - this repository's own README
+    with Proxy(settings.redis_url) as proxy:
+        through = msgspec.structs.replace(settings, redis_url=proxy.url, timeout_s=1.0)
+        with RedisStateManager.connect(through) as manager:
+            _lose_until_it_is_resolved(proxy, lost)
+            state = names["create_for_certain"](manager, SyncState.new("a", SyncMode.GLOBAL))
+            assert (1, state) == (state.version, manager.get_session("a"))
+    with admin(settings) as client:
+        entries = client.xlen(Layout(settings.namespace, settings.lanes).keys_of("a").outbox)
+    assert 1 == entries
+
+
+def _lose_until_it_is_resolved(proxy: Proxy, lost: str) -> None:
+    """Lose each creation, or each answer to one, until a manager asks what became of it."""
+    in_write, resolved = threading.Event(), threading.Event()
+
+    def on_request(data: bytes) -> bytes | None:
+        if RESOLVE.sha.encode() in data:
+            resolved.set()
+        (in_write.set if CREATE.sha.encode() in data and not resolved.is_set() else in_write.clear)()
+        return None if in_write.is_set() and lost == "request" else data
+
+    def on_reply(data: bytes) -> bytes | None:
+        return None if in_write.is_set() else data
+
+    proxy.on_request, proxy.on_reply = on_request, on_reply
+
+
+def test_the_programs_are_typed(tmp_path: Path) -> None:
+    """The README's programs pass mypy --strict, so what is pasted from them does."""
+    files = []
+    for number, text in enumerate(PROGRAMS):
+        files.append(tmp_path / f"program_{number}.py")
+        files[-1].write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path / 'cache'}", *map(str, files)]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (0, "") == (finished.returncode, finished.stderr), finished.stdout
+    assert len(files) == 4

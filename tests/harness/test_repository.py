@@ -157,12 +157,22 @@ def test_scripts_say_what_they_take(script: Path) -> None:
 
 def test_importing_the_core_is_light() -> None:
     """Importing the core brings nothing that measures and, until the audit is asked for, no PostgreSQL client."""
-    heavy = ["pandas", "matplotlib", "numpy", "locust", "IPython", "nbclient", "pytest", "psycopg", "rq"]
+    heavy = ["pandas", "matplotlib", "numpy", "locust", "IPython", "nbclient", "pytest", "psycopg", "rq", "redis"]
     program = (
         f"import sys, kairos_core; print([name for name in {heavy} if name in sys.modules]); kairos_core.AuditWriter"
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "[]\n" == finished.stdout
+
+
+def test_what_a_manager_returns_has_a_public_name() -> None:
+    """Each type that a public method returns can be imported from the core, to annotate with."""
+    for manager in (kairos_core.RedisStateManager, kairos_core.AsyncRedisStateManager):
+        for name, method in inspect.getmembers(manager, inspect.isfunction):
+            if not name.startswith("_"):
+                returned = set(re.findall(r"\b[A-Z]\w+", str(method.__annotations__["return"])))
+                assert set() == returned - {"None", *kairos_core.__all__}, name
+    assert set() == {"Health", "ServerHealth"} - set(kairos_core.__all__)
 
 
 def test_public_names_can_be_looked_at() -> None:

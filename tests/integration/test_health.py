@@ -11,8 +11,10 @@ import pytest
 from kairos_core import AsyncRedisStateManager, RedisStateManager, Settings
 from kairos_core.blocking import BlockingTransport
 from kairos_core.cli import main
+from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from kairos_core.operations import Operations
+from kairos_core.settings import unknown_variables
 from kairos_core.transport import run
 from loadtests.states import sample_state
 from loadtests.valkeys import valkeys
@@ -138,6 +140,22 @@ def test_a_replica_and_its_primary(primary: Node, replica: Node) -> None:
 
 
 @pytest.mark.parametrize("colour", COLOURS)
+def test_a_durability_that_the_server_cannot_give(colour: str, primary: Node, replica: Node) -> None:
+    """G14: what `connect` refuses for its durability is no healthy store, for the same reason; what it takes is one."""
+    for level, cause in (("fsync", "appendfsync is everysec"), ("replicated:2", "the server has 1 that are online")):
+        settings = Settings(redis_url=primary.url, namespace="durable", durability=level)
+        with pytest.raises(ConfigurationError, match=cause) as caught:
+            RedisStateManager.connect(settings)
+        found = examine(settings, colour)
+        assert (f"127.0.0.1:{primary.port}: {caught.value}",) == found.problems
+        assert (True, 1) == (found.is_reachable, len(found.servers))
+    assert replica.port
+    settings = Settings(redis_url=primary.url, namespace="durable", durability="replicated:1")
+    RedisStateManager.connect(settings).close()
+    assert () == examine(settings, colour).problems
+
+
+@pytest.mark.parametrize("colour", COLOURS)
 def test_memory_that_runs_out(colour: str, primary: Node) -> None:
     """G14: a server whose limit is reached says so, and can still be asked; so does one that would evict."""
     settings = Settings(redis_url=primary.url, namespace="full")
@@ -160,7 +178,7 @@ def _memory(found: Health) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("colour", COLOURS)
-@pytest.mark.parametrize("how", ["refuses", "is silent", "wrong password", "no such service"])
+@pytest.mark.parametrize("how", ["refuses", "is silent", "wrong password", "no such service", "no TLS"])
 def test_a_store_that_cannot_be_reached(how: str, colour: str, settings: Settings) -> None:
     """G10: a store that is not there, or says nothing, is a problem by the deadline, and no error."""
     with socket.socket() as bound:
@@ -170,6 +188,8 @@ def test_a_store_that_cannot_be_reached(how: str, colour: str, settings: Setting
         url = f"redis://127.0.0.1:{bound.getsockname()[1]}/0"
         if how == "wrong password":
             url = f"redis://nobody:hunter2@{settings.redis_url.rpartition('@')[2]}"
+        elif how == "no TLS":
+            url = f"rediss://{settings.redis_url.rpartition('@')[2]}"
         elif how == "no such service":
             url = url.replace("redis://", "redis+sentinel://").replace("/0", "/service/0")
         start = time.monotonic()
@@ -178,6 +198,7 @@ def test_a_store_that_cannot_be_reached(how: str, colour: str, settings: Setting
     assert (False, False, ()) == (found.is_reachable, found.is_healthy, found.servers)
     (problem,) = found.problems
     assert "cannot be asked: " in problem
+    assert (how == "no TLS") == ("speak TLS: does this port?" in problem)
     assert "\n" not in problem
     assert "hunter2" not in problem
     # the deadline, and what a busy machine adds
@@ -204,6 +225,8 @@ def health_command(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str, str]:
     """The status, the output and the complaints of `kairos health` with these settings."""
+    for name, _ in unknown_variables():
+        monkeypatch.delenv(name)
     for name, value in settings.to_env().items():
         monkeypatch.setenv(name, value)
     status = main(["health", *arguments])
@@ -243,6 +266,8 @@ def test_the_command_where_it_was_not_set_up(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`kairos health` ends with 2 where a setting is no setting, with one line that names it."""
+    for name, _ in unknown_variables():
+        monkeypatch.delenv(name)
     environment = settings.to_env() | {"KAIROS_REDIS_URL": "http://127.0.0.1"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -155,7 +155,7 @@ def test_options() -> None:
         ("redis+cluster://h:", "odd list"),
         ("redis+cluster://:6379", "odd list"),
         ("redis+cluster://h:0", "odd list"),
-        ("redis+cluster://h:65536", "odd list"),
+        ("redis+cluster://h:65536", "a port beyond 65535"),
         ("redis+cluster://h:-1", "odd list"),
         ("redis+cluster://h:+1", "odd list"),
         ("redis+cluster://h:1_0", "odd list"),

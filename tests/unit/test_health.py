@@ -41,7 +41,7 @@ def test_what_a_server_says_is_read() -> None:
         ServerHealth(
             address="10.0.0.1:6379",
             software="Valkey 9.1.2",
-            version="7.2.4",
+            redis_version="7.2.4",
             round_trip_ms=0.5,
             uptime_s=120,
             role="master",
@@ -71,14 +71,14 @@ def test_a_server_that_says_little_is_read() -> None:
         server.replica_lag_bytes,
         server.role,
     )
-    assert "unknown" == read_server("a", 1.0, {}).version
+    assert "unknown" == read_server("a", 1.0, {}).redis_version
 
 
 @pytest.mark.parametrize(
     ("said", "persistence"),
     [
         ({"aof_last_write_status": "err"}, "append-only file, and the last write to it failed"),
-        ({"aof_enabled": "0"}, "none, or no snapshot yet"),
+        ({"aof_enabled": "0"}, "no append-only file, and no snapshot since it started"),
         ({"aof_enabled": "0", "rdb_saves": "3"}, "snapshots"),
         ({"aof_enabled": "0", "rdb_saves": "3", "rdb_last_bgsave_status": "err"}, "snapshots, and the last one failed"),
     ],

@@ -697,3 +697,79 @@ def test_metadata_that_were_changed_in_place() -> None:
     for state in (passed, passed.replace(increment_ms=5)):
         with pytest.raises(InvalidState):
             session.encode(state)
+
+
+NEEDS_ID = "1 to 128 characters from A-Z a-z 0-9 . _ : - are needed"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"sync_mode": "global"}, "sync_mode: a SyncMode is needed, not a str"),
+        ({"status": "running"}, "status: a SyncStatus is needed, not a str"),
+        ({"status": None}, "status: a SyncStatus is needed, not None"),
+        ({"total_time_ms": 1.0}, "total_time_ms: an int or None is needed, not a float"),
+        ({"total_time_ms": True}, "total_time_ms: an int or None is needed, not a bool"),
+        ({"cycle_started_at": "2026-01-01T00:00:00Z"}, "cycle_started_at: a datetime or None is needed, not a str"),
+        ({"session_id": 7}, "session_id: a str is needed, not an int"),
+        ({"session_id": "a b"}, f"session_id: {NEEDS_ID}"),
+        ({"session_id": "\ud800"}, f"session_id: {NEEDS_ID}"),
+        ({"active_participant_id": "a b"}, f"active_participant_id: {NEEDS_ID}"),
+        ({"participants": [{"participant_id": "p"}]}, "participants[0]: a SyncParticipant is needed, not a dict"),
+        (
+            {"participants": [participant(), participant("a b", 1)]},
+            f"participants[1].participant_id: {NEEDS_ID}",
+        ),
+        ({"participants": [participant(group_id="")]}, f"participants[0].group_id: {NEEDS_ID}"),
+        ({"participants": [participant(is_active=1)]}, "participants[0].is_active: a bool is needed, not an int"),
+        ({"metadata": []}, "metadata: a dict is needed, not a list"),
+        ({"metadata": {"a": 1, 2: 3}}, "metadata, key no. 2: a key must be a str, and is an int"),
+        (
+            {"metadata": {"a": [0, {1: 2}]}},
+            "metadata, value no. 1, item no. 2, key no. 1: a key must be a str, and is an int",
+        ),
+        (
+            {"metadata": {"a": "\ud800"}},
+            "metadata, value no. 1: a text with half of a surrogate pair is no Unicode, and does not survive JSON",
+        ),
+        ({"metadata": {"a": ["x\0"]}}, "metadata, value no. 1, item no. 1: a text contains the character U+0000"),
+        ({"metadata": {"a": 10**5000}}, "metadata, value no. 1: an int of so many digits does not survive JSON"),
+    ],
+)
+def test_a_refusal_names_the_field_and_what_is_wanted(fields: dict[str, Any], said: str) -> None:
+    """A state that is refused says which field it is, or which place in metadata, and what belongs there."""
+    with pytest.raises(InvalidState) as caught:
+        session.encode(state().replace(**fields))
+    assert said == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ([(1, 2)], "item no. 1: a tuple does not survive JSON: "),
+        ({"a": {"b": {1}}}, "value no. 1, value no. 1: a set does not survive JSON: "),
+        ({"a": uuid.UUID(int=7)}, "value no. 1: a UUID does not survive JSON: "),
+        ([[math.nan]], "item no. 1, item no. 1: a number that is not finite does not survive JSON: "),
+    ],
+)
+def test_what_does_not_survive_json_is_told_with_its_place(value: Any, place: str) -> None:
+    """Of metadata and of a message, the place and the type of what is no JSON are told, and no key or value."""
+    for call, name in (
+        (lambda: session.encode(state(metadata={"kept": value})), "metadata, value no. 1, "),
+        (lambda: session.encode_json(value), "message, "),
+    ):
+        with pytest.raises(InvalidState) as caught:
+            call()
+        assert str(caught.value).startswith(f"{name}{place}only finite numbers")
+        assert "kept" not in str(caught.value)
+
+
+def test_a_place_that_is_deep_is_told_in_part() -> None:
+    """However deep it is, a message stays short."""
+    deep: list[Any] = [object()]
+    for _ in range(50):
+        deep = [deep]
+    with pytest.raises(InvalidState) as caught:
+        session.encode_json(deep)
+    place = ", ".join(["item no. 1"] * 5)
+    assert str(caught.value).startswith(f"message, {place}, …, item no. 1: an object does not survive JSON: ")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kairos_core import Settings
+from kairos_core import Durability, Settings
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import LocalSettings, child_environment, servers_given, without_password
 
@@ -151,11 +151,44 @@ def test_the_limit_of_an_outbox(limit: int, *, good: bool) -> None:
             Settings(outbox_limit=limit)
 
 
-@pytest.mark.parametrize("lanes", [1.5, "16"])
-def test_a_number_of_another_kind(lanes: Any) -> None:
-    """A setting of another type is refused like one out of bounds."""
-    with pytest.raises(ConfigurationError, match="KAIROS_LANES"):
-        Settings(lanes=lanes)
+@pytest.mark.parametrize(
+    ("field", "value", "needed"),
+    [
+        ("lanes", 1.5, "a whole number is needed, not float"),
+        ("lanes", "16", "a whole number is needed, not str"),
+        ("outbox_limit", True, "a whole number is needed, not bool"),
+        ("timeout_s", "1", "a number is needed, not str"),
+        ("session_ttl_s", None, "a number is needed, not NoneType"),
+        ("receipt_ttl_s", True, "a number is needed, not bool"),
+        ("redis_url", 5, "a text is needed, not int"),
+        ("postgres_url", None, "a text is needed, not NoneType"),
+        ("queue_url", b"redis://h", "a text is needed, not bytes"),
+        ("namespace", 5, "a text is needed, not int"),
+        ("durability", Durability.FSYNC, "a text is needed, not Durability"),
+    ],
+)
+def test_a_setting_of_another_kind(field: str, value: Any, needed: str) -> None:
+    """A setting of another type is refused like one out of bounds, by its name and with what is wanted."""
+    with pytest.raises(ConfigurationError) as caught:
+        Settings(**{field: value})
+    assert f"KAIROS_{field.upper()}: {needed}" == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "cause"),
+    [
+        ("KAIROS_STATE_LIMIT_BYTES", "1e6", "a whole number, of digits only, is needed"),
+        ("KAIROS_TIMEOUT_S", "5s", "a number is needed"),
+        ("KAIROS_REDIS_URL", "redis://h:99999/0", "has a port beyond 65535"),
+        ("KAIROS_REDIS_URL", "redis://u:99999/x@h:1/0", "is not an address (in a password, "),
+        ("KAIROS_REDIS_URL", "redis+cluster://h:99999", "has a port beyond 65535"),
+    ],
+)
+def test_a_refusal_says_what_is_wanted(variable: str, text: str, cause: str) -> None:
+    """A variable that cannot be used is refused with what is wrong with it, not with something near it."""
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_env({variable: text})
+    assert str(caught.value).startswith(f"{variable}: {cause}")
 
 
 @pytest.mark.parametrize(
