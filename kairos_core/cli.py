@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Exit status of a command that could not do its work because of how it was called or set up.
 MISUSED = 2
+# Of `kairos migrate --status`, where something is to be applied.
+PENDING = 1
 # Of `kairos health`, where something is wrong.
 UNHEALTHY = 1
 # What the pool starts; not for users, so no command of theirs.
@@ -86,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         "migrate",
         "bring the audit schema up to date",
         "Reads KAIROS_POSTGRES_URL and KAIROS_NAMESPACE. `kairos worker` does it, too, when it starts.",
+    )
+    instead = migrate.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--status", action="store_true", help="only say what was applied, and when; ends with 1 where something is not"
+    )
+    instead.add_argument(
+        "--grant-worker", metavar="ROLE", help="then give this role of the server what `kairos worker` needs, no more"
     )
     migrate.set_defaults(command=_migrate)
 
@@ -167,13 +176,21 @@ def _up(_: argparse.Namespace) -> int:
     return 0
 
 
-def _migrate(_: argparse.Namespace) -> int:
+def _migrate(options: argparse.Namespace) -> int:
     from kairos_core.audit.writer import AuditWriter  # noqa: PLC0415 - psycopg takes its time to import
 
     settings = Settings.from_env()
     with AuditWriter.connect(settings) as writer:
+        if options.status:
+            found = writer.migrations()
+            for migration, at in found:
+                print(f"{migration.name:<40} {'to be applied' if at is None else f'applied {at:%Y-%m-%d %H:%M:%S%z}'}")
+            return PENDING if any(at is None for _, at in found) else 0
         applied = writer.migrate()
-    print(f"schema {settings.namespace}: {', '.join(applied) if applied else 'up to date'}")
+        print(f"schema {settings.namespace}: {', '.join(applied) if applied else 'up to date'}")
+        if options.grant_worker is not None:
+            writer.grant_worker(options.grant_worker)
+            print(f"schema {settings.namespace}: {options.grant_worker} may record, and read")
     return 0
 
 

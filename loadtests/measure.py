@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 # 1: manifest.json, checks.json and latency/run-NN.json as pytest-benchmark writes it, with samples_ns in extra_info.
 # 2: the drain among the benchmarks; exit_statuses in the manifest.
 # 3: durability among the benchmarks.
-FORMAT = 3
+# 4: the drain of live sessions beside that of others, and several rounds of both.
+FORMAT = 4
 
 ROOT = Path(__file__).resolve().parent.parent
 _BENCHMARKS = ROOT / "tests" / "benchmarks"

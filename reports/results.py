@@ -38,10 +38,14 @@ COMPANIONS = {
     "create_session": ("floor", "again"),
     "delete_session": ("floor", "again"),
     "delivery": ("floor", "again"),
-    DRAIN: ("copy",),
+    DRAIN: ("copy", "live", "live_copy"),
     DURABILITY: ("fsync", "replicated"),
 }
 OPERATIONS = tuple(operation for operation in COMPANIONS if operation not in {DRAIN, DURABILITY})
+# Rounds of the drain in each process.
+DRAIN_ROUNDS = 2
+# What we compare with, in words.
+BARE = {"bare": "bare redis-py", "copy": "bare COPY"}
 # An operation against itself: further from 1 than this, the run was not even fair to itself.
 WIDEST_SELF_RATIO = 1.10
 
@@ -110,7 +114,7 @@ class Run:
         return [STATISTICS[statistic](samples) for samples in self.samples[operation][subject]]
 
     def drain_rates(self, subject: str) -> list[float]:
-        """Rows a second of each run: of the drain (`kairos`), or of a bare COPY (`copy`)."""
+        """Rows a second of each run: of the drain (`kairos`, or `live` for live sessions), or of a bare COPY."""
         return [self._drained_rows * len(samples) / (samples.sum() / 1e3) for samples in self.samples[DRAIN][subject]]
 
     def ratio(self, operation: str, against: str, statistic: str = "p50") -> Estimate:
@@ -140,7 +144,7 @@ class Run:
         return found
 
     def _missing(self, operation: str, companions: tuple[str, ...]) -> list[str]:
-        runs, rounds = self.manifest["runs"], 1 if operation == DRAIN else self.manifest["rounds"]
+        runs, rounds = self.manifest["runs"], DRAIN_ROUNDS if operation == DRAIN else self.manifest["rounds"]
         for subject in ("kairos", *companions):
             results = self.samples.get(operation, {}).get(subject, [])
             if len(results) != runs:
@@ -169,9 +173,10 @@ class Run:
                 found.append(Judgement(operation, statistic, "ms", measured, limit, judge(measured, limit)))
         for target in targets["ratio"]:
             operation, statistic, limit = target["operation"], target["statistic"], target["below"]
-            if self._can_judge(operation, target["against"]):
-                measured = self.ratio(operation, target["against"], statistic)
-                name = f"{statistic} over bare redis-py"
+            against = target["against"]
+            if self._can_judge(operation, against):
+                measured = self.ratio(operation, against, statistic)
+                name = f"{statistic} over {BARE[against]}"
                 found.append(Judgement(operation, name, "×", measured, limit, judge(measured, limit)))
         for target in targets["rate"]:
             operation, limit = target["operation"], target["above"]

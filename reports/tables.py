@@ -144,7 +144,12 @@ def latencies(run: Run) -> Table:
 def drain(run: Run) -> Table:
     """Rows a second of the drain, and of a bare COPY."""
     rows: list[tuple[str, ...]] = []
-    for subject, label in (("kairos", "drain"), ("copy", "bare COPY")):
+    for subject, label in (
+        ("kairos", "drain, each row of another session"),
+        ("copy", "bare COPY of the same rows"),
+        ("live", "drain, 200 sessions in turn"),
+        ("live_copy", "bare COPY of the same rows"),
+    ):
         rates = sorted(run.drain_rates(subject)) if results.DRAIN in run.samples else []
         if rates:
             rows.append((label, f"{rates[len(rates) // 2]:,.0f} rows/s", f"{rates[0]:,.0f} to {rates[-1]:,.0f}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from kairos_core.audit import chain
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-# A session's incarnation and version, and the session.
+_OPERATION_ID = re.compile(r"\A[0-9a-f]{32}\Z")
+# A session, its incarnation and version.
 Version: TypeAlias = tuple[str, int, int]
 
 
@@ -21,13 +23,13 @@ class Ready(NamedTuple):
 
     Attributes:
         entry: what was read.
-        occurred_at: when the write happened.
+        occurred_at: when the write happened, in ISO 8601.
         digest: what the chain holds of it.
         line: its line for `copy_events.sql` in COPY's text format, but for what is known only when it is recorded.
     """
 
     entry: Entry
-    occurred_at: datetime
+    occurred_at: str
     digest: bytes
     line: bytes
 
@@ -57,7 +59,7 @@ class Batch(NamedTuple):
                 continue
             try:
                 self.ready.append(_ready(entry))
-            except (ValueError, OverflowError) as error:
+            except (ValueError, OverflowError, RecursionError) as error:
                 reason = f"{type(error).__name__}: {error}"
                 self.unreadable.append(Unreadable(entry.entry_id, entry.payload, reason))
 
@@ -77,10 +79,12 @@ def prepare(entries: Iterable[Entry | Unreadable]) -> Batch:
 def _ready(entry: Entry) -> Ready:
     row = entry.row()
     operation_id, session_id, incarnation, version, kind, event_type, occurred_at, snapshot = row
+    if _OPERATION_ID.match(operation_id) is None:
+        raise ValueError("the operation id is not 32 hexadecimal digits")
     digest = chain.digest(row[:5], entry.message.updated_us, snapshot, event_type)
     head = (
         f"{operation_id}\t{_escaped(session_id)}\t{incarnation}\t{version}\t{_escaped(kind)}\t{_escaped(event_type)}"
-        f"\t{occurred_at.isoformat()}\t"
+        f"\t{occurred_at}\t"
     )
     # JSON has line ends and tabs between its words only; its own escapes are doubled, since COPY takes one off.
     state = snapshot.replace(b"\\", b"\\\\").replace(b"\n", b" ").replace(b"\r", b" ").replace(b"\t", b" ")
@@ -155,7 +159,7 @@ def plan(
         if writer != operation:
             reason = f"version {version[2]} of session {version[0]} is recorded for operation {writer}"
             found.refused.append(Refused(one.entry, reason))
-        elif claimed != version or operations.get(operation, (version, one.occurred_at))[1] != one.occurred_at:
+        elif claimed != version or not _is_of(one, operations.get(operation)):
             reason = f"operation {operation} is recorded as version {claimed[2]} of session {claimed[0]}"
             found.refused.append(Refused(one.entry, reason))
         elif version not in by_version and operation not in by_operation:
@@ -163,6 +167,11 @@ def plan(
             found.record.append(one)
     found.record.sort(key=lambda one: one.version[1:])
     return found
+
+
+def _is_of(one: Ready, recorded: tuple[Version, datetime] | None) -> bool:
+    """Whether the row that is recorded of its operation, if any is, is of the time of the entry."""
+    return recorded is None or chain.microseconds(recorded[1]) == one.entry.message.updated_us
 
 
 def lines(record: Sequence[Ready], heads: Mapping[str, Head], recorded_at: datetime) -> Iterator[bytes]:

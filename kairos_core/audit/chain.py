@@ -16,6 +16,8 @@ from hashlib import sha256
 
 import msgspec
 
+# A number beyond it is none of ours, and its digits might fill the memory.
+_LARGEST_EXPONENT = 400
 # Before the first row.
 NO_HASH = b""
 
@@ -26,6 +28,8 @@ _MICROSECOND = timedelta(microseconds=1)
 def _number(text: str) -> int | float:
     """A number that is not written as an integer: 1e2 and 100.0 are the 100 that PostgreSQL may write for both."""
     number = Decimal(text)
+    if number.adjusted() > _LARGEST_EXPONENT:
+        raise ValueError("a number is larger than any double")
     return int(number) if number == number.to_integral_value() else float(text)
 
 

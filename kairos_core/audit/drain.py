@@ -6,52 +6,34 @@ after it, the same batch is written again, and each row knows its operation id.
 
 from __future__ import annotations
 
-import functools
 import itertools
-from typing import TYPE_CHECKING
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
 
 from kairos_core.audit.batch import Batch
 from kairos_core.audit.writer import ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from kairos_core.audit.outbox import Entry, Outbox, Unreadable
+    from kairos_core.audit.outbox import Outbox
     from kairos_core.audit.writer import AuditWriter
 
 BATCH = 1_000
-# Entries that are made ready between two pieces of a batch that PostgreSQL takes.
-_SLICE = 100
-# What a drain tells of itself, in this order, for every batch; `copying` several times.
-STEPS = ("read", "copying", "copied", "committed", "removed")
+# What a drain tells of itself, in this order, for every batch.
+STEPS = ("read", "copied", "committed", "removed")
+# Entries that are made ready before the other thread gets a chance, and how long that is: waking up takes no longer.
+_SLICE = 25
+_CHANCE_S = 1e-5
 
 
-class _Reading:
-    """A batch as it is read and made ready, step by step."""
+class _Read(NamedTuple):
+    """What was read of an outbox at once."""
 
-    def __init__(self, outbox: Outbox, lane: int, count: int, after: bytes | None) -> None:
-        self.count = 0
-        self.last: bytes | None = None
-        self.batch = Batch([], [])
-        self._steps = self._work(functools.partial(outbox.read, lane, count, after))
-
-    def step(self) -> None:
-        """Do a part of the work, if any is left."""
-        next(self._steps, None)
-
-    def finish(self) -> None:
-        """Do what is left."""
-        for _ in self._steps:
-            pass
-
-    def _work(self, read: Callable[[], list[Entry | Unreadable]]) -> Iterator[None]:
-        entries = read()
-        if entries:
-            self.count, self.last = len(entries), entries[-1].entry_id
-        waiting = iter(entries)
-        while some := list(itertools.islice(waiting, _SLICE)):
-            yield
-            self.batch.add(some)
+    entries: int
+    last: bytes | None
+    batch: Batch
 
 
 def drain_lane(  # noqa: PLR0913 - the options are given by name
@@ -73,27 +55,33 @@ def drain_lane(  # noqa: PLR0913 - the options are given by name
         go_on: asked before each batch.
         reached: told of each of `STEPS` once it is done.
     """
-    following: _Reading | None = None
 
-    def look(step: str) -> None:
-        # While PostgreSQL works on a batch, the next one is read and made ready.
-        if step == "copying" and following is not None:
-            following.step()
-        reached(step)
+    def read(after: bytes | None) -> _Read:
+        entries = outbox.read(lane, batch, after)
+        found = _Read(len(entries), entries[-1].entry_id if entries else None, Batch([], []))
+        waiting = iter(entries)
+        while some := list(itertools.islice(waiting, _SLICE)):
+            found.batch.add(some)
+            if after is not None:
+                # Python lets a thread that has something to compute go on for 5 ms before another gets its turn, which
+                # is here the one that keeps PostgreSQL at work.
+                time.sleep(_CHANCE_S)
+        return found
 
+    if not go_on():
+        return 0
     moved = 0
-    now = _Reading(outbox, lane, batch, None)
-    while go_on():
-        now.finish()
-        if now.last is None:
-            break
-        reached("read")
-        following = _Reading(outbox, lane, batch, now.last) if now.count == batch else None
-        writer.record(lane, now.batch, look)
-        outbox.remove_through(lane, now.last)
-        reached("removed")
-        moved += now.count
-        if following is None:
-            break
-        now = following
+    now = read(None)
+    # While PostgreSQL works on a batch, the next one is read and made ready.
+    with ThreadPoolExecutor(1, "kairos-drain") as reader:
+        while now.last is not None:
+            reached("read")
+            following = reader.submit(read, now.last) if now.entries == batch else None
+            writer.record(lane, now.batch, reached)
+            outbox.remove_through(lane, now.last)
+            reached("removed")
+            moved += now.entries
+            if following is None or not go_on():
+                break
+            now = following.result()
     return moved

@@ -11,6 +11,8 @@ from psycopg import sql
 from kairos_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import psycopg
 
 # "kairos" as a number: processes that migrate at once wait for each other, whatever their schema.
@@ -43,13 +45,53 @@ def migrations() -> list[Migration]:
     return sorted(found)
 
 
+class Applied(NamedTuple):
+    """A migration, and whether a schema has it.
+
+    Attributes:
+        migration: the migration.
+        at: when it was applied; None: not yet.
+    """
+
+    migration: Migration
+    at: datetime | None
+
+
+def status(connection: psycopg.Connection, schema: str) -> list[Applied]:
+    """Every migration, and when it was applied to a schema. Only reads.
+
+    Raises:
+        ConfigurationError: an applied migration is not the one that this version has, or this version has none of it.
+    """
+    table = sql.Identifier(schema, "schema_migrations")
+    found: dict[int, tuple[str, str, datetime]] = {}
+    with connection.transaction():
+        name = table.as_string(connection)
+        if connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone() == (True,):
+            query = sql.SQL("SELECT number, name, checksum, applied_at FROM {}").format(table)
+            found = {number: (name, checksum, at) for number, name, checksum, at in connection.execute(query)}
+    known = {migration.number: migration for migration in migrations()}
+    for number, (name, checksum, _) in found.items():
+        if number not in known:
+            raise ConfigurationError("KAIROS_POSTGRES_URL", f"schema {schema}: {name} is of a later version than this")
+        if known[number].checksum != checksum:
+            raise ConfigurationError(
+                "KAIROS_POSTGRES_URL",
+                f"schema {schema}: the applied migration {known[number].name} differs from this version's",
+            )
+    return [Applied(one, found[one.number][2] if one.number in found else None) for one in known.values()]
+
+
 def migrate(connection: psycopg.Connection, schema: str) -> list[str]:
     """Bring a schema up to date, all or nothing; return the names of what was applied now.
+
+    Where nothing is to be applied, it only reads: an account that may not make tables can call it, too.
 
     Raises:
         ConfigurationError: an applied migration is not the one that this version has.
     """
-    applied_now = []
+    if not _pending(connection, schema):
+        return []
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
@@ -60,22 +102,27 @@ def migrate(connection: psycopg.Connection, schema: str) -> list[str]:
             "CREATE TABLE IF NOT EXISTS schema_migrations (number integer PRIMARY KEY, name text NOT NULL,"
             " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
         )
-        rows = connection.execute("SELECT number, checksum FROM schema_migrations").fetchall()
-        checksums: dict[int, str] = dict(rows)
-        for migration in migrations():
-            if migration.number not in checksums:
-                connection.execute(migration.text.encode())
-                connection.execute(
-                    "INSERT INTO schema_migrations (number, name, checksum) VALUES (%s, %s, %s)",
-                    [migration.number, migration.name, migration.checksum],
-                )
-                applied_now.append(migration.name)
-            elif checksums[migration.number] != migration.checksum:
-                raise ConfigurationError(
-                    "KAIROS_POSTGRES_URL",
-                    f"schema {schema}: the applied migration {migration.name} differs from this version's",
-                )
-    return applied_now
+        # Asked again: another may have been here first.
+        pending = _pending(connection, schema)
+        for migration in pending:
+            connection.execute(migration.text.encode())
+            connection.execute(
+                "INSERT INTO schema_migrations (number, name, checksum) VALUES (%s, %s, %s)",
+                [migration.number, migration.name, migration.checksum],
+            )
+    return [migration.name for migration in pending]
+
+
+def _pending(connection: psycopg.Connection, schema: str) -> list[Migration]:
+    return [applied.migration for applied in status(connection, schema) if applied.at is None]
+
+
+def grant_worker(connection: psycopg.Connection, schema: str, role: str) -> None:
+    """Give a role what draining needs on a schema, and no more."""
+    file = resources.files("kairos_core").joinpath("audit", "sql", "grant_worker.sql")
+    statements = sql.SQL(file.read_text(encoding="utf-8"))
+    with connection.transaction():
+        connection.execute(statements.format(schema=sql.Identifier(schema), role=sql.Identifier(role)))
 
 
 def drop_schema(connection: psycopg.Connection, schema: str) -> None:

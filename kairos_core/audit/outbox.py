@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar
 
 from kairos_core import messages, session
@@ -13,7 +14,6 @@ from kairos_core.transport import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from kairos_core.commands import Script
     from kairos_core.messages import Message
@@ -27,8 +27,8 @@ LEASE_MS = 4_000
 _HOLD, _RELEASE = load_script("hold"), load_script("release")
 
 
-# The values of `copy_batch.sql` that an entry has, in its order.
-Row: TypeAlias = "tuple[str, str, int, int, str, str, datetime, bytes]"
+# What an entry becomes: operation id, session id, incarnation, version, kind, event type, time, state.
+Row: TypeAlias = "tuple[str, str, int, int, str, str, str, bytes]"
 
 
 class Entry(NamedTuple):
@@ -48,12 +48,17 @@ class Entry(NamedTuple):
         return messages.encode(self.message)
 
     def row(self) -> Row:
-        """The row that it becomes: operation id, session id, incarnation, version, kind, event type, time, state.
+        """The first columns of `copy_events.sql`, in its order; the time in ISO 8601.
 
         Raises:
-            OverflowError: the time is none.
+            ValueError, OverflowError: the time is none.
         """
         message = self.message
+        occurred_at = _moment(message.updated_us)
+        tail = (
+            f',"incarnation":{message.incarnation},"version":{message.version}'
+            f',"created_at":"{_moment(message.created_us)}","updated_at":"{occurred_at}"}}'
+        )
         return (
             message.operation_id,
             message.session_id,
@@ -61,19 +66,19 @@ class Entry(NamedTuple):
             message.version,
             message.kind,
             message.event_type,
-            session.moment(message.updated_us),
-            self.snapshot(),
+            occurred_at,
+            bytes(message.body)[:-1] + tail.encode(),
         )
 
-    def snapshot(self) -> bytes:
-        """The full state as JSON."""
-        message = self.message
-        tail = (
-            f',"incarnation":{message.incarnation},"version":{message.version}'
-            f',"created_at":"{session.moment(message.created_us).isoformat()}"'
-            f',"updated_at":"{session.moment(message.updated_us).isoformat()}"}}'
-        )
-        return bytes(message.body)[:-1] + tail.encode()
+
+def _moment(microseconds: int) -> str:
+    return f"{_second(microseconds // 1_000_000)}.{microseconds % 1_000_000:06d}+00:00"
+
+
+@lru_cache(maxsize=1_024)
+def _second(seconds: int) -> str:
+    """The second that so many since 1970 are, in ISO 8601 and UTC: one for thousands of writes."""
+    return session.moment(seconds * 1_000_000).isoformat()[:19]
 
 
 class Unreadable(NamedTuple):

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import redis
 from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings
-from kairos_core.audit.drain import drain_lane
-from kairos_core.audit.outbox import Entry, Outbox
+from kairos_core.audit.drain import BATCH, drain_lane
+from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.postgres import connect_postgres
 from kairos_core.commands import Commands
 from kairos_core.layout import Layout
@@ -25,22 +26,26 @@ from loadtests.states import sample_state
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loadtests.interleave import Fixture
+    from kairos_core import SyncState
+    from loadtests.interleave import Fixture, Operation
 
 ROWS = 4_000
+# Sessions that are written in turn, where they are not all different.
+LIVE = 200
+TABLES = ("sync_events", "sync_sessions", "sync_participants")
 
 pytestmark = pytest.mark.timeout(300)
 
 
 class Drain:
-    """Outbox to rows: read, write, commit, delete."""
+    """Outbox to rows: read, write, commit, delete. Each row is of another session, the hardest case."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, name: str = "drain") -> None:
         # One lane, and a namespace beside the run's, whose worker would drain it otherwise.
         own = Settings(
             redis_url=settings.redis_url,
             postgres_url=settings.postgres_url,
-            namespace=f"{settings.namespace}_drain",
+            namespace=f"{settings.namespace}_{name}",
             lanes=1,
         )
         self.settings = own
@@ -50,17 +55,26 @@ class Drain:
         self._writer = AuditWriter.connect(own)
         self._writer.migrate()
         with RedisStateManager.connect(own) as manager:
-            manager.create_session(sample_state(f"warm-{os.getpid()}"))
+            # An update each, so that the server knows both scripts.
+            self._live = [
+                manager.update_session(manager.create_session(sample_state(f"live-{os.getpid()}-{number}")))
+                for number in range(LIVE)
+            ]
         drain_lane(self.outbox, self._writer, 0)
         self._filled = 0
 
     def fill(self) -> None:
-        """Put entries into the outbox: as many sessions, which is the hardest case for the sessions' rows."""
+        """Put entries into the outbox: as many sessions."""
+        self._send([self._commands.create(state, "created").words for state in self._new()])
+
+    def _new(self) -> list[SyncState]:
+        self._filled += ROWS
+        return [sample_state(f"{os.getpid()}-{number}") for number in range(self._filled - ROWS, self._filled)]
+
+    def _send(self, commands: list[Any]) -> None:
         pipeline = self._client.pipeline(transaction=False)
-        for _ in range(ROWS):
-            self._filled += 1
-            state = sample_state(f"{os.getpid()}-{self._filled}")
-            pipeline.execute_command(*self._commands.create(state, "created").words)
+        for words in commands:
+            pipeline.execute_command(*words)
         pipeline.execute()
 
     def prepare(self) -> Callable[[], int]:
@@ -79,32 +93,67 @@ class Drain:
         self._client.close()
 
 
+class DrainOfLive(Drain):
+    """The same of 200 sessions that are written in turn, 20 times each."""
+
+    def fill(self) -> None:
+        """Put entries into the outbox: updates of the same sessions."""
+        commands = []
+        for _ in range(ROWS // LIVE):
+            commands += [self._commands.update(state, "updated").words for state in self._live]
+            self._live = [msgspec.structs.replace(state, version=state.version + 1) for state in self._live]
+        self._send(commands)
+
+
 class BareCopy:
-    """COPY of the same rows into a table without index: what PostgreSQL can take at most, from one connection."""
+    """COPY of the rows that a drain wrote, into tables with the same columns, keys and checks, a commit per batch.
+
+    What PostgreSQL takes at most of these rows, from one connection: nothing is read, looked up, chained or merged.
+    """
 
     def __init__(self, drain: Drain) -> None:
-        drain.fill()
-        self._rows = [entry.row() for entry in drain.outbox.read(0, ROWS) if isinstance(entry, Entry)]
-        drain.outbox.remove_through(0, drain.outbox.read(0, ROWS)[-1].entry_id)
+        drain.finish(drain.prepare()())
         self._connection = connect_postgres(drain.settings)
-        self._table = sql.Identifier(drain.settings.namespace, f"copy_{os.getpid()}")
-        self._connection.execute(
-            sql.SQL(
-                "CREATE TABLE {} (o uuid, i text, n bigint, v bigint, k text, e text, t timestamptz, s jsonb)"
-            ).format(self._table)
-        )
+        self._schema = drain.settings.namespace
+        self._rows = {table: self._last_rows(table) for table in TABLES}
+        for table in TABLES:
+            self._connection.execute(
+                sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(self._copy_of(table), self._table(table))
+            )
         self._connection.commit()
 
+    def _table(self, name: str) -> sql.Identifier:
+        return sql.Identifier(self._schema, name)
+
+    def _copy_of(self, name: str) -> sql.Identifier:
+        return sql.Identifier(self._schema, f"copy_{os.getpid()}_{name}")
+
+    def _last_rows(self, table: str) -> list[tuple[Any, ...]]:
+        """The rows that the last drain wrote, of this table; of the latest of each session, all that are there."""
+        order = sql.Identifier("recorded_at" if table == "sync_events" else "incarnation")
+        query = sql.SQL("SELECT * FROM {} ORDER BY {} DESC LIMIT %s").format(self._table(table), order)
+        cursor = self._connection.execute(query, [2 * ROWS if table == "sync_participants" else ROWS])
+        # A jsonb value comes as an object and goes as a text.
+        return [tuple(_text(value) if isinstance(value, dict) else value for value in row) for row in cursor]
+
     def prepare(self) -> Callable[[], int]:
-        """The COPY to time, with its commit."""
+        """The COPY to time, with its commits, into empty tables."""
+        for table in TABLES:
+            self._connection.execute(sql.SQL("TRUNCATE {}").format(self._copy_of(table)))
+        self._connection.commit()
         return self._copy
 
     def _copy(self) -> int:
-        with self._connection.transaction(), self._connection.cursor() as cursor:
-            with cursor.copy(sql.SQL("COPY {} FROM STDIN").format(self._table)) as copy:
-                for row in self._rows:
-                    copy.write_row(row)
-            return cursor.rowcount
+        copied = 0
+        for batch in range(ROWS // BATCH):
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                for table, rows in self._rows.items():
+                    share = len(rows) * BATCH // ROWS
+                    with cursor.copy(sql.SQL("COPY {} FROM STDIN").format(self._copy_of(table))) as copy:
+                        for row in rows[batch * share : (batch + 1) * share]:
+                            copy.write_row(row)
+                    copied += cursor.rowcount if table == "sync_events" else 0
+        return copied
 
     def finish(self, result: object) -> None:
         """Check that everything was copied."""
@@ -115,8 +164,18 @@ class BareCopy:
         self._connection.close()
 
 
+def _text(value: dict[str, Any]) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def test_drain(benchmark: Fixture, settings: Settings) -> None:
-    """The seconds that a drain of 4,000 rows takes, and those of a bare COPY."""
-    with closing(Drain(settings)) as drain, closing(BareCopy(drain)) as copy:
-        interleave(benchmark, drain, {"copy": copy}, rounds=1, warmup_rounds=0)
+    """The seconds that a drain of 4,000 rows takes, of as many sessions and of 200; and those of bare COPYs."""
+    with (
+        closing(Drain(settings)) as drain,
+        closing(BareCopy(drain)) as copy,
+        closing(DrainOfLive(settings, "live")) as live,
+        closing(BareCopy(live)) as live_copy,
+    ):
+        companions: dict[str, Operation] = {"copy": copy, "live": live, "live_copy": live_copy}
+        interleave(benchmark, drain, companions, rounds=2, warmup_rounds=0)
     benchmark.extra_info["rows"] = ROWS

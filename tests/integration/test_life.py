@@ -256,7 +256,7 @@ def test_expiry_is_an_event(brief: Settings) -> None:
     entry = outbox.read(Layout(brief.namespace, brief.lanes).lane_of("a"), 10)[-1]
     assert isinstance(entry, Entry)
     assert ("expire", 3) == (entry.message.kind, entry.message.version)
-    assert updated.metadata == msgspec.json.decode(entry.snapshot())["metadata"]
+    assert updated.metadata == msgspec.json.decode(entry.row()[-1])["metadata"]
     expiry.close()
     outbox.close()
 

@@ -95,33 +95,65 @@ CREATE TRIGGER sync_events_append_only_rows BEFORE UPDATE OR DELETE ON sync_even
 CREATE FUNCTION sync_events_keep_latest() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 AS $$
 DECLARE
+    sessions integer;
     newer integer;
 BEGIN
-    INSERT INTO sync_sessions AS stored
-        (session_id, incarnation, version, sync_mode, status, created_at, updated_at, deleted_at, state_snapshot,
-         chain_length, chain_hash)
-    SELECT DISTINCT ON (session_id)
-        session_id, incarnation, version, state_snapshot ->> 'sync_mode', state_snapshot ->> 'status',
-        (state_snapshot ->> 'created_at')::timestamptz, occurred_at,
-        CASE WHEN kind IN ('delete', 'expire') THEN occurred_at END, state_snapshot, position, chain_hash
-    FROM inserted
-    ORDER BY session_id, position DESC
-    ON CONFLICT (session_id) DO UPDATE SET
-        incarnation = excluded.incarnation,
-        version = excluded.version,
-        sync_mode = excluded.sync_mode,
-        status = excluded.status,
-        created_at = excluded.created_at,
-        updated_at = excluded.updated_at,
-        deleted_at = excluded.deleted_at,
-        state_snapshot = excluded.state_snapshot,
-        chain_length = excluded.chain_length,
-        chain_hash = excluded.chain_hash
-    WHERE (excluded.incarnation, excluded.version) > (stored.incarnation, stored.version);
-    GET DIAGNOSTICS newer = ROW_COUNT;
+    WITH latest AS MATERIALIZED (
+        SELECT DISTINCT ON (session_id)
+            session_id, incarnation, version, kind, occurred_at, state_snapshot, position, chain_hash
+        FROM inserted
+        ORDER BY session_id, position DESC
+    ), changed AS (
+        INSERT INTO sync_sessions AS stored
+            (session_id, incarnation, version, sync_mode, status, created_at, updated_at, deleted_at, state_snapshot,
+             chain_length, chain_hash)
+        SELECT session_id, incarnation, version, state_snapshot ->> 'sync_mode', state_snapshot ->> 'status',
+            (state_snapshot ->> 'created_at')::timestamptz, occurred_at,
+            CASE WHEN kind IN ('delete', 'expire') THEN occurred_at END, state_snapshot, position, chain_hash
+        FROM latest
+        ON CONFLICT (session_id) DO UPDATE SET
+            incarnation = excluded.incarnation,
+            version = excluded.version,
+            sync_mode = excluded.sync_mode,
+            status = excluded.status,
+            created_at = excluded.created_at,
+            updated_at = excluded.updated_at,
+            deleted_at = excluded.deleted_at,
+            state_snapshot = excluded.state_snapshot,
+            chain_length = excluded.chain_length,
+            chain_hash = excluded.chain_hash
+        WHERE (excluded.incarnation, excluded.version) > (stored.incarnation, stored.version)
+        RETURNING 1
+    ), participants AS (
+        INSERT INTO sync_participants AS stored
+            (session_id, participant_id, incarnation, version, participant_index, total_time_ms, time_used_ms,
+             time_remaining_ms, cycle_count, is_active, has_expired, group_id)
+        SELECT latest.session_id, participant.participant_id, latest.incarnation, latest.version,
+            participant.participant_index, participant.total_time_ms, participant.time_used_ms,
+            participant.time_remaining_ms, participant.cycle_count, participant.is_active, participant.has_expired,
+            participant.group_id
+        FROM latest
+        CROSS JOIN LATERAL jsonb_to_recordset(latest.state_snapshot -> 'participants') AS participant (
+            participant_id text, participant_index bigint, total_time_ms bigint, time_used_ms bigint,
+            time_remaining_ms bigint, cycle_count bigint, is_active boolean, has_expired boolean, group_id text
+        )
+        ON CONFLICT (session_id, participant_id) DO UPDATE SET
+            incarnation = excluded.incarnation,
+            version = excluded.version,
+            participant_index = excluded.participant_index,
+            total_time_ms = excluded.total_time_ms,
+            time_used_ms = excluded.time_used_ms,
+            time_remaining_ms = excluded.time_remaining_ms,
+            cycle_count = excluded.cycle_count,
+            is_active = excluded.is_active,
+            has_expired = excluded.has_expired,
+            group_id = excluded.group_id
+        WHERE (excluded.incarnation, excluded.version) > (stored.incarnation, stored.version)
+    )
+    SELECT (SELECT count(*) FROM latest), (SELECT count(*) FROM changed) INTO sessions, newer;
 
     -- Recorded behind newer versions: the chain is longer, and the session is as it was.
-    IF newer < (SELECT count(DISTINCT session_id) FROM inserted) THEN
+    IF newer < sessions THEN
         UPDATE sync_sessions AS stored SET chain_length = last.position, chain_hash = last.chain_hash
         FROM (
             SELECT DISTINCT ON (session_id) session_id, position, chain_hash FROM inserted
@@ -129,34 +161,6 @@ BEGIN
         ) AS last
         WHERE stored.session_id = last.session_id AND stored.chain_length < last.position;
     END IF;
-
-    INSERT INTO sync_participants AS stored
-        (session_id, participant_id, incarnation, version, participant_index, total_time_ms, time_used_ms,
-         time_remaining_ms, cycle_count, is_active, has_expired, group_id)
-    SELECT latest.session_id, participant.participant_id, latest.incarnation, latest.version,
-        participant.participant_index, participant.total_time_ms, participant.time_used_ms,
-        participant.time_remaining_ms, participant.cycle_count, participant.is_active, participant.has_expired,
-        participant.group_id
-    FROM (
-        SELECT DISTINCT ON (session_id) session_id, incarnation, version, state_snapshot FROM inserted
-        ORDER BY session_id, position DESC
-    ) AS latest
-    CROSS JOIN LATERAL jsonb_to_recordset(latest.state_snapshot -> 'participants') AS participant (
-        participant_id text, participant_index bigint, total_time_ms bigint, time_used_ms bigint,
-        time_remaining_ms bigint, cycle_count bigint, is_active boolean, has_expired boolean, group_id text
-    )
-    ON CONFLICT (session_id, participant_id) DO UPDATE SET
-        incarnation = excluded.incarnation,
-        version = excluded.version,
-        participant_index = excluded.participant_index,
-        total_time_ms = excluded.total_time_ms,
-        time_used_ms = excluded.time_used_ms,
-        time_remaining_ms = excluded.time_remaining_ms,
-        cycle_count = excluded.cycle_count,
-        is_active = excluded.is_active,
-        has_expired = excluded.has_expired,
-        group_id = excluded.group_id
-    WHERE (excluded.incarnation, excluded.version) > (stored.incarnation, stored.version);
     RETURN NULL;
 END
 $$;

@@ -1,0 +1,430 @@
+"""The audit's schema: its migrations, its partitions, its roles, and what it refuses."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import msgspec
+import psycopg
+import pytest
+from psycopg import sql
+
+from kairos_core import AuditWriter, RedisStateManager, Settings
+from kairos_core.audit import chain, migrations
+from kairos_core.audit.outbox import Entry, Outbox
+from kairos_core.audit.postgres import connect_postgres
+from kairos_core.cli import main
+from kairos_core.errors import ConfigurationError
+from kairos_core.settings import servers_given
+from loadtests.states import sample_state
+from loadtests.worker import worker_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What there is in a schema, each with all that makes it what it is, in a query of its own.
+CATALOGUE = {
+    "columns": "SELECT table_name, ordinal_position, column_name, data_type, is_nullable, column_default,"
+    " collation_name FROM information_schema.columns WHERE table_schema = %s",
+    "constraints": "SELECT conrelid::regclass::text, conname, contype, pg_get_constraintdef(oid) FROM pg_constraint"
+    " WHERE connamespace = %s::regnamespace AND contype <> 'n'",
+    "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = %s",
+    "triggers": "SELECT pg_get_triggerdef(pg_trigger.oid) FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid"
+    " WHERE relnamespace = %s::regnamespace AND NOT tgisinternal",
+    "functions": "SELECT pg_get_functiondef(oid), proacl::text FROM pg_proc WHERE pronamespace = %s::regnamespace",
+    "comments": "SELECT relname, attname, description FROM pg_description JOIN pg_class ON pg_class.oid = objoid"
+    " LEFT JOIN pg_attribute ON attrelid = objoid AND attnum = objsubid AND objsubid > 0"
+    " WHERE relnamespace = %s::regnamespace AND pg_description.classoid = 'pg_class'::regclass",
+    "kinds": "SELECT relname, relkind, pg_get_partkeydef(oid) FROM pg_class WHERE relnamespace = %s::regnamespace",
+}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """One lane."""
+    return msgspec.structs.replace(settings, lanes=1)
+
+
+@pytest.fixture
+def connection(settings: Settings) -> Iterator[psycopg.Connection]:
+    """A connection that may do anything, in the test's schema; each statement by itself."""
+    connected = connect_postgres(settings)
+    connected.autocommit = True
+    connected.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(settings.namespace)))
+    yield connected
+    connected.close()
+
+
+def catalogue(connection: psycopg.Connection, schema: str) -> dict[str, list[Any]]:
+    """All that is in a schema, but for the record of its migrations and the partitions."""
+    return {
+        name: sorted(
+            (
+                tuple(str(value).replace(f"{schema}.", "").replace(f"'{schema}'", "") for value in row)
+                for row in connection.execute(query, [schema])
+            ),
+        )
+        for name, query in CATALOGUE.items()
+    }
+
+
+def without_migrations(found: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """What there is besides the record of what was applied."""
+    return {
+        name: [row for row in rows if not any("schema_migrations" in value for value in row)]
+        for name, rows in found.items()
+    }
+
+
+def test_the_migrations_lead_to_the_schema(settings: Settings, connection: psycopg.Connection) -> None:
+    """The schema that is read is the one that is made: tables, keys, checks, indexes, triggers, functions, comments."""
+    read, made = f"{settings.namespace}_read", settings.namespace
+    text = resources.files("kairos_core").joinpath("audit", "sql", "schema.sql").read_text(encoding="utf-8")
+    for schema, step in ((read, None), (made, migrations.migrate)):
+        with connection.transaction():
+            if step is not None:
+                step(connection, schema)
+                continue
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+            connection.execute(sql.SQL("SET LOCAL search_path TO {}, pg_temp").format(sql.Identifier(schema)))
+            connection.execute(text.encode())
+    expected = without_migrations(catalogue(connection, read))
+    assert all(expected.values())
+    assert expected == without_migrations(catalogue(connection, made))
+    migrations.drop_schema(connection, read)
+
+
+def test_everything_has_a_comment(writer: AuditWriter, settings: Settings, connection: psycopg.Connection) -> None:
+    """Whoever opens the database is told what each table and each column is."""
+    del writer
+    silent = connection.execute(
+        "SELECT relname, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0"
+        " WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition"
+        " AND relname <> 'schema_migrations' AND (col_description(pg_class.oid, attnum) IS NULL"
+        " OR obj_description(pg_class.oid, 'pg_class') IS NULL)",
+        [settings.namespace],
+    )
+    assert [] == silent.fetchall()
+
+
+def entries(manager: RedisStateManager, outbox: Outbox, count: int = 3) -> list[Entry]:
+    """The entries of a session that is written so often."""
+    state = manager.create_session(sample_state("a"))
+    for _ in range(count - 1):
+        state = manager.update_session(state)
+    found = outbox.read(0, count)
+    assert count == len(found)
+    return [entry for entry in found if isinstance(entry, Entry)]
+
+
+@pytest.fixture
+def outbox(worker_settings: Settings) -> Iterator[Outbox]:
+    """The outbox of the test's namespace."""
+    connected = Outbox.connect(worker_settings)
+    yield connected
+    connected.close()
+
+
+def moved(entry: Entry, days: int) -> Entry:
+    """The same entry at another time."""
+    shift_us = round(timedelta(days=days).total_seconds() * 1_000_000)
+    message = entry.message
+    return entry._replace(message=msgspec.structs.replace(message, updated_us=message.updated_us + shift_us))
+
+
+def partitions(connection: psycopg.Connection) -> list[str]:
+    """The names of the events' partitions."""
+    rows = connection.execute(
+        "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
+        " WHERE inhparent = 'sync_events'::regclass ORDER BY relname"
+    )
+    return [name for (name,) in rows]
+
+
+def months(first: datetime, count: int) -> list[str]:
+    """The names of so many partitions from a month on."""
+    return [
+        f"sync_events_{first.year + (first.month - 1 + n) // 12}_{(first.month - 1 + n) % 12 + 1:02}"
+        for n in range(count)
+    ]
+
+
+def test_partitions_are_made_ahead(writer: AuditWriter, connection: psycopg.Connection) -> None:
+    """The months to come have their partitions before anything is written in them, once."""
+    ((now,),) = connection.execute("SELECT now()").fetchall()
+    assert months(now.astimezone(UTC), 4) == partitions(connection)
+    assert writer.make_partitions() == 0
+    assert writer.make_partitions(months_ahead=5) == 2
+
+
+def test_a_month_without_a_partition(
+    settings: Settings, manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """G7: a write of any month is recorded, also where nobody has made the partition: a clock that is wrong."""
+    before = partitions(connection)
+    written = [moved(entry, days) for entry, days in zip(entries(manager, outbox), (-400, -40, 400), strict=True)]
+    assert writer.write(0, written) == 3
+    assert len(before) + 3 == len(partitions(connection))
+    assert [("a", 3)] == connection.execute("SELECT session_id, chain_length FROM sync_sessions").fetchall()
+    del settings
+
+
+@pytest.mark.parametrize("days", [-40, 0, 40])
+def test_a_version_is_recorded_once_in_any_month(
+    days: int, manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """G7: a second writer of a version is refused, also where its time is in another partition."""
+    first, second, _ = entries(manager, outbox)
+    rival = moved(second, days)
+    rival = rival._replace(
+        entry_id=b"9-9",
+        message=msgspec.structs.replace(
+            rival.message, operation_id=f"{1:032x}", updated_us=rival.message.updated_us + 1
+        ),
+    )
+    assert writer.write(0, [first, second]) == 2
+    assert writer.write(0, [rival]) == 0
+    ((sqlstate, reason),) = connection.execute("SELECT sqlstate, reason FROM audit_dead_letters").fetchall()
+    assert sqlstate == "23505"
+    assert f"version 2 of session a is recorded for operation {second.message.operation_id}" == reason
+
+
+def test_an_operation_is_recorded_once(
+    manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """G7: an operation that claims a second version is refused, also at another time."""
+    first, second, third = entries(manager, outbox)
+    message = msgspec.structs.replace(third.message, operation_id=first.message.operation_id)
+    assert writer.write(0, [first, second]) == 2
+    assert writer.write(0, [third._replace(message=message)]) == 0
+    ((reason,),) = connection.execute("SELECT reason FROM audit_dead_letters").fetchall()
+    assert f"operation {first.message.operation_id} is recorded as version 1 of session a" == reason
+
+
+def test_a_late_version(
+    manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """G7, G13: a version that is recorded behind newer ones lengthens the chain, and the session stays as it is."""
+    first, second, third = entries(manager, outbox)
+    assert writer.write(0, [first, third]) == 2
+    assert writer.write(0, [second]) == 1
+    rows = connection.execute("SELECT version, position, chain_hash FROM sync_events ORDER BY position").fetchall()
+    assert [(1, 1), (3, 2), (2, 3)] == [row[:2] for row in rows]
+    found = connection.execute("SELECT version, chain_length, chain_hash FROM sync_sessions").fetchall()
+    assert [(3, 3, rows[-1][2])] == found
+
+
+def test_the_chain_is_of_what_was_written(
+    manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """G13: each row's hash can be made again from the rows, over several batches."""
+    found = entries(manager, outbox, 5)
+    for batch in (found[:1], found[1:3], found[3:]):
+        writer.write(0, batch)
+    before = chain.NO_HASH
+    rows = connection.execute(
+        "SELECT operation_id, session_id, incarnation, version, kind, occurred_at, state_snapshot::text, event_type,"
+        " recorded_at, chain_hash FROM sync_events ORDER BY position"
+    ).fetchall()
+    assert len(found) == len(rows)
+    for operation_id, session_id, incarnation, version, kind, occurred_at, snapshot, event_type, at, stored in rows:
+        write = (operation_id.hex, session_id, incarnation, version, kind)
+        digest = chain.digest(write, chain.microseconds(occurred_at), snapshot, event_type)
+        before = chain.following(before, digest, chain.microseconds(at))
+        assert stored == before
+
+
+@pytest.mark.parametrize("statement", ["UPDATE {} SET version = 9", "DELETE FROM {}", "TRUNCATE {}"])
+def test_a_partition_is_append_only_too(
+    statement: str, manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """G13: no row can be changed by way of its partition either."""
+    writer.write(0, entries(manager, outbox))
+    ((name,),) = connection.execute("SELECT DISTINCT tableoid::regclass::text FROM sync_events").fetchall()
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+    assert [(3,)] == connection.execute("SELECT count(*) FROM sync_events").fetchall()
+
+
+def test_old_partitions_are_detached(
+    manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """G13: what ends before a moment is taken out as tables of its own, and the chain goes on behind an anchor."""
+    first, second, third = entries(manager, outbox)
+    writer.write(0, [moved(first, -400), moved(second, -400)])
+    writer.write(0, [third])
+    old = months(datetime.now(UTC) - timedelta(days=400), 1)
+    assert old == writer.detach_partitions(datetime.now(UTC) - timedelta(days=100))
+    assert [] == writer.detach_partitions(datetime.now(UTC) - timedelta(days=100))
+    assert [(3, 3)] == connection.execute("SELECT version, position FROM sync_events").fetchall()
+    kept = connection.execute(
+        sql.SQL("SELECT version, position, chain_hash FROM {} ORDER BY position").format(sql.Identifier(old[0]))
+    ).fetchall()
+    assert [(1, 1), (2, 2)] == [row[:2] for row in kept]
+    anchors = connection.execute("SELECT session_id, position, version, chain_hash FROM audit_anchors").fetchall()
+    assert [("a", 2, 2, kept[-1][2])] == anchors
+    assert [(old[0],)] == connection.execute("SELECT partition FROM audit_detached").fetchall()
+
+
+def test_rows_from_before_the_chain(
+    settings: Settings, connection: psycopg.Connection, manager: RedisStateManager, outbox: Outbox
+) -> None:
+    """Rows that were recorded before there were hashes stay readable, and the chain begins behind them."""
+    first, second, third = entries(manager, outbox)
+    early = [one for one in migrations.migrations() if one.number < 3]
+    with connection.transaction():
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(settings.namespace)))
+        connection.execute(
+            "CREATE TABLE schema_migrations (number integer PRIMARY KEY, name text NOT NULL,"
+            " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+        )
+        for one in early:
+            connection.execute(one.text.encode())
+            connection.execute(
+                "INSERT INTO schema_migrations VALUES (%s, %s, %s)", [one.number, one.name, one.checksum]
+            )
+        for entry in (first, second):
+            *row, snapshot = entry.row()
+            connection.execute(
+                "INSERT INTO sync_events (operation_id, session_id, incarnation, version, kind, event_type,"
+                " occurred_at, state_snapshot) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                [*row, snapshot.decode()],
+            )
+        connection.execute(
+            "INSERT INTO sync_sessions SELECT session_id, incarnation, version, state_snapshot ->> 'sync_mode',"
+            " state_snapshot ->> 'status', occurred_at, occurred_at, NULL, state_snapshot FROM sync_events"
+            " WHERE version = 2"
+        )
+    with AuditWriter.connect(settings) as writer:
+        assert ["0003_partitions_and_chains.sql"] == writer.migrate()
+        assert writer.write(0, [third]) == 1
+    assert [(1,), (2,)] == connection.execute("SELECT version FROM sync_events_before ORDER BY version").fetchall()
+    assert [("a", 0, 2)] == connection.execute("SELECT session_id, position, version FROM audit_anchors").fetchall()
+    assert [(3, 1)] == connection.execute("SELECT version, position FROM sync_events").fetchall()
+    assert [(3, 1)] == connection.execute("SELECT version, chain_length FROM sync_sessions").fetchall()
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        connection.execute("DELETE FROM sync_events_before")
+
+
+def test_a_later_schema_is_refused(writer: AuditWriter, connection: psycopg.Connection) -> None:
+    """A schema that a later version made is not touched by an earlier one."""
+    connection.execute("INSERT INTO schema_migrations VALUES (9999, '9999_later.sql', 'x')")
+    with pytest.raises(ConfigurationError, match=r"9999_later\.sql is of a later version"):
+        writer.migrate()
+
+
+@contextmanager
+def role_of_a_worker(settings: Settings, connection: psycopg.Connection) -> Iterator[Settings]:
+    """Settings with an account on PostgreSQL that has what `kairos migrate --grant-worker` gives, and no more."""
+    name, password = f"{settings.namespace}_worker", secrets.token_hex(8)
+    connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(password)))
+    parts = urlsplit(settings.postgres_url)
+    place = parts.netloc.rpartition("@")[2]
+    account = parts._replace(netloc=f"{name}:{quote(password)}@{place}")
+    try:
+        yield msgspec.structs.replace(settings, postgres_url=urlunsplit(account))
+    finally:
+        connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+def may_make_roles(connection: psycopg.Connection) -> bool:
+    """Whether the given server's account can make the one that is to be tested."""
+    found = connection.execute("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user").fetchall()
+    return not servers_given() or found == [(True,)]
+
+
+def test_the_role_of_a_worker(
+    settings: Settings,
+    worker_settings: Settings,
+    manager: RedisStateManager,
+    connection: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A worker records with a role that can insert and read: no row can be changed with it, and nothing made."""
+    if not may_make_roles(connection):
+        pytest.skip("the given account may not make roles")
+    monkeypatch.setenv("KAIROS_POSTGRES_URL", settings.postgres_url)
+    monkeypatch.setenv("KAIROS_NAMESPACE", settings.namespace)
+    with role_of_a_worker(worker_settings, connection) as limited:
+        assert main(["migrate", "--grant-worker", f"{settings.namespace}_worker"]) == 0
+        assert "may record, and read" in capsys.readouterr().out
+        outbox = Outbox.connect(limited)
+        written = entries(manager, outbox)
+        with AuditWriter.connect(limited) as writer:
+            assert writer.migrate() == []
+            # A month that has no partition, a dead letter, and a batch that is written again.
+            assert writer.write(0, [moved(written[0], -400), *written[1:]]) == 3
+            assert writer.write(0, written[1:]) == 0
+            assert (
+                writer.write(
+                    0, [written[2]._replace(message=msgspec.structs.replace(written[2].message, operation_id="x"))]
+                )
+                == 0
+            )
+            for statement in (
+                "UPDATE sync_events SET version = 9",
+                "DELETE FROM sync_events",
+                "TRUNCATE sync_events",
+                "UPDATE sync_sessions SET version = 9",
+                "DELETE FROM sync_participants",
+                "INSERT INTO sync_sessions SELECT * FROM sync_sessions",
+                "DELETE FROM audit_dead_letters",
+                "UPDATE audit_dead_letters SET reason = ''",
+                "SELECT sync_detach_partitions(now())",
+                "ALTER TABLE sync_events DISABLE TRIGGER ALL",
+                "CREATE TABLE more (a integer)",
+                "DELETE FROM schema_migrations",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege), writer._connection.transaction():
+                    writer._connection.execute(statement.encode())
+        manager.update_session(manager.create_session(sample_state("b")))
+        with worker_pool(limited) as pool:
+            wait_until_empty(outbox)
+        assert pool.returncode == 0
+        outbox.close()
+    assert [("a", 3), ("b", 2)] == connection.execute(
+        "SELECT session_id, chain_length FROM sync_sessions ORDER BY session_id"
+    ).fetchall()
+
+
+def test_a_role_that_is_not_there(
+    writer: AuditWriter, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped role is one line, and status 2."""
+    del writer
+    monkeypatch.setenv("KAIROS_POSTGRES_URL", settings.postgres_url)
+    monkeypatch.setenv("KAIROS_NAMESPACE", settings.namespace)
+    assert main(["migrate", "--grant-worker", "nobody at all"]) == 2
+    assert 'role "nobody at all" does not exist' in capsys.readouterr().err
+
+
+def test_the_status_of_the_migrations(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`kairos migrate --status` says what is to be applied, and when what was; it makes nothing."""
+    monkeypatch.setenv("KAIROS_POSTGRES_URL", settings.postgres_url)
+    monkeypatch.setenv("KAIROS_NAMESPACE", settings.namespace)
+    for _ in range(2):
+        assert main(["migrate", "--status"]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert len(migrations.migrations()) == sum(line.endswith("to be applied") for line in lines)
+    assert main(["migrate"]) == 0
+    capsys.readouterr()
+    assert main(["migrate", "--status"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [one.name for one in migrations.migrations()] == [line.split()[0] for line in lines]
+    assert all(" applied 2" in line for line in lines)
+
+
+def wait_until_empty(outbox: Outbox) -> None:
+    """Wait until nothing waits."""
+    deadline = datetime.now(UTC) + timedelta(seconds=30)
+    while any(outbox.depths()):
+        assert datetime.now(UTC) < deadline
