@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +14,7 @@ from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings, messages, session
 from kairos_core.audit import migrations
+from kairos_core.audit.batch import prepare
 from kairos_core.audit.drain import STEPS, drain_lane
 from kairos_core.audit.jobs import DrainQueue
 from kairos_core.audit.outbox import Entry, Outbox
@@ -275,6 +277,37 @@ def test_two_drains_of_one_lane(
     drain_lane(outbox, writer, 0)
     assert [0, 0] == [other.wait(30) for other in others]
     check_complete(settings, states)
+
+
+def test_a_lane_is_written_by_one_at_a_time(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7: who writes the same batch waits for the first to commit, finds everything recorded, and buries nothing."""
+    states = write(manager, 500)
+    batch = prepare(outbox.read(0, 500))
+    others: list[int] = []
+    with AuditWriter.connect(settings) as other, ThreadPoolExecutor(1) as thread:
+
+        def start_other(step: str) -> None:
+            if step == "copied":
+                others.append(other._connection.info.backend_pid)
+                futures.append(thread.submit(other.record, 0, batch))
+                wait_for_lock(settings, others[0])
+
+        futures: list[Future[int]] = []
+        assert writer.record(0, batch, start_other) == 500
+        assert futures[0].result(30) == 0
+    assert [] == dead_letters(settings)
+    check_complete(settings, states, 500)
+
+
+def wait_for_lock(settings: Settings, pid: int) -> None:
+    """Wait until a connection of PostgreSQL waits for another."""
+    deadline = time.monotonic() + 30
+    query = f"SELECT wait_event FROM pg_stat_activity WHERE pid = {pid:d}"  # noqa: S608 - a number
+    while rows(settings, query) != [("advisory",)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def wait_until_drained(outbox: Outbox) -> None:
