@@ -340,7 +340,8 @@ def test_a_primary_that_was_demoted(two: tuple[Node, Node], swap: Callable[[], N
     with FakeSentinel(primary) as sentinel:
         settings = named_by([sentinel], primary)
         with RedisStateManager.connect(settings) as manager:
-            state = manager.create_session(sample_state("a"))
+            # What the other one does not have yet would be lost.
+            state = manager.create_session(sample_state("a"), durability="replicated")
             fill_the_pool(manager)
             swap()
             sentinel.named = replica
