@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from loadtests.interleave import Fixture
 
-ROWS = 4_000
+ROWS = int(os.environ.get("KAIROS_BENCHMARK_ROWS", "4000"))
 
 pytestmark = pytest.mark.timeout(300)
 
