@@ -387,7 +387,8 @@ def test_a_watch_leaves_a_demoted_primary(two: tuple[Node, Node], swap: Callable
 
             assert [] == receive_until(updates, lambda _: is_there())
             assert (True, True) == (is_there(), updates.reconnects >= 1)
-            created = manager.create_session(sample_state("a"))
+            with RedisStateManager.connect(msgspec.structs.replace(settings, timeout_s=5.0)) as writer:
+                created = writer.create_session(sample_state("a"))
             assert [created] == [update.state for update in receive_until(updates, bool)]
 
 
