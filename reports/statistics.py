@@ -11,7 +11,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,6 +74,8 @@ def estimate(values: Sequence[float]) -> Estimate:
     Raises:
         ValueError: fewer than 3 runs say nothing about their spread.
     """
+    from scipy.special import stdtrit  # noqa: PLC0415 - scipy takes its time to import, and a refusal need not wait
+
     count = len(values)
     if count < FEWEST_RUNS:
         raise ValueError(f"{count} runs; {FEWEST_RUNS} are the fewest that can be judged")

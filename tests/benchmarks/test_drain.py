@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from kairos_core import SyncState
     from loadtests.interleave import Fixture, Operation
 
-ROWS = 4_000
+ROWS = int(os.environ.get("KAIROS_BENCHMARK_ROWS", "4000"))
 # Sessions that are written in turn, where they are not all different.
-LIVE = 200
+LIVE = min(200, ROWS)
 TABLES = ("sync_events", "sync_sessions", "sync_participants")
 
 pytestmark = pytest.mark.timeout(300)
@@ -145,10 +145,11 @@ class BareCopy:
 
     def _copy(self) -> int:
         copied = 0
-        for batch in range(ROWS // BATCH):
+        batches = max(1, ROWS // BATCH)
+        for batch in range(batches):
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 for table, rows in self._rows.items():
-                    share = len(rows) * BATCH // ROWS
+                    share = len(rows) // batches
                     with cursor.copy(sql.SQL("COPY {} FROM STDIN").format(self._copy_of(table))) as copy:
                         for row in rows[batch * share : (batch + 1) * share]:
                             copy.write_row(row)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -19,10 +20,14 @@ from kairos_core.local import Servers, local_servers
 from kairos_core.settings import LocalSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Finished = Callable[[str, str, str], subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 30.0
+# All that run side by side are waited for by the first test.
+pytestmark = pytest.mark.timeout(180)
 SECRET = "hunter2-in-plain-sight"  # noqa: S105 - the one that must not be shown
 LOCKED = "locked"
 
@@ -41,6 +46,38 @@ CAUSES = {
     "option": "libpq",
     "missing": "is not set",
 }
+# Which command is tried with which wrong address; more are tried once, below.
+REDIS = [
+    ("worker", "unreachable"),
+    ("measure", "unreachable"),
+    ("reports", "unreachable"),
+    ("migrate", "scheme"),
+    ("worker", "scheme"),
+    ("measure", "scheme"),
+    ("reports", "scheme"),
+    ("worker", "http"),
+    ("measure", "http"),
+    ("worker", "password"),
+    ("measure", "password"),
+    ("reports", "password"),
+    ("measure", "missing"),
+    ("reports", "missing"),
+]
+POSTGRES = [
+    ("migrate", "unreachable"),
+    ("worker", "unreachable"),
+    ("measure", "unreachable"),
+    ("reports", "unreachable"),
+    ("migrate", "scheme"),
+    ("worker", "scheme"),
+    ("measure", "scheme"),
+    ("migrate", "password"),
+    ("worker", "password"),
+    ("measure", "password"),
+    ("migrate", "option"),
+    ("measure", "missing"),
+    ("reports", "missing"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +120,7 @@ def http_port() -> Iterator[int]:
     server.server_close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def redis_urls(embedded: Servers, closed_port: int, http_port: int) -> dict[str, str]:
     """Addresses at which no Redis answers as it should, by what is wrong with them."""
     host = embedded.redis_url.rpartition("@")[2]
@@ -99,7 +136,7 @@ def redis_urls(embedded: Servers, closed_port: int, http_port: int) -> dict[str,
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def postgres_urls(embedded: Servers, closed_port: int) -> dict[str, str]:
     """Addresses at which no PostgreSQL answers as it should, by what is wrong with them."""
     folder = embedded.postgres_url.partition("host=")[2]
@@ -132,6 +169,34 @@ def run(command: str, runs: Path, environment: dict[str, str]) -> subprocess.Com
     )
 
 
+@pytest.fixture(scope="module")
+def finished(
+    embedded: Servers,
+    redis_urls: dict[str, str],
+    postgres_urls: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Finished]:
+    """What became of a command with one wrong setting, by command, setting and what is wrong; all run side by side."""
+    right = {"KAIROS_REDIS_URL": embedded.redis_url, "KAIROS_POSTGRES_URL": embedded.postgres_url}
+    values = {
+        **{(command, "KAIROS_REDIS_URL", wrong): redis_urls[wrong] for command, wrong in REDIS},
+        **{(command, "KAIROS_POSTGRES_URL", wrong): postgres_urls[wrong] for command, wrong in POSTGRES},
+        **{(command, "KAIROS_LANES", "abc"): "abc" for command in COMMANDS},
+        **{("worker", "KAIROS_REDIS_URL", wrong): redis_urls[wrong] for wrong in ("slash", "option", "value")},
+        ("worker", "KAIROS_POSTGRES_URL", "slash"): postgres_urls["slash"],
+        **{("migrate", "KAIROS_POSTGRES_URL", wrong): postgres_urls[wrong] for wrong in ("at", "percent", "rights")},
+    }
+    folder = tmp_path_factory.mktemp("runs")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = {
+            case: pool.submit(run, case[0], folder / str(number), {**right, case[1]: value})
+            for number, (case, value) in enumerate(values.items())
+        }
+        yield lambda *case: jobs[case].result()
+        # Where only some were asked for.
+        pool.shutdown(cancel_futures=True)
+
+
 def assert_refused(finished: subprocess.CompletedProcess[str], setting: str, cause: str) -> None:
     """One line that names setting and cause, without a password, and status 2."""
     lines = finished.stderr.splitlines()
@@ -142,68 +207,22 @@ def assert_refused(finished: subprocess.CompletedProcess[str], setting: str, cau
     assert 2 == finished.returncode
 
 
-@pytest.mark.parametrize(
-    ("command", "wrong"),
-    [
-        ("worker", "unreachable"),
-        ("measure", "unreachable"),
-        ("reports", "unreachable"),
-        ("migrate", "scheme"),
-        ("worker", "scheme"),
-        ("measure", "scheme"),
-        ("reports", "scheme"),
-        ("worker", "http"),
-        ("measure", "http"),
-        ("worker", "password"),
-        ("measure", "password"),
-        ("reports", "password"),
-        ("measure", "missing"),
-        ("reports", "missing"),
-    ],
-)
-def test_a_redis_that_cannot_be_used_is_named(
-    embedded: Servers, redis_urls: dict[str, str], tmp_path: Path, command: str, wrong: str
-) -> None:
+@pytest.mark.parametrize(("command", "wrong"), REDIS)
+def test_a_redis_that_cannot_be_used_is_named(finished: Finished, command: str, wrong: str) -> None:
     """A wrong KAIROS_REDIS_URL ends every command promptly, with one line that names it and says what is wrong."""
-    environment = {"KAIROS_REDIS_URL": redis_urls[wrong], "KAIROS_POSTGRES_URL": embedded.postgres_url}
-    assert_refused(run(command, tmp_path / "run", environment), "KAIROS_REDIS_URL", CAUSES[wrong])
+    assert_refused(finished(command, "KAIROS_REDIS_URL", wrong), "KAIROS_REDIS_URL", CAUSES[wrong])
 
 
-@pytest.mark.parametrize(
-    ("command", "wrong"),
-    [
-        ("migrate", "unreachable"),
-        ("worker", "unreachable"),
-        ("measure", "unreachable"),
-        ("reports", "unreachable"),
-        ("migrate", "scheme"),
-        ("worker", "scheme"),
-        ("measure", "scheme"),
-        ("migrate", "password"),
-        ("worker", "password"),
-        ("measure", "password"),
-        ("migrate", "option"),
-        ("measure", "missing"),
-        ("reports", "missing"),
-    ],
-)
-def test_a_postgresql_that_cannot_be_used_is_named(
-    embedded: Servers, postgres_urls: dict[str, str], tmp_path: Path, command: str, wrong: str
-) -> None:
+@pytest.mark.parametrize(("command", "wrong"), POSTGRES)
+def test_a_postgresql_that_cannot_be_used_is_named(finished: Finished, command: str, wrong: str) -> None:
     """A wrong KAIROS_POSTGRES_URL ends every command promptly, with one line that names it and says what is wrong."""
-    environment = {"KAIROS_REDIS_URL": embedded.redis_url, "KAIROS_POSTGRES_URL": postgres_urls[wrong]}
-    assert_refused(run(command, tmp_path / "run", environment), "KAIROS_POSTGRES_URL", CAUSES[wrong])
+    assert_refused(finished(command, "KAIROS_POSTGRES_URL", wrong), "KAIROS_POSTGRES_URL", CAUSES[wrong])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_number_that_is_none_is_named(embedded: Servers, tmp_path: Path, command: str) -> None:
+def test_a_number_that_is_none_is_named(finished: Finished, command: str) -> None:
     """A setting that is not the number it should be ends every command with one line that names it."""
-    environment = {
-        "KAIROS_REDIS_URL": embedded.redis_url,
-        "KAIROS_POSTGRES_URL": embedded.postgres_url,
-        "KAIROS_LANES": "abc",
-    }
-    assert_refused(run(command, tmp_path / "run", environment), "KAIROS_LANES", "a whole number, of digits only")
+    assert_refused(finished(command, "KAIROS_LANES", "abc"), "KAIROS_LANES", "a whole number, of digits only")
 
 
 @pytest.mark.parametrize("command", ["measure", "reports"])
@@ -218,34 +237,23 @@ def test_runs_that_cannot_be_written_are_named(embedded: Servers, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["KAIROS_REDIS_URL", "KAIROS_POSTGRES_URL"])
-def test_a_password_with_a_slash_is_not_shown(
-    embedded: Servers, redis_urls: dict[str, str], postgres_urls: dict[str, str], tmp_path: Path, name: str
-) -> None:
+def test_a_password_with_a_slash_is_not_shown(finished: Finished, name: str) -> None:
     """A password that should have been percent-encoded makes no address, and is not shown."""
-    environment = {"KAIROS_REDIS_URL": embedded.redis_url, "KAIROS_POSTGRES_URL": embedded.postgres_url}
-    environment[name] = (redis_urls if name == "KAIROS_REDIS_URL" else postgres_urls)["slash"]
-    assert_refused(run("worker", tmp_path, environment), name, "")
+    assert_refused(finished("worker", name, "slash"), name, "")
 
 
 @pytest.mark.parametrize("wrong", ["at", "percent"])
-def test_a_password_that_libpq_cannot_read_is_not_shown(
-    embedded: Servers, postgres_urls: dict[str, str], tmp_path: Path, wrong: str
-) -> None:
+def test_a_password_that_libpq_cannot_read_is_not_shown(finished: Finished, wrong: str) -> None:
     """A password that should have been percent-encoded is not shown by the driver, either."""
-    environment = {"KAIROS_REDIS_URL": embedded.redis_url, "KAIROS_POSTGRES_URL": postgres_urls[wrong]}
-    assert_refused(run("migrate", tmp_path, environment), "KAIROS_POSTGRES_URL", "")
+    assert_refused(finished("migrate", "KAIROS_POSTGRES_URL", wrong), "KAIROS_POSTGRES_URL", "")
 
 
 @pytest.mark.parametrize("wrong", ["option", "value"])
-def test_an_option_that_redis_does_not_have_is_named(
-    embedded: Servers, redis_urls: dict[str, str], tmp_path: Path, wrong: str
-) -> None:
+def test_an_option_that_redis_does_not_have_is_named(finished: Finished, wrong: str) -> None:
     """An option in KAIROS_REDIS_URL that the client does not know, or cannot read, is one line, too."""
-    environment = {"KAIROS_REDIS_URL": redis_urls[wrong], "KAIROS_POSTGRES_URL": embedded.postgres_url}
-    assert_refused(run("worker", tmp_path, environment), "KAIROS_REDIS_URL", "")
+    assert_refused(finished("worker", "KAIROS_REDIS_URL", wrong), "KAIROS_REDIS_URL", "")
 
 
-def test_an_account_without_rights_is_named(embedded: Servers, postgres_urls: dict[str, str], tmp_path: Path) -> None:
+def test_an_account_without_rights_is_named(finished: Finished) -> None:
     """An account that may not create the schema is one line, too."""
-    environment = {"KAIROS_REDIS_URL": embedded.redis_url, "KAIROS_POSTGRES_URL": postgres_urls["rights"]}
-    assert_refused(run("migrate", tmp_path, environment), "KAIROS_POSTGRES_URL", "permission denied")
+    assert_refused(finished("migrate", "KAIROS_POSTGRES_URL", "rights"), "KAIROS_POSTGRES_URL", "permission denied")

@@ -174,17 +174,22 @@ def test_an_operation_that_raises_fails_its_benchmark(benchmarked: Benchmarked) 
     assert {"test_counting"} == benchmarked.named
 
 
-def test_a_disabled_benchmark_runs_once(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def disabled(tmp_path_factory: pytest.TempPathFactory) -> Benchmarked:
+    """One run with `--benchmark-disable`."""
+    return run_benchmarks(tmp_path_factory.mktemp("disabled"), "--benchmark-disable", "-k", "counting")
+
+
+def test_a_disabled_benchmark_runs_once(disabled: Benchmarked) -> None:
     """With `--benchmark-disable` each operation is called once, nothing is timed, and nothing fails for want of it."""
-    found = run_benchmarks(tmp_path, "--benchmark-disable", "-k", "counting")
+    found = disabled
     assert (0, {"test_counting"}, set[str]()) == (found.status, found.passed, found.failed)
     assert dict.fromkeys(("kairos", *COMPANIONS), 1) == Counter(who for what, who, _ in found.log if what == "call")
 
 
-def test_a_disabled_benchmark_checks_its_result(tmp_path: Path) -> None:
+def test_a_disabled_benchmark_checks_its_result(disabled: Benchmarked) -> None:
     """With `--benchmark-disable`, too, the operation's result is checked."""
-    found = run_benchmarks(tmp_path, "--benchmark-disable", "-k", "counting")
-    assert 1 == sum((what, who) == ("finish", "kairos") for what, who, _ in found.log)
+    assert 1 == sum((what, who) == ("finish", "kairos") for what, who, _ in disabled.log)
 
 
 def test_a_profiled_call_is_no_sample(tmp_path: Path) -> None:

@@ -4,49 +4,22 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from loadtests.measure import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 END_S = 40.0
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder for embedded servers that nobody else uses, with a path short enough for a socket."""
-    found = Path(f"/tmp/ki-{os.getpid()}-{time.monotonic_ns() % 10**6}")  # noqa: S108 - a socket's path must be short
-    found.mkdir(mode=0o711)
-    (tmp_path / "runs").mkdir()
-    return found
-
-
-@pytest.fixture
-def report(folder: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A report that is being made, in a process group of its own, with embedded servers in `folder`."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KAIROS_")}
-    environment["KAIROS_LOCAL_FOLDER"] = str(folder)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "reports", "--runs", str(tmp_path / "runs")],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    yield process
-    if process.poll() is None:
-        process.kill()
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+# Three reports are begun at once.
+pytestmark = pytest.mark.timeout(180)
 
 
 def wait_for(process: subprocess.Popen[str], word: str) -> None:
@@ -71,39 +44,110 @@ def left(folder: Path) -> list[str]:
     return found
 
 
-def wait_until_nothing_is_left(folder: Path) -> None:
-    """Wait until neither a process nor a file of the folder's is left."""
+def left_at_last(folder: Path) -> list[str]:
+    """What is left of the folder's processes and files when they had the time to end."""
     deadline = time.monotonic() + END_S
-    while left(folder) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert [] == left(folder)
-    folder.rmdir()
+    while (found := left(folder)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
 
 
-@pytest.mark.parametrize(
-    ("number", "word", "status"),
-    [
-        (signal.SIGINT, "run  1 of", 130),
-        # In the middle of the first run.
-        (signal.SIGTERM, "starting servers", 143),
-        (signal.SIGKILL, "starting servers", -9),
-    ],
-)
+class Interrupted(NamedTuple):
+    """A report that was interrupted.
+
+    Attributes:
+        status: its exit status.
+        said: what it said from then on, unless it was killed.
+        left: processes and files that were left.
+        runs: what was left of the run's own folder.
+    """
+
+    status: int
+    said: str
+    left: list[str]
+    runs: list[Path]
+
+
+def interrupt(number: signal.Signals, moment: Callable[[subprocess.Popen[str], Path], None]) -> Interrupted:
+    """Make a report, in a process group of its own, with embedded servers in a folder of its own; interrupt it."""
+    # A socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="ki-") as base:
+        Path(base).chmod(0o711)
+        folder, runs = Path(base, "s"), Path(base, "runs")
+        folder.mkdir(mode=0o711)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("KAIROS_")}
+        # The moment is what counts, not what is measured until then.
+        environment |= {
+            "KAIROS_LOCAL_FOLDER": str(folder),
+            "KAIROS_BENCHMARK_ROWS": "400",
+            "PYTEST_ADDOPTS": "-p no:randomly -p no:hypothesispytest",
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "reports", "--runs", str(runs)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        with process:
+            try:
+                moment(process, folder)
+                if number == signal.SIGINT:
+                    # as a terminal does: to all of the group at once
+                    os.killpg(process.pid, number)
+                else:
+                    process.send_signal(number)
+                assert process.stdout is not None
+                said = process.stdout.read() if number != signal.SIGKILL else ""
+                status = process.wait(END_S)
+            finally:
+                process.kill()
+        return Interrupted(status, said, left_at_last(folder), list(runs.iterdir()))
+
+
+def while_servers_start(process: subprocess.Popen[str], _: Path) -> None:
+    """The moment at which the first server is started."""
+    wait_for(process, "starting servers")
+
+
+def in_the_first_run(process: subprocess.Popen[str], folder: Path) -> None:
+    """The moment at which the first of the processes that measure is there."""
+    wait_for(process, "starting servers")
+    deadline = time.monotonic() + END_S
+    while not any("benchmark-only" in found for found in left(folder)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def after_the_first_run(process: subprocess.Popen[str], _: Path) -> None:
+    """The moment at which the first of them has ended."""
+    wait_for(process, "run  1 of")
+
+
+MOMENTS = {
+    signal.SIGINT: after_the_first_run,
+    signal.SIGTERM: in_the_first_run,
+    signal.SIGKILL: while_servers_start,
+}
+
+
+@pytest.fixture(scope="module")
+def interrupted() -> Iterator[Callable[[signal.Signals], Interrupted]]:
+    """The reports by the signal that interrupted them, each in a moment of its own; made side by side."""
+    with ThreadPoolExecutor(len(MOMENTS)) as pool:
+        found = {number: pool.submit(interrupt, number, moment) for number, moment in MOMENTS.items()}
+        yield lambda number: found[number].result()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_report_leaves_nothing(
-    number: signal.Signals, word: str, status: int, report: subprocess.Popen[str], folder: Path, tmp_path: Path
+    number: signal.Signals, status: int, interrupted: Callable[[signal.Signals], Interrupted]
 ) -> None:
     """A report that is interrupted, ended or killed leaves no process, no server, no file behind."""
-    wait_for(report, word)
-    assert left(folder)
-    if number == signal.SIGINT:
-        # as a terminal does: to all of the group at once
-        os.killpg(report.pid, number)
-    else:
-        report.send_signal(number)
-    assert report.stdout is not None
-    said = report.stdout.read() if number != signal.SIGKILL else ""
-    assert status == report.wait(END_S)
-    wait_until_nothing_is_left(folder)
-    assert "Traceback" not in said
+    found = interrupted(number)
+    assert (status, []) == (found.status, found.left)
+    assert "Traceback" not in found.said
     if number != signal.SIGKILL:
-        assert [] == list((tmp_path / "runs").iterdir())
+        assert [] == found.runs

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from kairos_core.settings import LocalSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 30.0
@@ -191,22 +193,46 @@ def test_servers_are_gone_after_an_error(folder: Path) -> None:
     assert NOTHING == left(folder, servers)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_servers_are_gone_after_a_signal(folder: Path, number: signal.Signals) -> None:
+SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+
+
+def end(number: signal.Signals) -> tuple[dict[str, object], dict[str, object]]:
+    """What there is of servers before the process that asked for them is ended by a signal, and after it."""
+    with temporary_folder() as folder:
+        with asking(folder) as (process, servers):
+            before = left(folder, servers)
+            process.send_signal(number)
+            process.wait(DEADLINE_S)
+            wait_until(lambda: left(folder, servers) == NOTHING)
+        return before, left(folder, servers)
+
+
+@pytest.fixture(scope="module")
+def ended() -> Iterator[dict[signal.Signals, Future[tuple[dict[str, object], dict[str, object]]]]]:
+    """The same for each signal; side by side."""
+    with ThreadPoolExecutor(len(SIGNALS)) as pool:
+        yield {number: pool.submit(end, number) for number in SIGNALS}
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_servers_are_gone_after_a_signal(
+    ended: dict[signal.Signals, Future[tuple[dict[str, object], dict[str, object]]]], number: signal.Signals
+) -> None:
     """When the process that asked is ended by a signal, even one that it cannot catch, nothing is left."""
-    with asking(folder) as (process, servers):
-        assert NOTHING != left(folder, servers)
-        process.send_signal(number)
-        process.wait(DEADLINE_S)
-        wait_until(lambda: left(folder, servers) == NOTHING)
-    assert NOTHING == left(folder, servers)
+    before, after = ended[number].result()
+    assert NOTHING != before
+    assert NOTHING == after
 
 
 def test_two_sets_of_servers_do_not_meet(folder: Path) -> None:
     """Servers that are started beside others, in the same folder, are others, and outlive them."""
     settings = LocalSettings(folder=str(folder))
-    with local_servers(settings) as first:
-        with local_servers(settings) as second:
+    longer, shorter = (local_servers(settings) for _ in range(2))
+    with ThreadPoolExecutor() as pool, contextlib.ExitStack() as stack:
+        starting = pool.submit(longer.__enter__)
+        stack.push(lambda *error: starting.exception() is None and longer.__exit__(*error))
+        with shorter as second:
+            first = starting.result()
             assert not set(first) & set(second)
         with redis.Redis.from_url(first.redis_url) as client, psycopg.connect(first.postgres_url) as connection:
             assert client.ping()

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = measure.Profile(runs=3, rounds=20)
+ROWS = 400
 DEADLINE_S = 50.0
 # A real run does not fit into the time that a test has otherwise.
 pytestmark = pytest.mark.timeout(180)
@@ -86,6 +89,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setitem(measure.PROFILES, "tiny", TINY)
         # The harness sets it; so that other tests have their own again afterwards.
         patch.setenv("RQ_KEY_PREFIX", os.environ["RQ_KEY_PREFIX"])
+        # As small as the rest: a whole drain takes longer than all else that a process measures here.
+        patch.setenv("KAIROS_BENCHMARK_ROWS", str(ROWS))
+        # What a run does not need, and takes its time to import in each of its processes.
+        patch.setenv("PYTEST_ADDOPTS", "-p no:randomly -p no:hypothesispytest")
         measure.measure(folder, "tiny")
     yield folder
     shutil.rmtree(folder)
@@ -108,11 +115,9 @@ class Built(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def built(measured: Path, tree: Path) -> Built:
+def built(reported: Callable[[str], Reported]) -> Built:
     """The page of the run as it was measured."""
-    folder = measured.with_name("built")
-    shutil.copytree(measured, folder)
-    finished = report(tree, folder)
+    folder, finished = reported("as measured")
     verdict = Verdict(verdict_of(folder))
     assert EXIT_STATUS[verdict] == finished.returncode, finished.stderr
     page = (folder / "report.html").read_text(encoding="utf-8")
@@ -121,11 +126,15 @@ def built(measured: Path, tree: Path) -> Built:
 
 @pytest.fixture
 def run_copy(measured: Path, tmp_path: Path) -> Path:
-    """A copy of the run that is certain to be met, but for what a test changes in it.
+    """A copy of the run that is certain to be met, but for what a test changes in it."""
+    return certain(measured, tmp_path / "run")
+
+
+def certain(measured: Path, folder: Path) -> Path:
+    """A copy of the run, in this folder, in which every call took a millisecond.
 
     So small a run may well differ from itself by more than a run may, and four runs are the fewest that can lose one.
     """
-    folder = tmp_path / "run"
     shutil.copytree(measured, folder)
     shutil.copyfile(folder / "latency" / "run-01.json", folder / "latency" / "run-04.json")
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -138,6 +147,49 @@ def run_copy(measured: Path, tmp_path: Path) -> Path:
 
     edit(folder, equal)
     return folder
+
+
+class Reported(NamedTuple):
+    """A run whose page was written from the command line.
+
+    Attributes:
+        run: the run's folder.
+        finished: the process that wrote it.
+    """
+
+    run: Path
+    finished: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def reported(
+    measured: Path, tree: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Reported]]:
+    """The reports of the run as it was measured and as it was changed, by the change; written side by side."""
+    folder = tmp_path_factory.mktemp("reported")
+
+    def write(name: str, change: Callable[[Path], Path | None] | None) -> Reported:
+        run = folder / name.replace(" ", "-")
+        if change is None:
+            shutil.copytree(measured, run)
+            return Reported(run, report(tree, run))
+        return Reported(run, report(change(certain(measured, run)) or tree, run))
+
+    changes: dict[str, Callable[[Path], Path | None] | None] = {
+        "as measured": None,
+        "met": lambda _: None,
+        "slow": partial(edit, change=slow),
+        "without one result": partial(remove, operation="update_session", names="run-02.json"),
+        "of a broken notebook": lambda run: with_broken_notebook(tree, run.with_name("tree")),
+        "no run": partial(overwrite_manifest, content="{}"),
+        "half a run": partial(overwrite_manifest, content='{"format": 1,'),
+        "of another format": with_another_format,
+    }
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        reports = {name: pool.submit(write, name, change) for name, change in changes.items()}
+        yield lambda name: reports[name].result()
+        # Where only some were asked for.
+        pool.shutdown(cancel_futures=True)
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +223,27 @@ def remove(folder: Path, operation: str, names: str) -> None:
         content = json.loads(file.read_text())
         content["benchmarks"] = [found for found in content["benchmarks"] if found["name"] != f"test_{operation}"]
         file.write_text(json.dumps(content))
+
+
+def overwrite_manifest(folder: Path, content: str) -> None:
+    """Give the run another manifest."""
+    (folder / "manifest.json").write_text(content)
+
+
+def with_another_format(folder: Path) -> None:
+    """Let another version have written the run."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    overwrite_manifest(folder, json.dumps({**manifest, "format": 999}))
+
+
+def with_broken_notebook(tree: Path, folder: Path) -> Path:
+    """A copy of the code whose notebook raises in its last cell."""
+    shutil.copytree(tree, folder)
+    path = folder / "notebooks" / "01_latency.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell("raise RuntimeError('the last cell failed')"))
+    nbformat.write(notebook, path)
+    return folder
 
 
 def report(tree: Path, run: Path) -> subprocess.CompletedProcess[str]:
@@ -284,33 +357,31 @@ def test_progress_is_said(built: Built) -> None:
     assert any(cell.outputs for cell in code)
 
 
-def test_a_run_that_meets_its_targets_passes(tree: Path, run_copy: Path) -> None:
+def test_a_run_that_meets_its_targets_passes(tree: Path, reported: Callable[[str], Reported]) -> None:
     """A run in which every call took a millisecond: PASS and exit status 0; an old run's page is not the newest's."""
-    finished = report(tree, run_copy)
+    run, finished = reported("met")
     assert 0 == finished.returncode, finished.stderr
-    assert "PASS" == verdict_of(run_copy)
+    assert "PASS" == verdict_of(run)
     assert not (tree / "reports" / "latest.html").exists()
 
 
-def test_a_slow_run_fails(tree: Path, run_copy: Path) -> None:
+def test_a_slow_run_fails(reported: Callable[[str], Reported]) -> None:
     """A run whose calls took a second longer: FAIL, exit status 1, and the page says it first."""
-    edit(run_copy, slow)
-    finished = report(tree, run_copy)
+    run, finished = reported("slow")
     assert 1 == finished.returncode
     assert "Traceback" not in finished.stderr
-    assert "FAIL" == verdict_of(run_copy)
-    assert "✘ FAIL" == Page((run_copy / "report.html").read_text(encoding="utf-8")).body[1]
+    assert "FAIL" == verdict_of(run)
+    assert "✘ FAIL" == Page((run / "report.html").read_text(encoding="utf-8")).body[1]
     assert "✘ FAIL" in finished.stdout.splitlines()[-1]
 
 
-def test_a_run_without_one_result_is_invalid(tree: Path, run_copy: Path) -> None:
+def test_a_run_without_one_result_is_invalid(reported: Callable[[str], Reported]) -> None:
     """A run in which one process has no result of one operation: INVALID, exit status 2, and the page names it."""
-    remove(run_copy, "update_session", "run-02.json")
-    finished = report(tree, run_copy)
+    run, finished = reported("without one result")
     assert 2 == finished.returncode
     assert "Traceback" not in finished.stderr
-    assert "INVALID" == verdict_of(run_copy)
-    body = Page((run_copy / "report.html").read_text(encoding="utf-8")).body
+    assert "INVALID" == verdict_of(run)
+    body = Page((run / "report.html").read_text(encoding="utf-8")).body
     assert "! INVALID" == body[1]
     assert body[2].startswith("update_session: 3 of 4 runs have a result")
     assert "cannot be trusted: update_session: 3 of 4" in finished.stdout
@@ -370,24 +441,19 @@ def test_a_run_with_results_of_another_is_invalid(run_copy: Path) -> None:
     assert Verdict.INVALID is results.Run(run_copy).verdict
 
 
-@pytest.mark.parametrize("content", ["{}", '{"format": 1,'])
-def test_a_run_that_cannot_be_read_is_no_failure(tree: Path, run_copy: Path, content: str) -> None:
+@pytest.mark.parametrize("which", ["no run", "half a run"])
+def test_a_run_that_cannot_be_read_is_no_failure(reported: Callable[[str], Reported], which: str) -> None:
     """A folder that is no run, or only a part of one, is named in one line, with exit status 2."""
-    (run_copy / "manifest.json").write_text(content)
-    finished = report(tree, run_copy)
+    _, finished = reported(which)
     assert 2 == finished.returncode
     assert 1 == len(finished.stderr.splitlines())
 
 
-def test_a_run_of_another_format_is_refused(tree: Path, run_copy: Path) -> None:
+def test_a_run_of_another_format_is_refused(reported: Callable[[str], Reported]) -> None:
     """A run that another version wrote is not judged by this one's rules: one line, exit status 2."""
-    manifest = json.loads((run_copy / "manifest.json").read_text())
-    (run_copy / "manifest.json").write_text(json.dumps({**manifest, "format": 999}))
-    finished = report(tree, run_copy)
+    run, finished = reported("of another format")
     assert 2 == finished.returncode
-    assert [f"kairos: --run: {run_copy}: format 999, this version reads {measure.FORMAT}"] == (
-        finished.stderr.splitlines()
-    )
+    assert [f"kairos: --run: {run}: format 999, this version reads {measure.FORMAT}"] == finished.stderr.splitlines()
 
 
 def test_every_verdict_has_its_exit_status() -> None:
@@ -482,23 +548,15 @@ def test_the_kernel_of_a_notebook_has_ended(failed: Failed) -> None:
     assert failed.ended
 
 
-def test_a_page_with_a_notebook_that_failed_is_invalid(tree: Path, run_copy: Path, tmp_path: Path) -> None:
+def test_a_page_with_a_notebook_that_failed_is_invalid(reported: Callable[[str], Reported]) -> None:
     """Where a notebook fails, the page is written all the same, says so first, and the exit status is 2."""
-    broken = tmp_path / "tree"
-    shutil.copytree(tree, broken)
-    path = broken / "notebooks" / "01_latency.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    notebook.cells.append(nbformat.v4.new_code_cell("raise RuntimeError('the last cell failed')"))
-    nbformat.write(notebook, path)
-
-    finished = report(broken, run_copy)
-
+    run, finished = reported("of a broken notebook")
     assert 2 == finished.returncode
-    assert "INVALID" == verdict_of(run_copy)
-    found = Page((run_copy / "report.html").read_text(encoding="utf-8"))
+    assert "INVALID" == verdict_of(run)
+    found = Page((run / "report.html").read_text(encoding="utf-8"))
     assert "! INVALID" == found.body[1]
     assert found.body[2].startswith("01_latency: ")
     assert "the last cell failed" in found.body[2]
-    executed = nbformat.read(run_copy / "01_latency.ipynb", as_version=4)
+    executed = nbformat.read(run / "01_latency.ipynb", as_version=4)
     assert "error" == executed.cells[-1].outputs[0].output_type
     assert any(cell.get("outputs") for cell in executed.cells[:-1])

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -36,6 +37,7 @@ from loadtests.valkeys import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 20.0
@@ -68,10 +70,20 @@ def pair(launcher: Launcher) -> SentinelPair:
     return launcher.sentinel_pair(sentinel_password=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forming(launcher: Launcher) -> Iterator[dict[str, Future[Cluster]]]:
+    """The clusters: a primary refuses to serve for two seconds, so they are begun with the first test, side by side."""
+    with ThreadPoolExecutor() as pool:
+        yield {
+            "with replicas": pool.submit(launcher.cluster),
+            "without": pool.submit(launcher.cluster, False, "appendonly yes", node_timeout_ms=700),
+        }
+
+
 @pytest.fixture(scope="module")
-def cluster(launcher: Launcher) -> Cluster:
+def cluster(forming: dict[str, Future[Cluster]]) -> Cluster:
     """A cluster; after each test it is ok, with three primaries of a third each, whichever nodes these are."""
-    return launcher.cluster()
+    return forming["with replicas"].result()
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +185,7 @@ def test_a_busy_port_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         server = helper.start("server", [])
         assert (busy, []) != (server.port, ports)
     helper.kill(server.port)
+    monkeypatch.setattr("loadtests.valkeys._ATTEMPTS", 2)
     taken = socket.create_server(("127.0.0.1", server.port))
     with taken, pytest.raises(LaunchError, match=f"port {server.port} is in use"):
         helper.restart(server.port, [])
@@ -320,9 +333,9 @@ def has_slot(cluster: Cluster, node: Node, slot: int) -> bool:
     return False
 
 
-def test_a_cluster_may_have_no_replicas(launcher: Launcher) -> None:
+def test_a_cluster_may_have_no_replicas(launcher: Launcher, forming: dict[str, Future[Cluster]]) -> None:
     """A cluster of primaries alone is ok, takes further configuration, and has the node timeout that it was given."""
-    cluster = launcher.cluster(False, "appendonly yes", node_timeout_ms=700)
+    cluster = forming["without"].result()
     assert () == cluster.replicas
     with cluster.primaries[2].client(decode_responses=True) as client:
         assert {"appendonly": "yes", "cluster-node-timeout": "700"} == client.config_get(

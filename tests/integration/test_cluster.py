@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
     from kairos_core import StateUpdate, SyncState
     from kairos_core.watches import SessionWatch
@@ -63,16 +65,23 @@ def launcher() -> Iterator[Launcher]:
         yield started
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forming(launcher: Launcher) -> Iterator[list[Future[Cluster]]]:
+    """Two clusters, begun side by side: a primary refuses to serve for its first two seconds."""
+    with ThreadPoolExecutor() as pool:
+        yield [pool.submit(launcher.cluster) for _ in range(2)]
+
+
 @pytest.fixture(scope="module")
-def cluster(launcher: Launcher) -> Cluster:
+def cluster(forming: list[Future[Cluster]]) -> Cluster:
     """A cluster whose nodes nobody kills; any primary may have any slot."""
-    return launcher.cluster()
+    return forming[0].result()
 
 
 @pytest.fixture(scope="module")
-def second_cluster(launcher: Launcher) -> Cluster:
+def second_cluster(forming: list[Future[Cluster]]) -> Cluster:
     """A cluster for tests that kill a node; each brings it back, as a replica."""
-    return launcher.cluster()
+    return forming[1].result()
 
 
 def settings_for(cluster: Cluster, **more: Any) -> Settings:

@@ -3,12 +3,11 @@ from __future__ import annotations
 import time
 
 import pytest
-import redis
 
 from kairos_core import RedisStateManager, Settings, StoreUnavailable, SyncState
-from kairos_core.local import local_servers
 from loadtests.environment import row_counts
 from loadtests.states import sample_state
+from loadtests.valkeys import valkeys
 from loadtests.worker import worker_pool
 
 ROOM = 3_000_000
@@ -24,12 +23,19 @@ def update_until_refused(manager: RedisStateManager, state: SyncState) -> tuple[
     pytest.fail("the memory was never full")
 
 
-def test_a_full_memory_is_drained() -> None:
+def test_a_full_memory_is_drained(servers: Settings) -> None:
     """G7, G10: where the outbox has filled the memory, a worker that starts then makes room, and nothing is lost."""
     # On a server of its own: its memory is limited.
-    with local_servers() as servers:
-        settings = Settings(redis_url=servers.redis_url, postgres_url=servers.postgres_url, timeout_s=2.0)
-        client = redis.Redis.from_url(servers.redis_url)
+    with valkeys() as launcher:
+        node = launcher.start()
+        # In the run's namespace, so that its schema is removed with the others.
+        settings = Settings(
+            redis_url=node.url,
+            postgres_url=servers.postgres_url,
+            namespace=f"{servers.namespace}_full",
+            timeout_s=2.0,
+        )
+        client = node.client()
         with RedisStateManager.connect(settings) as manager:
             state = manager.create_session(sample_state("a"))
             client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + ROOM)

@@ -6,11 +6,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
-import redis
 
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.errors import ConfigurationError
-from kairos_core.local import local_servers
 from loadtests.proxy import Proxy
 from loadtests.valkeys import valkeys
 
@@ -96,13 +94,13 @@ ACCOUNTS = [
 def test_an_account_that_may_not_do_all() -> None:
     """G4, G14: an account whose scripts would stop half-way is refused before the first write."""
     # On a server of its own: accounts belong to the server's owner.
-    with local_servers() as servers:
-        client = redis.Redis.from_url(servers.redis_url)
-        password = f":{urlsplit(servers.redis_url).password}@"
+    with valkeys() as launcher:
+        node = launcher.start()
+        client = node.client()
         found: list[str | None] = []
         for number, (rules, _) in enumerate(ACCOUNTS):
             client.execute_command("ACL", "SETUSER", f"u{number}", "reset", "on", ">secret", *rules)
-            url = servers.redis_url.replace(password, f"u{number}:secret@")
+            url = f"redis://u{number}:secret@{node.host}:{node.port}/0"
             try:
                 RedisStateManager.connect(Settings(redis_url=url, namespace=f"n{number}")).close()
             except ConfigurationError as error:

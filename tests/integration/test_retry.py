@@ -197,7 +197,7 @@ def test_replies_in_pieces_end_by_the_deadline(settings: Settings) -> None:
         thread = threading.Thread(target=drip, daemon=True)
         thread.start()
         url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
-        slow = msgspec.structs.replace(settings, redis_url=url, timeout_s=1.0)
+        slow = msgspec.structs.replace(settings, redis_url=url, timeout_s=0.5)
         manager = RedisStateManager(Operations(slow, BlockingTransport))
         start = time.monotonic()
         with pytest.raises(StoreUnavailable):

@@ -340,7 +340,8 @@ def test_a_primary_that_was_demoted(two: tuple[Node, Node], swap: Callable[[], N
     with FakeSentinel(primary) as sentinel:
         settings = named_by([sentinel], primary)
         with RedisStateManager.connect(settings) as manager:
-            state = manager.create_session(sample_state("a"))
+            # What the other one does not have yet would be lost.
+            state = manager.create_session(sample_state("a"), durability="replicated")
             fill_the_pool(manager)
             swap()
             sentinel.named = replica
@@ -386,7 +387,8 @@ def test_a_watch_leaves_a_demoted_primary(two: tuple[Node, Node], swap: Callable
 
             assert [] == receive_until(updates, lambda _: is_there())
             assert (True, True) == (is_there(), updates.reconnects >= 1)
-            created = manager.create_session(sample_state("a"))
+            with RedisStateManager.connect(msgspec.structs.replace(settings, timeout_s=5.0)) as writer:
+                created = writer.create_session(sample_state("a"))
             assert [created] == [update.state for update in receive_until(updates, bool)]
 
 

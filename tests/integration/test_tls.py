@@ -163,14 +163,21 @@ def test_tls_and_none_do_not_meet(colour: str, settings: Settings, tls: Proxy) -
     assert time.monotonic() - start < 10
 
 
-@pytest.fixture(scope="module")
-def cluster(launcher: Launcher) -> Node:
-    """A cluster of one server."""
+@pytest.fixture(scope="module", autouse=True)
+def forming(launcher: Launcher) -> Node:
+    """What is a cluster of one server in two seconds: time for other tests, so it is begun with the first one."""
     node = launcher._start("cluster", secrets.token_urlsafe(24), ["cluster-node-timeout 1000"])
     with node.client() as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
-        wait_until(lambda: client.cluster("info")["cluster_state"] == "ok")
     return node
+
+
+@pytest.fixture(scope="module")
+def cluster(forming: Node) -> Node:
+    """A cluster of one server."""
+    with forming.client() as client:
+        wait_until(lambda: client.cluster("info")["cluster_state"] == "ok")
+    return forming
 
 
 @pytest.mark.parametrize("colour", COLOURS)

@@ -293,11 +293,13 @@ def test_silence_goes_on_while_it_is_not_whole() -> None:
     before = subscription.silence_s
     start = time.monotonic()
     assert not run(subscription.reopen(time.monotonic() + 0.1))
-    assert subscription.silence_s >= before + time.monotonic() - start - 0.05
+    passed_s = time.monotonic() - start
+    assert subscription.silence_s >= before + passed_s
     assert [] == servers[A].channels + servers[B].channels
     servers[B].answers["SSUBSCRIBE"] = confirm
-    assert run(subscription.reopen(time.monotonic() + 1))
-    assert subscription.silence_s < before + 0.1
+    start = time.monotonic()
+    assert run(subscription.reopen(time.monotonic() + 10))
+    assert subscription.silence_s <= time.monotonic() - start
 
 
 def test_a_dead_primary_is_asked_for_anew() -> None:
