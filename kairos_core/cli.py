@@ -14,6 +14,7 @@ import msgspec
 from kairos_core.acl import PARTS, ROLES, account
 from kairos_core.errors import ConfigurationError, InvalidState
 from kairos_core.lifeline import end_with_parent
+from kairos_core.recover_command import add_recover
 from kairos_core.settings import LocalSettings, Settings
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     health.add_argument("--json", action="store_true", help="as one JSON object")
     health.set_defaults(command=_health)
 
+    add_recover(commands)
+
     accounts = _command(
         commands,
         "acl",
@@ -91,7 +94,9 @@ def _parser() -> argparse.ArgumentParser:
         "Prints a line for the server's file of accounts; without its first word, the line is for ACL SETUSER. Put a"
         " password of your own in the place of PASSWORD. The namespace is that of KAIROS_NAMESPACE.",
     )
-    accounts.add_argument("role", choices=ROLES, help="core: who reads and writes sessions; worker: kairos worker")
+    accounts.add_argument(
+        "role", choices=ROLES, help="core: who reads and writes sessions; worker, recover: what these commands do"
+    )
     accounts.add_argument("--namespace", metavar="NAME", help="another namespace")
     accounts.add_argument(
         "--with",
