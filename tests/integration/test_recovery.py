@@ -31,8 +31,10 @@ from kairos_core import (
     session,
 )
 from kairos_core.audit import chain
+from kairos_core.audit.batch import prepare
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outbox import Outbox
+from kairos_core.audit.postgres import lock_number
 from kairos_core.audit.recorded import BURIED, END_DISCARDED, OUT_OF_ORDER, Records
 from kairos_core.cli import main
 from kairos_core.commands import GRACE_MS
@@ -412,6 +414,42 @@ def test_what_waits_is_waited_for(store: Store) -> None:
     drain.join()
     assert {"restored": 1, "ended": 1} == counts(report)
     assert same(later, store.manager.get_session("b"))
+
+
+def test_what_is_being_recorded_is_waited_for(store: Store) -> None:
+    """G12: a deletion that a worker has in hand, and that the store has lost already, is waited for and not undone."""
+    store.create("a")
+    store.manager.delete_session("a")
+    lane = store.layout.lane_of("a")
+    entries = store.outbox.read(lane, 10)
+    store.lose()
+    is_copied, may_commit = threading.Event(), threading.Event()
+
+    def pause(step: str) -> None:
+        if step == "copied":
+            is_copied.set()
+            may_commit.wait(10)
+
+    worker = threading.Thread(target=store.writer.record, args=(lane, prepare(entries), pause))
+    worker.start()
+    assert is_copied.wait(5)
+    threading.Timer(0.3, may_commit.set).start()
+    assert {"ended": 1} == counts(store.recover("a"))
+    worker.join()
+    assert store.manager.get_session("a") is None
+
+
+def test_a_worker_that_stands_still_is_not_waited_for_long(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """G10: where somebody holds on to a lane, the command ends in time, with status 2 and the reason."""
+    store.create("a")
+    store.lose()
+    impatient = msgspec.structs.replace(as_recovery(store.settings), timeout_s=0.2)
+    with psycopg.connect(store.settings.postgres_url) as connection:
+        lane, number = store.layout.lane_of("a"), lock_number(store.settings.namespace)
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [number, lane])
+        assert 2 == main_in(impatient, "recover")
+    connection.close()
+    assert "kairos: KAIROS_POSTGRES_URL: canceling statement due to lock timeout" in capsys.readouterr().err
 
 
 def bury(store: Store, kind: str, settlement: str | None, version: int) -> None:
