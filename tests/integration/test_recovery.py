@@ -452,6 +452,30 @@ def test_a_worker_that_stands_still_is_not_waited_for_long(store: Store, capsys:
     assert "kairos: KAIROS_POSTGRES_URL: canceling statement due to lock timeout" in capsys.readouterr().err
 
 
+def test_a_drain_that_moves_is_waited_for(store: Store) -> None:
+    """G12: where much waits before a session's last write, it is waited for as long as the drain moves on."""
+    before = store.create("a")["a"]
+    lane = store.layout.lane_of("a")
+    others = [name for name in names(60) if store.layout.lane_of(name) == lane][:10]
+    for name in others:
+        store.manager.create_session(sample_state(name))
+    later = store.manager.update_session(before.replace(metadata={"later": True}))
+    store.lose("a")
+
+    def work() -> None:
+        while entries := store.outbox.read(lane, 1):
+            store.writer.write(lane, entries)
+            store.outbox.remove_through(lane, entries[0].entry_id)
+            time.sleep(0.15)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    report = store.recover("a", patience_s=0.6)
+    worker.join()
+    assert {"restored": 1} == counts(report)
+    assert same(later, store.manager.get_session("a"))
+
+
 def bury(store: Store, kind: str, settlement: str | None, version: int) -> None:
     """Put a write of session `a` among the dead letters."""
     (incarnation,) = store.rows("SELECT incarnation FROM sync_sessions WHERE session_id = 'a'")[0]
@@ -781,6 +805,29 @@ def test_a_killed_server_that_comes_back_empty(launcher: Launcher, settings: Set
         assert all(same(before[name], state) for name, state in manager.get_sessions(before).items())
         store.outbox.close()
     launcher.kill(node)
+
+
+def test_a_cluster(launcher: Launcher, settings: Settings) -> None:
+    """G12: on a cluster, sessions of all its servers are restored, lane by lane."""
+    cluster = launcher.cluster(replicas=False)
+    there = msgspec.structs.replace(settings, redis_url=cluster.url, lanes=16)
+    with RedisStateManager.connect(there) as manager, AuditWriter.connect(there) as writer:
+        writer.migrate()
+        before = {name: manager.create_session(sample_state(name)) for name in names(60)}
+        outbox = Outbox.connect(there)
+        for lane in range(there.lanes):
+            drain_lane(outbox, writer, lane)
+        outbox.close()
+        sizes = []
+        for node in cluster.primaries:
+            with node.client() as client:
+                sizes.append(client.dbsize())
+                client.flushall()
+        assert all(sizes)
+        assert 0 == main_in(there, "recover")
+        assert all(same(before[name], state) for name, state in manager.get_sessions(before).items())
+    for node in cluster.primaries:
+        launcher.kill(node)
 
 
 def main_in(settings: Settings, *arguments: str) -> int:
