@@ -15,6 +15,7 @@ import msgspec
 from kairos_core.acl import PARTS, ROLES, account
 from kairos_core.errors import ConfigurationError, InvalidState
 from kairos_core.lifeline import end_with_parent
+from kairos_core.recover_command import add_recover
 from kairos_core.settings import LocalSettings, Settings, unknown_variables
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     health.add_argument("--json", action="store_true", help="as one JSON object")
     health.set_defaults(command=_health)
 
+    add_recover(commands)
+
     accounts = _command(
         commands,
         "acl",
@@ -128,7 +131,10 @@ def _parser() -> argparse.ArgumentParser:
         " password of your own in the place of PASSWORD. The namespace is that of KAIROS_NAMESPACE.",
     )
     accounts.add_argument(
-        "role", metavar="ROLE", choices=ROLES, help="core: who reads and writes sessions; worker: kairos worker"
+        "role",
+        metavar="ROLE",
+        choices=ROLES,
+        help="core: who reads and writes sessions; worker, recover: what these commands do",
     )
     accounts.add_argument("--namespace", metavar="NAME", help="another namespace")
     accounts.add_argument(

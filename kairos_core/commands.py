@@ -44,6 +44,8 @@ _APPLIED, _MISMATCH, _ABSENT, _FULL, _CORRUPT, _GIVEN_UP, _TOO_OLD = range(7)
 # A session's key outlives the session by this, so that the sweep that ends it finds the state to record.
 GRACE_MS = 3_600_000
 _match_operation_id = re.compile(r"\A[0-9a-f]{12}7[0-9a-f]{3}8[0-9a-f]{15}\Z").match
+# The event type of a session that was restored.
+RECOVERED = "recovered"
 _FIELDS = ("n", "v", "c", "u", "s")
 _DRAWN = 64
 # How long a write that was given up is waited for. No network keeps one so long: TCP sends again for half an hour.
@@ -64,8 +66,8 @@ def load_script(name: str) -> Script:
     return Script(name, text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - the server's own choice
 
 
-CREATE, UPDATE, DELETE, EXPIRE, RESOLVE = (
-    load_script(name) for name in ("create", "update", "delete", "expire", "resolve")
+CREATE, UPDATE, DELETE, EXPIRE, RESOLVE, RESTORE = (
+    load_script(name) for name in ("create", "update", "delete", "expire", "resolve", "restore")
 )
 WRITES = (CREATE, UPDATE, DELETE)
 
@@ -98,6 +100,11 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
         if self.script is None:
             raise TypeError("a command without a script was asked for one")
         return ("EVAL", self.script.text, *self.words[2:])
+
+
+def recovery_limit(settings: Settings) -> int:
+    """The entries in a lane's outbox at which a recovery waits: the other half is for those who write now."""
+    return (settings.outbox_limit + 1) // 2
 
 
 def new_operation_id(lane: int) -> str:
@@ -145,6 +152,7 @@ class Commands:
         self._key_ttl_ms = str(ttl_ms + GRACE_MS)
         self._receipt_ttl_ms = str(max(1, round(settings.receipt_ttl_s * 1000)))
         self._outbox_limit = str(settings.outbox_limit)
+        self._recovery_limit = str(recovery_limit(settings))
         self._state_limit_bytes = settings.state_limit_bytes
         self._publish = "SPUBLISH" if settings.is_cluster else "PUBLISH"
         self._durability = _asked(settings.durability)
@@ -272,6 +280,62 @@ class Commands:
 
         return Command(words, read, keys.session, session_id, self._layout.slots[keys.lane], None, EXPIRE)
 
+    def restore(
+        self, session_id: str, body: bytes, incarnation: int, expected_life: int | None, operation_id: str
+    ) -> Command[tuple[int, ...]]:
+        """Restore a lost session as version 1 of an incarnation, if its lane's latest one is as expected.
+
+        It may be sent any number of times. What it reads is the script's reply, as it is: see restore.lua.
+        """
+        keys = self._layout.keys_of(session_id)
+        words: Words = (
+            "EVALSHA",
+            RESTORE.sha,
+            "4",
+            keys.session,
+            keys.outbox,
+            self._layout.deadlines[keys.lane],
+            self._layout.lives[keys.lane],
+            operation_id,
+            session_id,
+            RECOVERED,
+            body,
+            self._key_ttl_ms,
+            self._recovery_limit,
+            self._publish,
+            keys.session_channel,
+            keys.lane_channel,
+            self._first_look_ms,
+            str(incarnation),
+            "" if expected_life is None else str(expected_life),
+        )
+        return Command(words, _read_numbers, keys.session, session_id, self._layout.slots[keys.lane], None, RESTORE)
+
+    def stamp(self, session_id: str) -> Command[Stamp | None]:
+        """Read which version of a session is stored; None where there is none."""
+        keys = self._layout.keys_of(session_id)
+
+        def read(reply: list[bytes | None]) -> Stamp | None:
+            incarnation, version = reply
+            if incarnation is None and version is None:
+                return None
+            try:
+                return Stamp(int(incarnation or b""), int(version or b""))
+            except ValueError as error:
+                raise CorruptState(keys.session, "the stored hash is not a session") from error
+
+        words = ("HMGET", keys.session, "n", "v")
+        return Command(words, read, keys.session, session_id, self._layout.slots[keys.lane])
+
+    def life(self, lane: int) -> Command[int | None]:
+        """Read a lane's latest incarnation; None where none was made, or what was is lost."""
+        key = self._layout.lives[lane]
+
+        def read(reply: bytes | None) -> int | None:
+            return None if reply is None else int(reply)
+
+        return Command(("GET", key), read, key, "", self._layout.slots[lane])
+
     def due(self, lane: int, now_ms: int, count: int) -> Command[list[str]]:
         """The ids of a lane's sessions whose time may have come by then."""
         key = self._layout.deadlines[lane]
@@ -361,6 +425,10 @@ def _read_flag(reply: int) -> bool:
     if reply not in (0, 1):
         raise ValueError("the reply is neither 0 nor 1")
     return bool(reply)
+
+
+def _read_numbers(reply: list[int]) -> tuple[int, ...]:
+    return tuple(map(int, reply))
 
 
 def _read_ids(reply: list[bytes]) -> list[str]:

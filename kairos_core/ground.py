@@ -20,7 +20,7 @@ from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable
 from kairos_core.transport import ODD_OPTION, check_files, odd_option
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from kairos_core.commands import Words
     from kairos_core.layout import Layout
@@ -31,20 +31,24 @@ if TYPE_CHECKING:
 # with, which is 7.2 in all of its releases.
 OLDEST_REDIS = (7, 0)
 
-# Whose account is checked: that of a process that reads and writes sessions, or that of `kairos worker`.
-Role = Literal["core", "worker"]
+# Whose account is checked: that of a process that reads and writes sessions, that of `kairos worker`, or that of
+# `kairos recover`.
+Role = Literal["core", "worker", "recover"]
 
 _PERMITTED = resources.files("kairos_core").joinpath("scripts", "permitted.lua")
 
 
-async def check_store(link: Link, layout: Layout, settings: Settings, role: Role = "core") -> None:
+async def check_store(
+    link: Link, layout: Layout, settings: Settings, role: Role = "core", *, lay_out: bool = True
+) -> None:
     """Check each server's version, settings and permissions, and the layout of the store's sessions.
 
     Args:
         link: to the store.
         layout: what this process has.
         settings: likewise.
-        role: whether the account is to do what the core does, or what the worker does.
+        role: whether the account is to do what the core does, what the worker does, or what a recovery does.
+        lay_out: whether to write down how the store is laid out where nobody has yet.
 
     Raises:
         ConfigurationError: names the setting and the cause in one line.
@@ -61,7 +65,7 @@ async def check_store(link: Link, layout: Layout, settings: Settings, role: Role
             await _check_permissions(link, layout, lane, role)
             if role == "core":
                 await check_durability(link, layout, lane, info, wanted)
-        await _check_layout(link, layout)
+        await _check_layout(link, layout, lay_out=lay_out)
     except StoreUnavailable as error:
         raise ConfigurationError("KAIROS_REDIS_URL", with_hint(one_line(error.cause), settings)) from error
     except ConfigurationError:
@@ -79,12 +83,12 @@ def with_hint(cause: str, settings: Settings) -> str:
     return cause
 
 
-async def _check_layout(link: Link, layout: Layout) -> None:
+async def _check_layout(link: Link, layout: Layout, *, lay_out: bool) -> None:
     key, slot = layout.layout_key, layout.layout_slot
     # Read first: where the memory is full, a store that was laid out long ago is still good to drain.
     read: Command[Any] = Command(("GET", key), _as_it_is, key, "", slot)
     stored = await link.call(read, patient=False)
-    if stored is None:
+    if stored is None and lay_out:
         words = ("SET", key, layout.layout_value, "NX", "GET")
         stored = await link.call(Command(words, _as_it_is, key, "", slot), patient=False)
     found = stored.decode(errors="replace") if stored is not None else layout.layout_value
@@ -100,7 +104,7 @@ async def _check_permissions(link: Link, layout: Layout, lane: int, role: Role) 
     The server checks each command in a script when it comes to it: a script that may write and not publish would write
     without a word to anybody.
     """
-    keys, commands = (_core_runs if role == "core" else _worker_runs)(layout, lane)
+    keys, commands = _RUNS[role](layout, lane)
     publish = "SPUBLISH" if link.route.is_cluster else "PUBLISH"
     commands += [(publish, f"{layout.prefixes[lane]}u:permitted", ""), (publish, layout.lane_channels[lane], "")]
     text = _PERMITTED.read_text(encoding="utf-8")
@@ -155,6 +159,32 @@ def _worker_runs(layout: Layout, lane: int) -> tuple[list[str], list[Words]]:
         ("DEL", lease),
         ("TIME",),
     ]
+
+
+def _recovery_runs(layout: Layout, lane: int) -> tuple[list[str], list[Words]]:
+    """The same of the script that restores a session; and how the outbox is read."""
+    session, outbox = f"{layout.prefixes[lane]}s:permitted", layout.outboxes[lane]
+    deadlines, life = layout.deadlines[lane], layout.lives[lane]
+    return [session, outbox, deadlines, life], [
+        ("EXISTS", session),
+        ("HMGET", session, "n"),
+        ("HSET", session, "n", "1"),
+        ("PEXPIRE", session, "1"),
+        ("XLEN", outbox),
+        ("XADD", outbox, "*", "m", ""),
+        ("XRANGE", outbox, "-", "+"),
+        ("ZADD", deadlines, "1", "a"),
+        ("GET", life),
+        ("SET", life, "1"),
+        ("TIME",),
+    ]
+
+
+_RUNS: Mapping[Role, Callable[[Layout, int], tuple[list[str], list[Words]]]] = {
+    "core": _core_runs,
+    "worker": _worker_runs,
+    "recover": _recovery_runs,
+}
 
 
 async def check_durability(link: Link, layout: Layout, lane: int, info: Mapping[str, str], wanted: Durability) -> None:

@@ -100,6 +100,9 @@ class Link:
     async def call_many(self, commands: Sequence[Command[T]], *, patient: bool = True) -> list[T]:
         """Send reads, many at once to each server, and return what each reads from its reply; all within `timeout_s`.
 
+        Writes, too, where it does no harm to send one again. Those to one slot are sent in their order; where one is
+        not answered, those after it may be applied before it.
+
         Raises:
             StoreUnavailable: they were not all answered.
             KairosError: what a command reads from its reply.
@@ -107,6 +110,8 @@ class Link:
         deadline = time.monotonic() + self.timeout_s
         replies: dict[int, Any] = {}
         waiting = list(range(len(commands)))
+        # Those whose script the server did not know.
+        in_full: set[int] = set()
         attempts: Attempts | None = None
         while waiting:
             first = about = commands[waiting[0]]
@@ -115,7 +120,10 @@ class Link:
             try:
                 node = await self._node(first.slot, deadline)
                 part = [number for number in waiting if self.route.node(commands[number].slot) == node][:_AT_ONCE]
-                words = [commands[number].words for number in part]
+                words = [
+                    commands[number].with_script_text() if number in in_full else commands[number].words
+                    for number in part
+                ]
                 came, failure = await self._exchange_many(node, words, self.until(deadline))
                 for number, reply in zip(part, came, strict=False):
                     if _is_answer(reply):
@@ -125,6 +133,8 @@ class Link:
                         replies[number] = await self._attempt(commands[number], deadline, patient=patient)
                     else:
                         failure, sent, about = Refused(str(reply)), True, commands[number]
+                        if failure.code == "NOSCRIPT" and about.script is not None:
+                            in_full.add(number)
             except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
                 failure = _translated(error)
             waiting = [number for number in waiting if number not in replies]

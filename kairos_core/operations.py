@@ -47,13 +47,17 @@ class Operations:
         address = parse(settings.redis_url)
         self.link = Link.to(address, transport_class(address, settings.timeout_s), settings.timeout_s)
 
-    async def check(self, role: Role = "core") -> None:
+    async def check(self, role: Role = "core", *, lay_out: bool = True) -> None:
         """Refuse unsafe ground (G14), for an account that is to do what this role does.
+
+        Args:
+            role: whose account it is.
+            lay_out: whether to write down how the store is laid out where nobody has yet.
 
         Raises:
             ConfigurationError: names the setting and the cause in one line.
         """
-        await ground.check_store(self.link, self._layout, self._settings, role)
+        await ground.check_store(self.link, self._layout, self._settings, role, lay_out=lay_out)
 
     async def health(self) -> Health:
         """How the store is."""

@@ -28,6 +28,7 @@ _SCAN_COUNT = 1_000
 # Of the core's accounts that `make_accounts` has made, by user and password as in an address: what else to log in with.
 _administrators: dict[str, str] = {}
 _workers: dict[str, str] = {}
+_recoveries: dict[str, str] = {}
 
 
 def new_namespace(purpose: str) -> str:
@@ -100,10 +101,15 @@ def as_worker(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, redis_url=_with_login(settings.redis_url, _workers))
 
 
-def make_accounts(settings: Settings) -> Settings:
-    """Make the core's and the worker's account on a server of one's own; the settings with the core's.
+def as_recovery(settings: Settings) -> Settings:
+    """The same settings with the account of `kairos recover` in place of the core's; any other account stays."""
+    return msgspec.structs.replace(settings, redis_url=_with_login(settings.redis_url, _recoveries))
 
-    Both are for all namespaces that begin with that of the settings.
+
+def make_accounts(settings: Settings) -> Settings:
+    """Make the accounts of all roles on a server of one's own; the settings with the core's.
+
+    They are for all namespaces that begin with that of the settings.
     """
     parts = urlsplit(settings.redis_url)
     former = parts.netloc.rpartition("@")[0]
@@ -116,9 +122,10 @@ def make_accounts(settings: Settings) -> Settings:
                 "ACL", "SETUSER", user, *(f">{password}" if rule == ">PASSWORD" else rule for rule in rules)
             )
             logins.append(f"{user}:{password}")
-    core, worker = logins
-    _administrators.update({core: former, worker: former})
+    core, worker, recovery = logins
+    _administrators.update({core: former, worker: former, recovery: former})
     _workers[core] = worker
+    _recoveries[core] = recovery
     return msgspec.structs.replace(settings, redis_url=_with_login(settings.redis_url, {former: core}))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 import msgspec
 
-from kairos_core import commands, durability, link, state_manager
+from kairos_core import commands, durability, link, recovery, state_manager
 from kairos_core.audit import drain, outbox
 from kairos_core.errors import SessionNotFound, VersionConflict
 
@@ -151,6 +151,22 @@ def _configuration_not_asked() -> None:
     setattr(durability, "fsync_lacks", lambda _: "")  # noqa: B010
 
 
+def _backlog_not_looked_at() -> None:
+    """A recovery does not ask what waits in the outbox."""
+    recovery.Backlog.holds = lambda *_: False  # type: ignore[method-assign]
+
+
+def _creations_not_noticed() -> None:
+    """A recovery takes for true what the audit said, whatever has come and gone since."""
+    _edit("RESTORE", "life ~= ARGV[12] or ", "")
+
+
+def _restored_blindly() -> None:
+    """And does not even look whether the session is there."""
+    _creations_not_noticed()
+    _edit("RESTORE", "if call('EXISTS', KEYS[1]) == 1 then", "if false then")
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "version_not_compared": _version_not_compared,
     "publish_dropped": _publish_dropped,
@@ -165,6 +181,9 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "replicas_not_counted": _replicas_not_counted,
     "asked_before_the_write": _asked_before_the_write,
     "configuration_not_asked": _configuration_not_asked,
+    "backlog_not_looked_at": _backlog_not_looked_at,
+    "creations_not_noticed": _creations_not_noticed,
+    "restored_blindly": _restored_blindly,
 }
 
 

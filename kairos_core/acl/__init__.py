@@ -1,7 +1,8 @@
 """The accounts that Kairos needs on the store, each with what it needs and no more.
 
-`core.acl` is for processes that read and write sessions, `worker.acl` for `kairos worker`. They are templates, with the
-reason of each permission; the command `kairos acl` prints them for a namespace. The whole suite runs under them.
+`core.acl` is for processes that read and write sessions, `worker.acl` for `kairos worker`, `recover.acl` for
+`kairos recover`. They are templates, with the reason of each permission; the command `kairos acl` prints them for a
+namespace. The whole suite runs under them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from kairos_core.errors import InvalidState
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-ROLES = ("core", "worker")
+ROLES = ("core", "worker", "recover")
 # What is needed in some places only; `queue` is the worker's, who needs it always.
 PARTS = ("cluster", "fsync", "replicated", "sentinel")
 _ALWAYS = ("", "queue")
@@ -30,7 +31,7 @@ def account(role: str, namespace: str, parts: Collection[str] = (), *, queue_pre
     The password is `PASSWORD`, for the operator to replace.
 
     Args:
-        role: core or worker.
+        role: core, worker or recover.
         namespace: the namespace.
         parts: what the account needs besides; see `PARTS`.
         queue_prefix: what RQ's keys begin with (its `RQ_KEY_PREFIX`).
@@ -39,7 +40,7 @@ def account(role: str, namespace: str, parts: Collection[str] = (), *, queue_pre
         InvalidState: there is no such role or part, or the prefix is none.
     """
     if role not in ROLES:
-        raise InvalidState(f"role: {' or '.join(ROLES)} is needed")
+        raise InvalidState(f"role: {', '.join(ROLES[:-1])} or {ROLES[-1]} is needed")
     if unknown := set(parts) - set(PARTS):
         raise InvalidState(f"parts: {', '.join(sorted(unknown))}: only {', '.join(PARTS)} are known")
     if _match_queue_prefix(queue_prefix) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -70,3 +71,10 @@ def check_postgres_version(number: int) -> None:
         raise ConfigurationError(
             "KAIROS_POSTGRES_URL", f"the server is version {number // 10_000}; 14 is the oldest that works"
         )
+
+
+def lock_number(schema: str) -> int:
+    """The first of the two numbers of a lane's advisory lock, whose second is the lane."""
+    number = zlib.crc32(schema.encode())
+    # PostgreSQL's integer has 32 bits with a sign.
+    return number - 2**32 if number >= 2**31 else number

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import zlib
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,7 +13,7 @@ from psycopg import sql
 
 from kairos_core.audit import migrations
 from kairos_core.audit.batch import Head, lines, older, plan, prepare
-from kairos_core.audit.postgres import connect_postgres
+from kairos_core.audit.postgres import connect_postgres, lock_number
 from kairos_core.errors import ConfigurationError
 from kairos_core.ground import one_line
 
@@ -62,7 +61,7 @@ class AuditWriter:
     def __init__(self, connection: psycopg.Connection, schema: str) -> None:
         self._connection = connection
         self._schema = schema
-        self._schema_number = _as_integer(zlib.crc32(schema.encode()))
+        self._schema_number = lock_number(schema)
         self._months: set[str] = set()
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
         connection.execute(_BY_INDEX)
@@ -243,8 +242,3 @@ class AuditWriter:
         _log.error("lane %d: entry %s goes to the dead letters: %s %s", lane, entry_id, sqlstate or "", reason)
         with self._connection.transaction():
             self._connection.execute(_BURY, [lane, entry_id, sqlstate, reason, entry.payload])
-
-
-def _as_integer(number: int) -> int:
-    """A number of 32 bits as PostgreSQL's integer, which has a sign."""
-    return number - 2**32 if number >= 2**31 else number

@@ -35,12 +35,13 @@ from kairos_core.cli import main
 from kairos_core.commands import load_script, new_operation_id
 from kairos_core.errors import InvalidState
 from kairos_core.expiry import Expiry
-from kairos_core.ground import _core_runs, _worker_runs
+from kairos_core.ground import _core_runs, _recovery_runs, _worker_runs
 from kairos_core.layout import Layout
 from kairos_core.operations import Operations
+from kairos_core.recovery import Recovery
 from kairos_core.settings import servers_given
 from kairos_core.transport import run
-from loadtests.environment import as_worker
+from loadtests.environment import as_recovery, as_worker
 from loadtests.states import sample_state
 from loadtests.valkeys import valkeys
 
@@ -368,17 +369,37 @@ CLIENT SETINFO LIB-NAME x
 """
 
 
+FORBIDDEN_TO_RECOVERY = """
+DEL kairos:{L00}:s:a
+XTRIM kairos:{L00}:outbox MAXLEN 0
+ZREM kairos:{L00}:deadlines a
+ZRANGE kairos:{L00}:deadlines 0 -1
+GET kairos:{L00}:op:x
+SET kairos:{L00}:op:x 1
+GET kairos:{L00}:lease
+SUBSCRIBE kairos:{L00}:u
+GET rq:x
+RPUSH rq:queue:kairos-audit job
+WAIT 0 1
+ROLE
+"""
+
+
 @pytest.mark.parametrize(
     ("role", "command"),
     [
         (role, command)
-        for role, more in (("core", FORBIDDEN_TO_CORE), ("worker", FORBIDDEN_TO_WORKER))
+        for role, more in (
+            ("core", FORBIDDEN_TO_CORE),
+            ("worker", FORBIDDEN_TO_WORKER),
+            ("recover", FORBIDDEN_TO_RECOVERY),
+        )
         for command in (FORBIDDEN + more).split("\n")
         if command
     ],
 )
 def test_all_else_is_forbidden(role: str, command: str, node: Node) -> None:
-    """G12: neither account can look at or change what is not Kairos', nor what is not its own task."""
+    """G12: no account can look at or change what is not Kairos', nor what is not its own task."""
     with client_of(node, _login(node, role)) as client:
         connection = client.connection_pool.get_connection()
         connection.send_command(*command.split(" "))
@@ -492,6 +513,69 @@ def make_due(node: Node, namespace: str) -> None:
         manager.create_session(sample_state("a"))
 
 
+def lose(node: Node, namespace: str, settings: Settings, **more: Any) -> None:
+    """A session that is recorded and that the store has lost, with all else of the namespace."""
+    parts = ["cluster"] if more else []
+    core = settings_of(node, account("core", namespace, parts), namespace, **more)
+    worker = settings_of(node, account("worker", namespace, parts), namespace, **more)
+    outbox = Outbox.connect(worker)
+    with RedisStateManager.connect(core) as manager, AuditWriter.connect(settings) as writer:
+        writer.migrate()
+        manager.create_session(sample_state("a"))
+        drain_lane(outbox, writer, 0)
+    outbox.close()
+    with node.client() as client:
+        for key in client.keys(f"{namespace}:*"):
+            client.delete(key)
+
+
+def use_recovery(settings: Settings) -> None:
+    """Restore the session that was lost."""
+    with Recovery.connect(settings) as recovery:
+        assert 1 == recovery.recover_all().restored
+    with Recovery.connect(settings, dry_run=True) as recovery:
+        assert recovery.recover_one("a").is_complete
+
+
+def recoverys_settings(node: Node, rules: list[str], settings: Settings, scheme: str = "redis") -> Settings:
+    """Settings of a recovery with these rules."""
+    return settings_of(node, rules, settings.namespace, scheme, postgres_url=settings.postgres_url)
+
+
+@pytest.mark.parametrize("role", ["recover", "core"])
+def test_the_recoverys_account_is_enough(role: str, node: Node, settings: Settings) -> None:
+    """G12: all that a recovery does works under its account, and under the core's."""
+    lose(node, settings.namespace, settings)
+    found = recoverys_settings(node, account(role, settings.namespace), settings)
+    use_recovery(found)
+    assert set() == refused(node, found)
+
+
+@pytest.mark.parametrize("lacking", [rule for rule in permissions("recover") if rule not in SILENT])
+def test_the_recovery_needs_each_permission(lacking: str, node: Node, settings: Settings) -> None:
+    """G14: without any one permission of its account, a recovery says which it lacks, and has restored nothing."""
+    lose(node, settings.namespace, settings)
+    rules = without(account("recover", settings.namespace), lacking.replace("kairos", settings.namespace))
+    with pytest.raises(KairosError) as caught:
+        use_recovery(recoverys_settings(node, rules, settings))
+    assert named(lacking, caught.value), caught.value
+    with node.client() as client:
+        assert not client.exists(f"{settings.namespace}:{{L00}}:s:a")
+
+
+def test_a_recovery_of_a_cluster_needs_each_permission(cluster: Node, settings: Settings) -> None:
+    """G12: on a cluster, the account with that part is enough, and without any one of its permissions it is not."""
+    lose(cluster, settings.namespace, settings, scheme="redis+cluster")
+    enough = account("recover", settings.namespace, ["cluster"])
+    lacked = [rule for rule in permissions("recover", "cluster") if rule not in permissions("recover")]
+    assert {"+cluster|slots", "+asking", "+spublish"} == set(lacked)
+    for lacking in set(lacked) - SILENT:
+        with pytest.raises(KairosError) as caught:
+            use_recovery(recoverys_settings(cluster, without(enough, lacking), settings, "redis+cluster"))
+        assert named(lacking, caught.value), caught.value
+    use_recovery(recoverys_settings(cluster, enough, settings, "redis+cluster"))
+
+
 def workers_settings(node: Node, rules: list[str], namespace: str, settings: Settings) -> Settings:
     """Settings of a worker with these rules."""
     return settings_of(node, rules, namespace, session_ttl_s=0.001, postgres_url=settings.postgres_url)
@@ -555,8 +639,8 @@ def test_the_queue_needs_each_permission(lacking: str, node: Node, settings: Set
 
 @pytest.mark.skipif(servers_given(), reason="given servers have accounts of their own")
 def test_this_suite_runs_under_the_accounts(settings: Settings) -> None:
-    """G12: the settings of all other tests have an account that may do no more than the core needs, or the worker."""
-    for found in (settings, as_worker(settings)):
+    """G12: the settings of all other tests have an account that may do no more than its role needs."""
+    for found in (settings, as_worker(settings), as_recovery(settings)):
         with (
             redis.Redis.from_url(found.redis_url) as client,
             pytest.raises(redis.exceptions.NoPermissionError, match="keys"),
@@ -633,7 +717,13 @@ def test_the_start_asks_for_all_that_the_scripts_run() -> None:
     }
     workers = {"expire": ("session", "outbox", "deadlines"), "hold": ("lease",), "release": ("lease",)}
     drain = {(name, layout.outboxes[0]) for name in ("XRANGE", "XTRIM")} | {("ZRANGE", layout.deadlines[0])}
-    for runs, scripts, besides in ((_core_runs, cores, set()), (_worker_runs, workers, drain)):
+    recoveries = {"restore": ("session", "outbox", "deadlines", "life")}
+    backlog = {("XRANGE", layout.outboxes[0])}
+    for runs, scripts, besides in (
+        (_core_runs, cores, set()),
+        (_worker_runs, workers, drain),
+        (_recovery_runs, recoveries, backlog),
+    ):
         found = {
             (word, places[keys[int(number) - 1]]) if number else (word,)
             for name, keys in scripts.items()
