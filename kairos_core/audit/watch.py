@@ -79,11 +79,10 @@ class Watch:
 
     def look(self, now: float) -> None:
         """Look at the retries and, each minute, at the dead letters; `now` is in seconds."""
-        if retries := self._queue.retries():
+        retries = self._queue.retries()
+        # An attempt that is being made is no retry, and PostgreSQL is as far away as before.
+        if retries or self._is_away:
             self._see_to(retries, now)
-        else:
-            # Whatever was away, nobody waits for it.
-            self._is_away = False
         if self._settings.alert is not None and now >= self._look_at and not self._is_away:
             self._look_at = now + BURIED_EACH_S
             self._ask(self._tell_of_the_buried)
@@ -102,7 +101,7 @@ class Watch:
         if self._is_away:
             self._is_away = False
             self._hurry_until = now + GRACE_S
-        if now < self._hurry_until:
+        if retries and now < self._hurry_until:
             self._queue.hurry(retries)
 
     def _tell_of_the_buried(self, connection: psycopg.Connection) -> None:
