@@ -104,7 +104,8 @@ def _parser() -> argparse.ArgumentParser:
         "worker",
         "run the audit: worker processes, their scheduler, the sweeps",
         "Moves what was written to PostgreSQL and ends the sessions whose time has come, until Ctrl-C or SIGTERM."
-        " Reads KAIROS_REDIS_URL, KAIROS_POSTGRES_URL, KAIROS_QUEUE_URL, KAIROS_NAMESPACE and KAIROS_LANES.",
+        " Reads KAIROS_REDIS_URL, KAIROS_POSTGRES_URL, KAIROS_QUEUE_URL, KAIROS_NAMESPACE, KAIROS_LANES and"
+        " KAIROS_ALERT.",
     )
     pool.add_argument("--end-with-stdin", action="store_true", help="end, too, when standard input closes")
     pool.add_argument("--workers", type=_positive, default=10, metavar="N", help="worker processes (default 10)")
@@ -201,7 +202,7 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _pool(options: argparse.Namespace) -> int:
-    from kairos_core.audit import jobs  # noqa: PLC0415
+    from kairos_core.audit import alerts, jobs  # noqa: PLC0415
     from kairos_core.audit.pool import run_pool  # noqa: PLC0415 - rq takes its time to import
     from kairos_core.audit.writer import AuditWriter  # noqa: PLC0415
     from kairos_core.expiry import Expiry  # noqa: PLC0415
@@ -211,6 +212,7 @@ def _pool(options: argparse.Namespace) -> int:
     if options.end_with_stdin:
         end_with_parent()
     # Refuse unsafe ground here, once, instead of in every member.
+    alerts.prepare(settings.alert)
     expiry = Expiry.connect(settings)
     try:
         expiry.check()

@@ -27,6 +27,10 @@ _LOCAL = ("KAIROS_LOCAL_FOLDER", "KAIROS_LOCAL_REDIS_PORT")
 _POSTGRES_SCHEMES = ("postgresql", "postgres")
 # What ends the part of an address that has user, password and hosts.
 _PLACE = re.compile("[/?#]")
+# A function to be called: `package.module:function`.
+CALLABLE = re.compile(r"\A[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*\Z")
+SENTRY = "sentry"
+_WEBHOOK_SCHEMES = ("https://", "http://")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         state_limit_bytes: bytes that a state may take as JSON.
         durability: how safe a write is to be before it is acknowledged, where a call does not say: `memory`, `fsync`,
             `replicated` or `replicated:N`.
+        alert: whom `kairos worker` tells where records are not getting through, besides the log:
+            `package.module:function`, `sentry`, or a webhook's address (see `kairos_core.audit.alerts`); None: nobody.
     """
 
     redis_url: str = "redis://127.0.0.1:6379/0"
@@ -60,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     outbox_limit: int = 100_000
     state_limit_bytes: int = MAX_STATE_BYTES
     durability: str = "memory"
+    alert: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("redis_url", "postgres_url", "namespace", "durability"):
@@ -85,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             Durability.parse(self.durability)
         except InvalidState as error:
             raise ConfigurationError("KAIROS_DURABILITY", str(error).removeprefix("durability: ")) from None
+        if self.alert is not None:
+            _check_alert(self.alert)
 
     @property
     def is_cluster(self) -> bool:
@@ -120,6 +129,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             outbox_limit=("KAIROS_OUTBOX_LIMIT", int),
             state_limit_bytes=("KAIROS_STATE_LIMIT_BYTES", int),
             durability=("KAIROS_DURABILITY", str),
+            alert=("KAIROS_ALERT", str),
         )
 
     def to_env(self) -> dict[str, str]:
@@ -136,6 +146,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "KAIROS_OUTBOX_LIMIT": str(self.outbox_limit),
             "KAIROS_STATE_LIMIT_BYTES": str(self.state_limit_bytes),
             "KAIROS_DURABILITY": self.durability,
+            "KAIROS_ALERT": self.alert or "",
         }
 
 
@@ -279,6 +290,26 @@ def _fault(url: str) -> str:
 def _check_text(setting: str, value: object) -> None:
     if not isinstance(value, str):
         raise ConfigurationError(setting, f"a text is needed, not {type(value).__name__}")
+
+
+def is_webhook(alert: str) -> bool:
+    """Whether this value of `Settings.alert` is a webhook's address."""
+    return alert.startswith(_WEBHOOK_SCHEMES)
+
+
+def _check_alert(alert: object) -> None:
+    # Not quoted: a webhook's address is often its own password, also one that was mistyped.
+    is_host = False
+    if isinstance(alert, str) and is_webhook(alert):
+        with contextlib.suppress(ValueError):
+            parts = urlsplit(alert)
+            is_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        if not is_host or not (alert.isascii() and alert.isprintable()) or " " in alert:
+            raise ConfigurationError("KAIROS_ALERT", "is not an address")
+    elif not (isinstance(alert, str) and (alert == SENTRY or CALLABLE.match(alert))):
+        raise ConfigurationError(
+            "KAIROS_ALERT", f"must be package.module:function, {SENTRY}, or begin with https:// or http://"
+        )
 
 
 def _check_whole(setting: str, value: object) -> None:

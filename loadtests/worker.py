@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from kairos_core.settings import child_environment
 
@@ -16,8 +18,32 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def worker_pool(settings: Settings, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
-    """Run `kairos worker`, from when it is ready to when the context is left."""
+def worker_pool(settings: Settings, workers: int = 1, log: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Run `kairos worker`, from when it is ready to when the context is left.
+
+    Args:
+        settings: of the pool.
+        workers: how many.
+        log: where the log of all its processes goes; None: to this process's standard error.
+    """
+    with contextlib.ExitStack() as stack:
+        errors = stack.enter_context(log.open("a")) if log else None
+        yield stack.enter_context(_pool(settings, workers, errors))
+
+
+def members(pool: subprocess.Popen[str], role: str = "worker") -> list[int]:
+    """The process ids of a pool's members that run."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pool.pid and (folder / "cmdline").read_bytes().endswith(f"\0_{role}\0".encode()):
+                found.append(int(folder.name))
+    return sorted(found)
+
+
+@contextmanager
+def _pool(settings: Settings, workers: int, errors: IO[str] | None) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "kairos_core.cli", "worker", "--end-with-stdin", "--workers", str(workers)],
         # The pool ends when this pipe closes, so it does not outlive this process, not even one that was killed.
@@ -25,6 +51,7 @@ def worker_pool(settings: Settings, workers: int = 1) -> Iterator[subprocess.Pop
         # Without what only the benchmarks read, of which the command would warn.
         env={name: text for name, text in child_environment(settings).items() if "KAIROS_BENCHMARK_" not in name},
         stdout=subprocess.PIPE,
+        stderr=errors,
         text=True,
     )
     try:

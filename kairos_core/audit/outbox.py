@@ -13,7 +13,7 @@ from kairos_core.operations import Operations
 from kairos_core.transport import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kairos_core.commands import Script
     from kairos_core.messages import Message
@@ -132,12 +132,20 @@ class Outbox:
         next_id = b"%s-%d" % (milliseconds, int(sequence) + 1)
         return self._ask(self._layout.outboxes[lane], lane, int, "XTRIM", "MINID", "=", next_id)
 
-    def hold(self, lane: int, token: str) -> bool:
-        """Take or extend the lease of a lane; False where another holds it.
+    def waiting(self, lanes: Sequence[int]) -> tuple[int, float | None]:
+        """How many entries wait in these lanes, and the age of the oldest in seconds; None where none waits."""
+        depths = run(self._link.call_many([self._commands.depth(lane) for lane in lanes]))
+        oldest = run(self._link.call_many([self._commands.oldest(lane) for lane in lanes]))
+        now_ms = run(self._link.call(self._commands.clock(lanes[0])))
+        made_ms = [milliseconds for milliseconds in oldest if milliseconds is not None]
+        return sum(depths), max(0.0, (now_ms - min(made_ms)) / 1000) if made_ms else None
+
+    def hold(self, lane: int, token: str, for_ms: int = LEASE_MS) -> bool:
+        """Take a lane's lease, or have it end so many milliseconds from now; False where another holds it.
 
         It saves double work and no more: two drains of one lane are harmless.
         """
-        return self._run_script(_HOLD, lane, token, str(LEASE_MS))
+        return self._run_script(_HOLD, lane, token, str(for_ms))
 
     def release(self, lane: int, token: str) -> None:
         """Give the lease back, if it is still held."""

@@ -20,14 +20,16 @@ import redis
 
 from kairos_core.audit.drain import BATCH, drain_lane
 from kairos_core.audit.jobs import DrainQueue
+from kairos_core.audit.outage import Outage
 from kairos_core.audit.outbox import Outbox
+from kairos_core.audit.watch import Watch
 from kairos_core.audit.writer import AuditWriter
 from kairos_core.errors import KairosError
 from kairos_core.expiry import Expiry
 from kairos_core.settings import Settings, child_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from threading import Event
 
 SWEEP_S = 0.2
@@ -92,12 +94,18 @@ def _close_pipe(member: _Member) -> None:
 def sweep(outbox: Outbox, queue: DrainQueue, workers: int) -> int:
     """Hand out every lane that has entries and no lease; return how many.
 
-    Short lanes share one job, since a job costs more than their rows do; long ones are spread over the workers.
+    Short lanes share one job, since a job costs more than their rows do; long ones are spread over the workers. Where
+    as many jobs wait as there are workers, or lanes, nothing is handed out: a lane whose job waits there would get a
+    second one, and a third, for as long as nobody takes them.
     """
+    depths = outbox.depths()
+    waiting = [(depth, lane) for lane, depth in enumerate(depths) if depth]
+    most = min(workers, len(depths))
+    if not waiting or (free := most - queue.waiting(most)) <= 0:
+        return 0
     token = secrets.token_hex(8)
-    waiting = [(depth, lane) for lane, depth in enumerate(outbox.depths()) if depth]
     taken = [(depth, lane) for depth, lane in sorted(waiting, reverse=True) if outbox.hold(lane, token)]
-    for lanes in share_out(taken, workers):
+    for lanes in share_out(taken, free):
         queue.enqueue(lanes, token)
     return len(taken)
 
@@ -122,38 +130,68 @@ def share_out(lanes: Sequence[tuple[int, int]], workers: int) -> list[list[int]]
     return []
 
 
-def _drain_here(outbox: Outbox, settings: Settings) -> None:
+def _drain_here(outbox: Outbox, settings: Settings, outage: Outage) -> None:
     """Drain every lane in this process, without lease or queue, which is harmless where a worker does the same."""
-    _log.warning("the store's memory is full: draining here")
     try:
         with AuditWriter.connect(settings) as writer:
             for lane, depth in enumerate(outbox.depths()):
                 if depth:
                     drain_lane(outbox, writer, lane)
     except (redis.RedisError, psycopg.Error, KairosError) as error:
-        _log.warning("draining here: %s", error)
+        outage.begin(error, "draining here")
+
+
+class _Rounds:
+    """What the pool does five times a second."""
+
+    def __init__(self, settings: Settings, workers: int) -> None:
+        self._settings = settings
+        self._outbox, self._queue, self._expiry = (
+            Outbox.connect(settings),
+            DrainQueue(settings),
+            Expiry.connect(settings),
+        )
+        self._work: tuple[Callable[[], object], ...] = (
+            self._expiry.sweep,
+            functools.partial(sweep, self._outbox, self._queue, workers),
+        )
+        self._outage = Outage("sweep")
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connected in (self._expiry, self._queue, self._outbox):
+            connected.close()
+
+    def go(self) -> None:
+        """End what is due, and hand out what waits."""
+        failures = []
+        for work in self._work:
+            # One that fails must not keep the other from its work.
+            try:
+                work()
+            except (redis.RedisError, KairosError) as error:
+                failures.append(error)
+                if isinstance(error, redis.OutOfMemoryError) or getattr(error, "code", None) == "OOM":
+                    # Neither a lease nor a job can be written, but reading and deleting go on: that makes room.
+                    self._outage.begin(error, "the store's memory is full, draining here")
+                    _drain_here(self._outbox, self._settings, self._outage)
+                else:
+                    # The records wait in the outbox, and what is due stays due; the next round tries again.
+                    self._outage.begin(error)
+        if not failures:
+            self._outage.end()
 
 
 def run_pool(settings: Settings, workers: int, stop: Event) -> None:
-    """Run the pool and the sweep until `stop` is set."""
-    outbox, queue, expiry = Outbox.connect(settings), DrainQueue(settings), Expiry.connect(settings)
+    """Run the pool, the sweeps and the watch until `stop` is set."""
+    rounds, watch = _Rounds(settings, workers), Watch(settings, DrainQueue(settings))
     pool = Pool(settings, workers)
+    watch.start()
     try:
         while not stop.wait(SWEEP_S):
             pool.replace_dead()
-            for work in (expiry.sweep, functools.partial(sweep, outbox, queue, workers)):
-                # One that fails must not keep the other from its work.
-                try:
-                    work()
-                except (redis.RedisError, KairosError) as error:
-                    if isinstance(error, redis.OutOfMemoryError) or getattr(error, "code", None) == "OOM":
-                        # Neither a lease nor a job can be written, but reading and deleting go on: that makes room.
-                        _drain_here(outbox, settings)
-                    else:
-                        # The records wait in the outbox, and what is due stays due; the next sweep tries again.
-                        _log.warning("sweep: %s", error)
+            rounds.go()
     finally:
         pool.stop()
-        expiry.close()
-        queue.close()
-        outbox.close()
+        watch.stop()
+        rounds.close()
