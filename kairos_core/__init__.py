@@ -22,6 +22,7 @@ from kairos_core.settings import Settings
 
 if TYPE_CHECKING:
     from kairos_core.async_state_manager import AsyncRedisStateManager
+    from kairos_core.audit.reader import AuditEvent, AuditReader
     from kairos_core.audit.writer import AuditWriter
     from kairos_core.state_manager import RedisStateManager
     from kairos_core.updates import StateUpdate
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncRedisStateManager",
     "AuditBacklogFull",
+    "AuditEvent",
+    "AuditReader",
     "AuditWriter",
     "ConfigurationError",
     "CorruptState",
@@ -55,6 +58,8 @@ __all__ = [
 # the state and the errors, or one of the two managers, does not wait for the others.
 _LATER = {
     "AsyncRedisStateManager": "async_state_manager",
+    "AuditEvent": "audit.reader",
+    "AuditReader": "audit.reader",
     "AuditWriter": "audit.writer",
     "RedisStateManager": "state_manager",
     "StateUpdate": "updates",
