@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from kairos_core.acl import PARTS, ROLES, account
+from kairos_core.audit import console
 from kairos_core.errors import ConfigurationError, InvalidState
 from kairos_core.lifeline import end_with_parent
 from kairos_core.settings import LocalSettings, Settings
@@ -105,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         "--queue-prefix", default="rq", metavar="TEXT", help="what RQ's keys begin with (its RQ_KEY_PREFIX; rq)"
     )
     accounts.set_defaults(command=_acl)
+
+    console.register(commands)
 
     # What the pool starts; not for users, so without help.
     for role in ("_worker", "_scheduler"):

@@ -38,7 +38,7 @@ def connect_to_read(settings: Settings) -> psycopg.Connection:
         connection.execute(_AS_READ)
         connection.commit()
         connection.execute("SET default_transaction_read_only = on")
-        _check_schema(connection, settings.namespace)
+        check_schema(connection, settings.namespace)
         connection.commit()
     except psycopg.Error as error:
         connection.close()
@@ -49,7 +49,7 @@ def connect_to_read(settings: Settings) -> psycopg.Connection:
     return connection
 
 
-def _check_schema(connection: psycopg.Connection, schema: str) -> None:
+def check_schema(connection: psycopg.Connection, schema: str) -> None:
     """Raise ConfigurationError where the schema is not what this version's migrations lead to."""
     try:
         found = connection.execute("SELECT number, checksum FROM schema_migrations ORDER BY number").fetchall()

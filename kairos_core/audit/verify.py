@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 from psycopg import IsolationLevel, sql
 
-from kairos_core import messages
 from kairos_core.audit.copied import lines, read_event, read_known
-from kairos_core.audit.findings import Finding, Kind, Letter
+from kairos_core.audit.findings import Finding, Kind
+from kairos_core.audit.letters import read_letters
 from kairos_core.audit.reading import connect_to_read, statement
+from kairos_core.audit.store import StoreView
 from kairos_core.audit.trail import judge
-from kairos_core.errors import ConfigurationError, Stamp
+from kairos_core.errors import ConfigurationError, KairosError
 from kairos_core.ground import one_line
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _ALL = statement("verify_events"), statement("verify_known")
 _SOME = statement("verify_events_of"), statement("verify_known_of")
-_LETTERS = statement("verify_letters")
 
 # Sessions that are looked at again before they are judged, and of which it is kept what is wrong with them.
 _LOOKED_AT_AGAIN = 1_000
@@ -45,6 +45,7 @@ class Report:
         findings: what is wrong, by session: of the first sessions all, of the rest nothing but the numbers.
         fingerprint: SHA-256 over all sessions' ids and the ends of their chains.
         compared: how many sessions were compared with the store; None where none was.
+        not_compared: why not all were; None where they were, or were not to be.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class Report:
         self.found: Counter[Kind] = Counter()
         self.findings: dict[str, list[Finding]] = {}
         self.compared: int | None = None
+        self.not_compared: str | None = None
         self._digest = sha256()
 
     @property
@@ -71,6 +73,10 @@ class Report:
         """The first violation, by session."""
         violations = (one for session_id in sorted(self.findings) for one in self.findings[session_id])
         return next((one for one in violations if one.kind.is_violation), None)
+
+    def kinds_of(self, session_id: str) -> set[Kind]:
+        """What kinds of wrong a session has."""
+        return {finding.kind for finding in self.findings.get(session_id, ())}
 
     def take(self, verdict: Verdict) -> None:
         """Take what was found of the next session."""
@@ -124,6 +130,38 @@ def verify_trail(
     return report
 
 
+def verify(
+    settings: Settings, session_id: str | None = None, progress: Callable[[str, int], None] = lambda *_: None
+) -> Report:
+    """Verify what PostgreSQL has, then compare it with the store.
+
+    Args:
+        settings: where they are.
+        session_id: only this session.
+        progress: told now and then how many of what have been looked at.
+
+    Raises:
+        ConfigurationError: one of them cannot be reached, or is not of this version. Where that comes later, the report
+            tells of it, beside what was found: see `Report.not_compared`.
+    """
+    # Before the long part, so that what cannot be done is said at once.
+    view = StoreView(settings)
+    try:
+        report = verify_trail(settings, session_id, lambda number: progress("events", number))
+        try:
+            for finding in view.findings(session_id, lambda number: progress("sessions", number)):
+                if finding.kind is not Kind.BURIED or Kind.BURIED not in report.kinds_of(finding.session_id):
+                    report.add(finding.session_id, [finding])
+            report.compared = view.compared
+        except psycopg.Error as error:
+            report.not_compared = f"PostgreSQL: {one_line(error)}"
+        except KairosError as error:
+            report.not_compared = one_line(error)
+    finally:
+        view.close()
+    return report
+
+
 @contextlib.contextmanager
 def _snapshot(settings: Settings) -> Iterator[_Snapshot]:
     """Two connections that see the trail as it is at the same moment: each reads a stream of its own."""
@@ -143,7 +181,7 @@ class _Snapshot(NamedTuple):
         self, session_ids: list[str] | None, report: Report, progress: Callable[[int], None]
     ) -> Iterator[Verdict]:
         """What these sessions are found to be, or all."""
-        letters, report.letters = self._letters(session_ids)
+        letters, report.letters = read_letters(self.known, session_ids)
         of_events, of_known = _ALL if session_ids is None else _SOME
         rows = self._rows(lines(self.events, of_events, session_ids), report, progress)
         ids = None if session_ids is None else {"ids": session_ids}
@@ -160,20 +198,3 @@ class _Snapshot(NamedTuple):
             yield read_event(line)
         report.events = number
         progress(number)
-
-    def _letters(self, session_ids: list[str] | None) -> tuple[dict[str, dict[Stamp, Letter]], int]:
-        """The dead letters that are not recorded, by session, and how many wait."""
-        found: dict[str, dict[Stamp, Letter]] = {}
-        waiting = 0
-        wanted = None if session_ids is None else set(session_ids)
-        with self.known.cursor("letters") as cursor:
-            for lane, entry_id, settlement, reason, payload in cursor.execute(_LETTERS):
-                waiting += settlement is None
-                with contextlib.suppress(ValueError):
-                    message = messages.decode(payload)
-                    if wanted is None or message.session_id in wanted:
-                        stamp = Stamp(message.incarnation, message.version)
-                        found.setdefault(message.session_id, {})[stamp] = Letter(
-                            stamp, lane, entry_id, settlement, reason
-                        )
-        return found, waiting
