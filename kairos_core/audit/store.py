@@ -87,11 +87,8 @@ class StoreView:
             psycopg.Error: PostgreSQL could not.
         """
         suspects: list[str] = []
-        for some, are_stored in self._ids() if session_id is None else [([session_id], False)]:
-            found = self._suspects(some, are_stored=are_stored)
-            suspects += found
-            # What is in an index, and then only what is in none.
-            self.compared += len(some if are_stored else found)
+        for some, are_indexed in self._ids() if session_id is None else [([session_id], False)]:
+            suspects += self._suspects(some, are_indexed=are_indexed)
             progress(self.compared)
             if len(suspects) >= _TOGETHER:
                 yield from self._settle(suspects)
@@ -109,13 +106,15 @@ class StoreView:
             after = page[-1]
             yield page, False
 
-    def _suspects(self, session_ids: list[str], *, are_stored: bool) -> list[str]:
+    def _suspects(self, session_ids: list[str], *, are_indexed: bool) -> list[str]:
         """Those of which the store and PostgreSQL do not say the same, be it for the moment."""
         stored, recorded = self._stored(session_ids), self._recorded(session_ids)
         found = []
         for session_id in session_ids:
             has, says = stored[session_id], recorded.get(session_id)
-            if has is None and (says.has_ended if says else not are_stored):
+            # What is in an index, and then only what is in none.
+            self.compared += are_indexed or (has is None and says is not None)
+            if has is None and (says.has_ended if says else not are_indexed):
                 continue
             if says is None or says.has_ended or has != says.stamp:
                 found.append(session_id)

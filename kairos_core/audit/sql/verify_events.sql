@@ -3,5 +3,5 @@ COPY (
     SELECT session_id, incarnation, version, position, operation_id, kind, event_type, occurred_at, recorded_at,
         encode(chain_hash, 'hex'), state_snapshot
     FROM sync_events
-    ORDER BY session_id, incarnation, version
+    ORDER BY session_id, incarnation, version, occurred_at
 ) TO STDOUT

@@ -4,5 +4,5 @@ COPY (
         encode(chain_hash, 'hex'), state_snapshot
     FROM sync_events
     WHERE session_id = ANY(%s COLLATE "C")
-    ORDER BY session_id, incarnation, version
+    ORDER BY session_id, incarnation, version, occurred_at
 ) TO STDOUT
