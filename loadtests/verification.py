@@ -1,12 +1,14 @@
 """How fast the audit trail is verified: `python -m loadtests.verification [EVENTS]`.
 
 Fills a schema of its own with events of 770-byte states, 100 a session, and verifies them, several times. Says the
-events a second, and what of the time this process worked itself: the rest is PostgreSQL's, on another core.
+events a second, what of the time this process worked itself (the rest is PostgreSQL's, on another core), and the most
+memory that it ever had.
 """
 
 from __future__ import annotations
 
 import itertools
+import resource
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -74,7 +76,9 @@ def main(events: int) -> int:
             share = (time.process_time() - worked) / took_s
             if found.events != events or found.violations:
                 raise RuntimeError(f"verified {found.events} of {events} events, {found.violations} violations")
-            print(f"{found.events:,} events in {took_s:.2f} s: {found.events / took_s:,.0f}/s; {share:.0%} of it here")
+            resident_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            rate = found.events / took_s
+            print(f"{found.events:,} events in {took_s:.2f} s: {rate:,.0f}/s; {share:.0%} of it here, {resident_mb} MB")
     return 0
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -7,12 +8,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kairos_core.audit.drain import drain_lane
+from kairos_core.audit.outbox import Outbox
 from kairos_core.layout import Layout
 from kairos_core.settings import child_environment
-from loadtests.environment import admin
+from loadtests.environment import admin, as_worker
+from loadtests.states import sample_state
 
 if TYPE_CHECKING:
-    from kairos_core import Settings
+    from kairos_core import AuditWriter, RedisStateManager, Settings
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -71,3 +75,22 @@ def test_the_program_under_asyncio_runs_as_written(settings: Settings) -> None:
         lines = finished.stdout.splitlines()
         assert ["1 created", "2 topic.set"] == lines[-2:]
         assert first.split()[1] == lines[0].split()[1]
+
+
+def test_the_program_that_reads_the_audit_runs_as_written(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter
+) -> None:
+    """The README's program that reads a history works as it stands (its frame only where pandas is installed)."""
+    manager.create_session(sample_state("table-12"))
+    manager.mutate_session("table-12", lambda state: state.replace(metadata={"turns": 1}))
+    outbox = Outbox.connect(as_worker(settings))
+    for lane in range(settings.lanes):
+        drain_lane(outbox, writer, lane)
+    outbox.close()
+    text = program("AuditReader")
+    if importlib.util.find_spec("pandas") is None:
+        text = re.sub(r"\n *frame = .*", "", text)
+    finished = subprocess.run(
+        [sys.executable, "-c", text], env=child_environment(settings), capture_output=True, text=True, check=True
+    )
+    assert ["1 create created", "2 update updated"] == [line[:16] for line in finished.stdout.splitlines()]

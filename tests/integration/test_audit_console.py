@@ -395,6 +395,22 @@ def test_a_database_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, caps
     assert "kairos: KAIROS_POSTGRES_URL: the server went away\n" == capsys.readouterr().err
 
 
+class Gone(io.StringIO):
+    """What nobody reads any more."""
+
+    def write(self, _: str) -> int:
+        """As a pipe does whose reader has ended."""
+        raise BrokenPipeError
+
+
+@pytest.mark.usefixtures("buried")
+def test_a_reader_that_has_read_enough(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """A list that goes to `head` ends without a word when nobody reads it any more."""
+    monkeypatch.setattr(sys, "stdout", Gone())
+    assert 141 == main(["audit", "dead", "list"])
+    assert "" == capsys.readouterr().err
+
+
 MANY = 20_000
 _IDS = [f"session-{number}" for number in range(3)]
 _PAGE = {"first": 0, "last": 99, "lane": 0, "entry_id": "5-0", "limit": 10}
