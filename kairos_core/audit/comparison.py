@@ -50,6 +50,7 @@ class Look(NamedTuple):
     """A session as it was found in four places, read in this order.
 
     Attributes:
+        looked_us: when that was, by the store's clock.
         before: its version in the store; None where there is none.
         waiting: the writes that wait in the outbox.
         recorded: how far it is recorded; None where it is not.
@@ -57,6 +58,7 @@ class Look(NamedTuple):
         after: its version in the store again.
     """
 
+    looked_us: int
     before: Stamp | None
     waiting: Mapping[Stamp, Waiting]
     recorded: Recorded | None
@@ -100,13 +102,13 @@ def _missing(stored: Stamp, recorded: Stamp, waiting: Mapping[Stamp, Waiting]) -
 
 
 def _absent(session_id: str, look: Look, latest: Stamp, passed_us: int) -> Finding | None:
-    """What it means that the store does not have a session."""
+    """What it means that the store does not have a session, now."""
+    if look.before is not None:
+        # It ended in between, and the record of that may have come behind what was read.
+        return None
     if behind := [stamp for stamp in look.letters if stamp > latest]:
         return Finding(Kind.BURIED, session_id, str(look.letters[min(behind)]), len(behind))
     if latest == NOWHERE:
-        if look.before is not None:
-            # It ended since, and all of it is on its way.
-            return None
         return Finding(Kind.UNRECORDED, session_id, "the store's index has it, and nothing of it is recorded")
     if latest in look.waiting:
         last = look.waiting[latest]
@@ -115,7 +117,8 @@ def _absent(session_id: str, look: Look, latest: Stamp, passed_us: int) -> Findi
         has_ended, updated_us = look.recorded.has_ended, look.recorded.updated_us
     else:
         raise AssertionError("unreachable: the latest version waits or is recorded")
-    if has_ended:
+    if has_ended or updated_us >= look.looked_us:
+        # What was written since the store was first looked at may have ended since, too.
         return None
     if updated_us < passed_us:
         return Finding(Kind.EXPIRED, session_id, f"its time has passed, and its end behind {latest} is not recorded")

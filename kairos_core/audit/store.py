@@ -135,22 +135,25 @@ class StoreView:
         session_ids = list(suspects)
         if not session_ids:
             return {}
+        clocks = self._clocks_us(session_ids)
         before = self._stored(session_ids)
         waiting = self._waiting(set(session_ids))
         recorded = self._recorded(session_ids)
         letters = read_letters(self._reading(), set(session_ids)).by_session
         after = self._stored(session_ids)
-        passed_us = self._now_us() - round(self._settings.session_ttl_s * 1_000_000)
+        ttl_us = round(self._settings.session_ttl_s * 1_000_000)
         found = {}
         for session_id in session_ids:
+            looked_us = clocks[self._layout.lane_of(session_id)]
             look = Look(
+                looked_us,
                 before[session_id],
                 waiting.get(session_id, {}),
                 recorded.get(session_id),
                 letters.get(session_id, {}),
                 after[session_id],
             )
-            finding = compare(session_id, look, passed_us)
+            finding = compare(session_id, look, looked_us - ttl_us)
             if finding is not None:
                 found[session_id] = finding
         return found
@@ -208,5 +211,8 @@ class StoreView:
     def _rows(self, query: bytes, values: list[Any]) -> list[tuple[Any, ...]]:
         return self._reading().execute(query, values).fetchall()
 
-    def _now_us(self) -> int:
-        return run(self._operations.link.call(self._operations.commands.clock(0))) * 1_000
+    def _clocks_us(self, session_ids: list[str]) -> dict[int, int]:
+        """What time it is for the lanes of these sessions, by their servers' clocks, and no later."""
+        lanes = sorted({self._layout.lane_of(session_id) for session_id in session_ids})
+        clocks = run(self._operations.link.call_many([self._operations.commands.clock(lane) for lane in lanes]))
+        return {lane: clock_ms * 1_000 for lane, clock_ms in zip(lanes, clocks, strict=True)}

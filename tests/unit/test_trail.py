@@ -244,7 +244,7 @@ def test_a_chain_that_began_later_holds() -> None:
     assert {Kind.MISSING: 4} == kinds(verdict(recorded, latest(recorded)))
 
 
-STORED, WRITTEN_US = Stamp(LIFE, 5), 1_000
+STORED, WRITTEN_US, LOOKED_US = Stamp(LIFE, 5), 1_000, 9_000
 LIVES, ENDED = Recorded(STORED, False, WRITTEN_US), Recorded(STORED, True, WRITTEN_US)
 _UPDATE, _DELETE = Waiting("update", WRITTEN_US), Waiting("delete", WRITTEN_US)
 
@@ -258,27 +258,31 @@ def stamp(version: int) -> Stamp:
     ("look", "expected"),
     [
         # as it is, and as it is while something is on its way
-        (Look(STORED, {}, LIVES, {}, STORED), None),
-        (Look(stamp(7), {stamp(6): _UPDATE, stamp(7): _UPDATE}, LIVES, {}, stamp(9)), None),
-        (Look(stamp(4), {}, LIVES, {}, STORED), None),
-        (Look(stamp(1), {stamp(1): _UPDATE}, None, {}, stamp(1)), None),
-        (Look(Stamp(LIFE + 1, 1), {Stamp(LIFE + 1, 1): _UPDATE}, ENDED, {}, Stamp(LIFE + 1, 1)), None),
-        (Look(None, {}, ENDED, {}, None), None),
-        (Look(None, {stamp(6): _DELETE}, LIVES, {}, None), None),
-        (Look(stamp(1), {stamp(1): _UPDATE, stamp(2): _DELETE}, None, {}, None), None),
+        (Look(LOOKED_US, STORED, {}, LIVES, {}, STORED), None),
+        (Look(LOOKED_US, stamp(7), {stamp(6): _UPDATE, stamp(7): _UPDATE}, LIVES, {}, stamp(9)), None),
+        (Look(LOOKED_US, stamp(4), {}, LIVES, {}, STORED), None),
+        (Look(LOOKED_US, stamp(1), {stamp(1): _UPDATE}, None, {}, stamp(1)), None),
+        (Look(LOOKED_US, Stamp(LIFE + 1, 1), {Stamp(LIFE + 1, 1): _UPDATE}, ENDED, {}, Stamp(LIFE + 1, 1)), None),
+        (Look(LOOKED_US, None, {}, ENDED, {}, None), None),
+        (Look(LOOKED_US, None, {stamp(6): _DELETE}, LIVES, {}, None), None),
+        (Look(LOOKED_US, stamp(1), {stamp(1): _UPDATE, stamp(2): _DELETE}, None, {}, None), None),
+        # it came or went while it was looked at
+        (Look(LOOKED_US, STORED, {}, LIVES, {}, None), None),
+        (Look(LOOKED_US, None, {}, LIVES._replace(updated_us=LOOKED_US), {}, None), None),
+        (Look(LOOKED_US, None, {stamp(6): Waiting("update", LOOKED_US)}, LIVES, {}, None), None),
         # what cannot be
-        (Look(stamp(7), {stamp(7): _UPDATE}, LIVES, {}, stamp(7)), Kind.UNRECORDED),
-        (Look(stamp(1), {}, None, {}, stamp(1)), Kind.UNRECORDED),
-        (Look(Stamp(LIFE + 1, 1), {}, ENDED, {}, Stamp(LIFE + 1, 1)), Kind.UNRECORDED),
-        (Look(None, {}, None, {}, None), Kind.UNRECORDED),
-        (Look(stamp(6), {}, LIVES, {stamp(6): letter(6)}, stamp(6)), Kind.BURIED),
-        (Look(None, {}, LIVES, {stamp(6): letter(6)}, None), Kind.BURIED),
-        (Look(stamp(4), {}, LIVES, {}, stamp(4)), Kind.BEHIND),
-        (Look(stamp(4), {}, ENDED, {}, stamp(4)), Kind.BEHIND),
-        (Look(STORED, {stamp(6): _UPDATE}, LIVES, {}, STORED), Kind.BEHIND),
-        (Look(None, {}, LIVES, {}, None), Kind.LOST),
-        (Look(None, {stamp(6): _UPDATE}, LIVES, {}, None), Kind.LOST),
-        (Look(UNREADABLE, {}, LIVES, {}, UNREADABLE), Kind.UNREADABLE),
+        (Look(LOOKED_US, stamp(7), {stamp(7): _UPDATE}, LIVES, {}, stamp(7)), Kind.UNRECORDED),
+        (Look(LOOKED_US, stamp(1), {}, None, {}, stamp(1)), Kind.UNRECORDED),
+        (Look(LOOKED_US, Stamp(LIFE + 1, 1), {}, ENDED, {}, Stamp(LIFE + 1, 1)), Kind.UNRECORDED),
+        (Look(LOOKED_US, None, {}, None, {}, None), Kind.UNRECORDED),
+        (Look(LOOKED_US, stamp(6), {}, LIVES, {stamp(6): letter(6)}, stamp(6)), Kind.BURIED),
+        (Look(LOOKED_US, None, {}, LIVES, {stamp(6): letter(6)}, None), Kind.BURIED),
+        (Look(LOOKED_US, stamp(4), {}, LIVES, {}, stamp(4)), Kind.BEHIND),
+        (Look(LOOKED_US, stamp(4), {}, ENDED, {}, stamp(4)), Kind.BEHIND),
+        (Look(LOOKED_US, STORED, {stamp(6): _UPDATE}, LIVES, {}, STORED), Kind.BEHIND),
+        (Look(LOOKED_US, None, {}, LIVES, {}, None), Kind.LOST),
+        (Look(LOOKED_US, None, {stamp(6): _UPDATE}, LIVES, {}, None), Kind.LOST),
+        (Look(LOOKED_US, UNREADABLE, {}, LIVES, {}, UNREADABLE), Kind.UNREADABLE),
     ],
 )
 def test_store_and_trail_are_compared(look: Look, expected: Kind | None) -> None:
@@ -290,6 +294,6 @@ def test_store_and_trail_are_compared(look: Look, expected: Kind | None) -> None
 def test_a_session_whose_time_has_passed_is_not_lost() -> None:
     """G13: a session that is not in the store any more is lost, unless its time has passed since its last write."""
     for waiting, passed_us in itertools.product(({}, {stamp(6): _UPDATE}), (WRITTEN_US, WRITTEN_US + 1)):
-        found = compare("a", Look(None, waiting, LIVES, {}, None), passed_us)
+        found = compare("a", Look(LOOKED_US, None, waiting, LIVES, {}, None), passed_us)
         assert found is not None
         assert (Kind.EXPIRED if passed_us > WRITTEN_US else Kind.LOST) == found.kind
