@@ -22,6 +22,7 @@ from kairos_core.settings import Settings
 
 if TYPE_CHECKING:
     from kairos_core.async_state_manager import AsyncRedisStateManager
+    from kairos_core.audit.reader import AuditEvent, AuditReader
     from kairos_core.audit.writer import AuditWriter
     from kairos_core.health import Health, ServerHealth
     from kairos_core.state_manager import RedisStateManager
@@ -33,6 +34,8 @@ __all__ = [
     "AsyncRedisStateManager",
     "AsyncSessionWatch",
     "AuditBacklogFull",
+    "AuditEvent",
+    "AuditReader",
     "AuditWriter",
     "ConfigurationError",
     "CorruptState",
@@ -65,6 +68,8 @@ _LATER = {
     "AsyncMessageWatch": "watches",
     "AsyncRedisStateManager": "async_state_manager",
     "AsyncSessionWatch": "watches",
+    "AuditEvent": "audit.reader",
+    "AuditReader": "audit.reader",
     "AuditWriter": "audit.writer",
     "Health": "health",
     "MessageWatch": "watches",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from kairos_core.acl import PARTS, ROLES, account
+from kairos_core.audit import console
 from kairos_core.errors import ConfigurationError, InvalidState
 from kairos_core.lifeline import end_with_parent
 from kairos_core.recover_command import add_recover
@@ -151,6 +152,8 @@ def _parser() -> argparse.ArgumentParser:
         "--queue-prefix", default="rq", metavar="TEXT", help="what RQ's keys begin with (its RQ_KEY_PREFIX; rq)"
     )
     accounts.set_defaults(command=_acl)
+
+    console.register(commands)
     return parser
 
 

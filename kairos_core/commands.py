@@ -72,6 +72,13 @@ CREATE, UPDATE, DELETE, EXPIRE, RESOLVE, RESTORE = (
 WRITES = (CREATE, UPDATE, DELETE)
 
 
+class Traffic(NamedTuple):
+    """The entries of an outbox: those in it, and all that ever were."""
+
+    length: int
+    added: int
+
+
 class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """One operation: the words of one Redis command and the reading of its reply.
 
@@ -311,22 +318,6 @@ class Commands:
         )
         return Command(words, _read_numbers, keys.session, session_id, self._layout.slots[keys.lane], None, RESTORE)
 
-    def stamp(self, session_id: str) -> Command[Stamp | None]:
-        """Read which version of a session is stored; None where there is none."""
-        keys = self._layout.keys_of(session_id)
-
-        def read(reply: list[bytes | None]) -> Stamp | None:
-            incarnation, version = reply
-            if incarnation is None and version is None:
-                return None
-            try:
-                return Stamp(int(incarnation or b""), int(version or b""))
-            except ValueError as error:
-                raise CorruptState(keys.session, "the stored hash is not a session") from error
-
-        words = ("HMGET", keys.session, "n", "v")
-        return Command(words, read, keys.session, session_id, self._layout.slots[keys.lane])
-
     def life(self, lane: int) -> Command[int | None]:
         """Read a lane's latest incarnation; None where none was made, or what was is lost."""
         key = self._layout.lives[lane]
@@ -368,6 +359,40 @@ class Commands:
         """The ids of a lane's sessions."""
         key = self._layout.deadlines[lane]
         return Command(("ZRANGE", key, "0", "-1"), _read_ids, key, "", self._layout.slots[lane])
+
+    def stamp(self, session_id: str) -> Command[Stamp | None]:
+        """The version of a session alone, whatever else is stored; also of an id that cannot be one."""
+        keys = self._layout.keys_of(session_id)
+
+        def read(reply: list[bytes | None]) -> Stamp | None:
+            if reply == [None, None]:
+                return None
+            incarnation, version = reply
+            if incarnation is None or version is None or not (incarnation.isdigit() and version.isdigit()):
+                raise CorruptState(keys.session, "the stored hash is not a session")
+            return Stamp(int(incarnation), int(version))
+
+        words = ("HMGET", keys.session, "n", "v")
+        return Command(words, read, keys.session, session_id, self._layout.slots[keys.lane])
+
+    def traffic(self, lane: int) -> Command[Traffic]:
+        """How many entries a lane's outbox has, and has had; an error where it never had one."""
+        key = self._layout.outboxes[lane]
+
+        def read(reply: list[Any]) -> Traffic:
+            found = dict(zip(reply[::2], reply[1::2], strict=True))
+            return Traffic(found[b"length"], found[b"entries-added"])
+
+        return Command(("XINFO", "STREAM", key), read, key, "", self._layout.slots[lane])
+
+    def layout(self) -> Command[str | None]:
+        """What the store was laid out with; None where it was not yet."""
+        key = self._layout.layout_key
+
+        def read(reply: bytes | None) -> str | None:
+            return None if reply is None else reply.decode(errors="replace")
+
+        return Command(("GET", key), read, key, "", self._layout.layout_slot)
 
     def broadcast(self, session_id: str, message: Any) -> Command[int]:
         """Send any JSON to those who receive a session's messages."""

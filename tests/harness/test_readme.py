@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -12,14 +13,17 @@ import msgspec
 import pytest
 
 from kairos_core import RedisStateManager, SyncMode, SyncState
+from kairos_core.audit.drain import drain_lane
+from kairos_core.audit.outbox import Outbox
 from kairos_core.commands import CREATE, RESOLVE
 from kairos_core.layout import Layout
 from kairos_core.settings import child_environment
-from loadtests.environment import admin
+from loadtests.environment import admin, as_worker
 from loadtests.proxy import Proxy
+from loadtests.states import sample_state
 
 if TYPE_CHECKING:
-    from kairos_core import Settings
+    from kairos_core import AuditWriter, Settings
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS: list[str] = re.findall(
@@ -126,4 +130,23 @@ def test_the_programs_are_typed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path / 'cache'}", *map(str, files)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (0, "") == (finished.returncode, finished.stderr), finished.stdout
-    assert len(files) == 4
+    assert len(files) == 5
+
+
+def test_the_program_that_reads_the_audit_runs_as_written(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter
+) -> None:
+    """The README's program that reads a history works as it stands (its frame only where pandas is installed)."""
+    manager.create_session(sample_state("table-12"))
+    manager.mutate_session("table-12", lambda state: state.replace(metadata={"turns": 1}))
+    outbox = Outbox.connect(as_worker(settings))
+    for lane in range(settings.lanes):
+        drain_lane(outbox, writer, lane)
+    outbox.close()
+    text = program("AuditReader")
+    if importlib.util.find_spec("pandas") is None:
+        text = re.sub(r"\n *frame = .*", "", text)
+    finished = subprocess.run(
+        [sys.executable, "-c", text], env=child_environment(settings), capture_output=True, text=True, check=True
+    )
+    assert ["1 create created", "2 update updated"] == [line[:16] for line in finished.stdout.splitlines()]

@@ -27,9 +27,11 @@ from rq.serializers import JSONSerializer
 
 from kairos_core import AuditWriter, DurabilityNotReached, KairosError, RedisStateManager, Settings
 from kairos_core.acl import account
+from kairos_core.audit import status
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.jobs import DrainQueue, DrainWorker, _client, check_queue, queue_name
 from kairos_core.audit.outbox import Outbox
+from kairos_core.audit.verify import verify
 from kairos_core.blocking import BlockingTransport
 from kairos_core.cli import main
 from kairos_core.commands import load_script, new_operation_id
@@ -53,6 +55,12 @@ if TYPE_CHECKING:
 
 QUEUE_PREFIX = os.environ["RQ_KEY_PREFIX"]
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at twice is looked at at once."""
+    monkeypatch.setattr(status, "LOOK_S", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -424,6 +432,17 @@ def test_the_two_do_not_share_what_they_need_not(node: Node) -> None:
         use_core(settings_of(node, account("core", "kairos_a"), "kairos"))
 
 
+def use_commands(settings: Settings) -> None:
+    """Look at the audit, as its commands do."""
+    operations = Operations(settings, BlockingTransport)
+    try:
+        assert None is status.examine(operations, settings).problem
+    finally:
+        operations.link.close()
+    report = verify(settings)
+    assert (0, None) == (report.violations, report.not_compared)
+
+
 # What the worker does: checks, the sweep, leases, a drain, and RQ's part of it.
 def use_worker(settings: Settings, due: int) -> None:
     """End what is due and drain what there is."""
@@ -443,6 +462,7 @@ def use_worker(settings: Settings, due: int) -> None:
                     outbox.release(lane, "token")
         assert moved == 2 * due
         assert [0] * settings.lanes == outbox.depths()
+        use_commands(settings)
     finally:
         expiry.close()
         outbox.close()

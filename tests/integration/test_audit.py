@@ -304,7 +304,7 @@ def test_a_lane_is_written_by_one_at_a_time(
 def wait_for_lock(settings: Settings, pid: int) -> None:
     """Wait until a connection of PostgreSQL waits for another."""
     deadline = time.monotonic() + 30
-    query = f"SELECT wait_event FROM pg_stat_activity WHERE pid = {pid:d}"  # noqa: S608 - a number
+    query = f"SELECT wait_event FROM pg_stat_activity WHERE pid = {pid:d}"
     while rows(settings, query) != [("advisory",)]:
         assert time.monotonic() < deadline
         time.sleep(0.01)

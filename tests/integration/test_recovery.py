@@ -358,7 +358,7 @@ def test_a_corrupt_record_is_left(change: str, store: Store) -> None:
     """G12: a recorded state that does not validate is reported and left; the others are restored."""
     store.create("a", "b", "c")
     store.lose()
-    store.rows(f"UPDATE sync_sessions SET {CORRUPT[change]} WHERE session_id = 'a'")  # noqa: S608 - one of ours
+    store.rows(f"UPDATE sync_sessions SET {CORRUPT[change]} WHERE session_id = 'a'")
     report = store.recover()
     assert ({"restored": 2, "invalid": 1}, False) == (counts(report), report.is_complete)
     session_id, reason = report.first[Case.INVALID]
