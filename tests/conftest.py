@@ -18,6 +18,7 @@ from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import servers_given
 from loadtests.environment import admin, as_worker, harness, make_accounts, new_namespace
+from loadtests.losses import Store
 from loadtests.measure import unwind_on_termination
 from loadtests.on_a_loop import ManagerOnALoop
 
@@ -103,3 +104,10 @@ def writer(settings: Settings) -> Iterator[AuditWriter]:
     with AuditWriter.connect(settings) as connected:
         connected.migrate()
         yield connected
+
+
+@pytest.fixture
+def store(settings: Settings, client: redis.Redis, manager: RedisStateManager, writer: AuditWriter) -> Iterator[Store]:
+    """The test's store with its audit, to lose something of."""
+    with Store(settings, client, manager, writer) as found:
+        yield found
