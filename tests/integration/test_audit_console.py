@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -432,6 +433,8 @@ BY_INDEX: dict[str, Any] = {
     "verify_known_of": {"ids": _IDS},
     "find_latest": [_IDS],
     "find_unended": ["session-1", 10],
+    "find_living": ["session-1", 10],
+    "find_recorded": [_IDS],
     "find_dead_letter": [0, "7-0"],
     "list_dead_letters": _PAGE,
     "list_all_dead_letters": _PAGE,
@@ -440,7 +443,7 @@ BY_INDEX: dict[str, Any] = {
     "count_dead_letters": None,
 }
 # Those that are meant to read a table whole.
-WHOLE = {"verify_events", "verify_known", "verify_letters"}
+WHOLE = {"verify_events", "verify_known", "verify_letters", "find_buried"}
 
 
 @pytest.fixture(scope="module")
@@ -481,7 +484,13 @@ def test_queries_go_by_an_index(name: str, filled: Settings) -> None:
         cursor.execute("SET default_transaction_read_only = off")
         connection.commit()
         plan = "\n".join(row[0] for row in cursor.execute(f"EXPLAIN {text}".encode(), BY_INDEX[name]))
-    assert "Seq Scan" not in plan, plan
+        # A partition of a month to come has no rows, and no plan reads these better.
+        read_whole = re.findall(r"Seq Scan on (\w+)", plan)
+        tables = [table for table in read_whole if not re.fullmatch(r"sync_events_\d{4}_\d\d", table)]
+        months = [table for table in read_whole if table not in tables]
+        empty = [cursor.execute(f"SELECT count(*) FROM {table}".encode()).fetchall() for table in months]
+    assert [] == tables, plan
+    assert [[(0,)]] * len(months) == empty, plan
     assert "Index" in plan, plan
     if name == "count_dead_letters":
         assert "Index Only Scan using audit_dead_letters_open" in plan, plan

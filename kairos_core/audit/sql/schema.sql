@@ -59,6 +59,8 @@ CREATE TABLE sync_sessions (
     CONSTRAINT sync_sessions_status
         CHECK (status IN ('pending', 'running', 'paused', 'expired', 'completed', 'cancelled'))
 );
+-- For those who look for sessions that live, among many that have ended.
+CREATE INDEX sync_sessions_living ON sync_sessions (session_id) WHERE deleted_at IS NULL;
 COMMENT ON TABLE sync_sessions IS 'The latest recorded state of each session; follows sync_events by itself.';
 COMMENT ON COLUMN sync_sessions.session_id IS 'The session.';
 COMMENT ON COLUMN sync_sessions.incarnation IS 'Its latest life.';

@@ -39,6 +39,9 @@ ALTER TABLE sync_sessions
         CHECK (status IN ('pending', 'running', 'paused', 'expired', 'completed', 'cancelled'));
 ALTER TABLE sync_sessions ALTER COLUMN chain_length DROP DEFAULT, ALTER COLUMN chain_hash DROP DEFAULT;
 
+-- For those who look for sessions that live, among many that have ended.
+CREATE INDEX sync_sessions_living ON sync_sessions (session_id) WHERE deleted_at IS NULL;
+
 ALTER TABLE audit_dead_letters RENAME CONSTRAINT audit_dead_letters_pkey TO audit_dead_letters_key;
 ALTER TABLE audit_dead_letters
     ADD COLUMN settled_at timestamptz,
