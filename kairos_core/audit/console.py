@@ -1,11 +1,13 @@
-"""`kairos audit`: verify, status, dead. What it prints is for people, but for `status --json`."""
+"""`kairos audit`: verify, status, detach, dead. What it prints is for people, but for `status --json`."""
 
 from __future__ import annotations
 
+import argparse
 import functools
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +17,6 @@ from kairos_core.session import check_session_id
 from kairos_core.settings import Settings
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
     from kairos_core.audit.dead_letters import DeadLetter
@@ -42,6 +43,16 @@ def register(commands: Any) -> None:
     )
     status.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
     status.add_argument("--json", action="store_true", help="as one JSON object a look")
+    detached = _add(
+        parts,
+        "detach",
+        _detach,
+        "take months out of the events that lie behind, as tables of their own, to be archived and dropped",
+        "Every session's chain goes on behind what was taken out. Needs the account that owns the schema.",
+    )
+    detached.add_argument(
+        "--before", required=True, type=_date, metavar="DATE", help="those that end by this day (2026-01-31, in UTC)"
+    )
     dead = parts.add_parser("dead", help="list, show, replay or discard what could not be recorded")
     _add_dead(dead.add_subparsers(required=True, metavar="COMMAND"))
 
@@ -206,6 +217,22 @@ def _line(lane: LaneStatus) -> str:
     oldest = "-" if lane.oldest_s is None else f"{lane.oldest_s:.1f}"
     dead = "?" if lane.dead is None else f"{lane.dead:,}"
     return f"{name:4}{lane.depth:10,}{oldest:>10}{lane.in_per_s:7,.0f}{lane.out_per_s:7,.0f}{dead:>14}"
+
+
+def _date(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("a day is needed, such as 2026-01-31") from error
+
+
+def _detach(options: argparse.Namespace) -> int:
+    from kairos_core.audit.writer import AuditWriter  # noqa: PLC0415
+
+    with AuditWriter.connect(Settings.from_env()) as writer:
+        names = writer.detach_partitions(options.before)
+    print("\n".join(f"{name} is detached" for name in names) or "nothing ends by then")
+    return HOLDS
 
 
 def _list(options: argparse.Namespace) -> int:

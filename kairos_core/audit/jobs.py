@@ -261,6 +261,18 @@ class DrainScheduler(RQScheduler):
         self._stopping.set()
         super().request_stop(signum, frame)
 
+    def work(self) -> None:
+        """Do as RQ's scheduler does, and end when it is told to: RQ's sleeps its second to the end."""
+        self._install_signal_handlers()
+        self.register_birth()
+        while not self._stopping.is_set():
+            if self.should_reacquire_locks:
+                self.acquire_locks()
+            self.heartbeat()
+            self.enqueue_scheduled_jobs()
+            self._stopping.wait(self.interval)
+        self.stop()
+
     @property
     def should_reacquire_locks(self) -> bool:
         """Whether another has the lock: it may be dead, or end at any time."""

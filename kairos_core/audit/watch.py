@@ -1,4 +1,4 @@
-"""The pool's eye on PostgreSQL: has what was away come back, and has anything been buried?
+"""The pool's eye on PostgreSQL: has what was away come back, has anything been buried, do the months have partitions?
 
 While jobs wait for their next attempt, it asks PostgreSQL once a second. Once it answers again, they are tried at once:
 a backlog does not wait for an interval that grew while nobody was there. Where an alert is set, dead letters are one,
@@ -20,6 +20,7 @@ from redis import RedisError
 from kairos_core.audit import alerts
 from kairos_core.audit.outage import Outage
 from kairos_core.audit.postgres import connect_postgres
+from kairos_core.audit.writer import AuditWriter
 from kairos_core.errors import KairosError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ PROBE_S = 1.0
 # After PostgreSQL has come back, an attempt may still fail that had begun before.
 GRACE_S = 3.0
 BURIED_EACH_S = 60.0
+PARTITIONS_EACH_S = 3600.0
 _CONNECT_TIMEOUT_S = 3.0
 
 _BURIED = """
@@ -54,6 +56,8 @@ class Watch:
         self._hurry_until = 0.0
         self._seen: datetime | None = None
         self._look_at = 0.0
+        # The pool has made those of the months to come when it started.
+        self._partitions_at = time.monotonic() + PARTITIONS_EACH_S
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -78,7 +82,7 @@ class Watch:
                     self._outage.end()
 
     def look(self, now: float) -> None:
-        """Look at the retries and, each minute, at the dead letters; `now` is in seconds."""
+        """Look at the retries, each minute at the dead letters, each hour at the partitions; `now` is in seconds."""
         retries = self._queue.retries()
         # An attempt that is being made is no retry, and PostgreSQL is as far away as before.
         if retries or self._is_away:
@@ -86,6 +90,9 @@ class Watch:
         if self._settings.alert is not None and now >= self._look_at and not self._is_away:
             self._look_at = now + BURIED_EACH_S
             self._ask(self._tell_of_the_buried)
+        if now >= self._partitions_at and not self._is_away:
+            self._partitions_at = now + PARTITIONS_EACH_S
+            self._ask(lambda connection: AuditWriter(connection, self._settings.namespace).make_partitions())
 
     def _see_to(self, retries: list[bytes], now: float) -> None:
         """Have the retries tried at once where PostgreSQL has come back.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -16,8 +17,10 @@ from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.audit import chain, migrations
+from kairos_core.audit.jobs import DrainQueue
 from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.audit.postgres import connect_postgres
+from kairos_core.audit.watch import Watch
 from kairos_core.cli import main
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import servers_given
@@ -162,6 +165,20 @@ def test_partitions_are_made_ahead(writer: AuditWriter, connection: psycopg.Conn
     assert writer.make_partitions(months_ahead=5) == 2
 
 
+def test_a_pool_makes_partitions(
+    worker_settings: Settings, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """A pool that runs for months makes the partitions of those to come, each hour that it runs."""
+    found = partitions(connection)
+    connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(found[-1])))
+    watch = Watch(worker_settings, DrainQueue(worker_settings))
+    watch.look(time.monotonic())
+    assert found[:-1] == partitions(connection)
+    watch.look(time.monotonic() + 3_600)
+    assert found == partitions(connection)
+    del writer
+
+
 def test_a_month_without_a_partition(
     settings: Settings, manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
 ) -> None:
@@ -271,6 +288,35 @@ def test_old_partitions_are_detached(
     anchors = connection.execute("SELECT session_id, position, version, chain_hash FROM audit_anchors").fetchall()
     assert [("a", 2, 2, kept[-1][2])] == anchors
     assert [(old[0],)] == connection.execute("SELECT partition FROM audit_detached").fetchall()
+
+
+def test_detaching_by_command(
+    settings: Settings,
+    manager: RedisStateManager,
+    outbox: Outbox,
+    writer: AuditWriter,
+    connection: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`kairos audit detach` says what it took out, and what is left verifies; a day that is none is refused."""
+    monkeypatch.setenv("KAIROS_POSTGRES_URL", settings.postgres_url)
+    monkeypatch.setenv("KAIROS_NAMESPACE", settings.namespace)
+    first, second, third = entries(manager, outbox)
+    writer.write(0, [moved(first, -400), moved(second, -400)])
+    writer.write(0, [third])
+    old = months(datetime.now(UTC) - timedelta(days=400), 1)
+    day = f"{datetime.now(UTC) - timedelta(days=100):%Y-%m-%d}"
+    assert main(["audit", "detach", "--before", day]) == 0
+    assert f"{old[0]} is detached\n" == capsys.readouterr().out
+    assert main(["audit", "detach", "--before", day]) == 0
+    assert "nothing ends by then\n" == capsys.readouterr().out
+    assert main(["audit", "verify", "--no-store"]) == 0
+    assert "1 sessions, 1 events" in capsys.readouterr().out
+    connection.execute("DELETE FROM audit_anchors")
+    assert main(["audit", "verify", "--no-store"]) == 1
+    with pytest.raises(SystemExit):
+        main(["audit", "detach", "--before", "yesterday"])
 
 
 def test_rows_from_before_the_chain(
