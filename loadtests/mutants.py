@@ -13,7 +13,7 @@ import hiredis
 import msgspec
 
 from kairos_core import commands, durability, link, recovery, state_manager
-from kairos_core.audit import drain, outbox
+from kairos_core.audit import batch, drain, outbox, writer
 from kairos_core.errors import SessionNotFound, VersionConflict
 
 if TYPE_CHECKING:
@@ -97,16 +97,44 @@ def _delete_before_commit() -> None:
     """Entries leave the outbox before their rows are safe."""
     drain_lane = drain.drain_lane
 
-    def hasty(out: outbox.Outbox, writer: Any, lane: int, **options: Any) -> int:
+    def hasty(out: outbox.Outbox, audit: Any, lane: int, **options: Any) -> int:
         class Hasty:
-            def record(self, lane: int, batch: Batch, reached: Callable[[str], None]) -> int:
-                out.remove_through(lane, batch.ready[-1].entry.entry_id)
-                written: int = writer.record(lane, batch, reached)
+            def record(self, lane: int, ready: Batch, reached: Callable[[str], None]) -> int:
+                out.remove_through(lane, ready.ready[-1].entry.entry_id)
+                written: int = audit.record(lane, ready, reached)
                 return written
 
         return drain_lane(out, Hasty(), lane, **options)  # type: ignore[arg-type]
 
     drain.drain_lane = hasty  # type: ignore[assignment]
+
+
+def _row_dropped() -> None:
+    """Of each batch a row is left out, and nobody told."""
+    plan = batch.plan
+
+    def shorter(*arguments: Any) -> Any:
+        found = plan(*arguments)
+        return found._replace(record=found.record[:-1])
+
+    setattr(writer, "plan", shorter)  # noqa: B010 - where it is used, not where it is from
+
+
+def _chain_forgotten() -> None:
+    """Each batch begins every session's chain anew."""
+    lines = batch.lines
+
+    def anew(record: Any, heads: Any, recorded_at: Any) -> Any:
+        del heads
+        return lines(record, {}, recorded_at)
+
+    setattr(writer, "lines", anew)  # noqa: B010
+
+
+def _recorded_not_looked_up() -> None:
+    """A batch that is written again is taken for new."""
+    writer.AuditWriter._operations = lambda *_: {}  # type: ignore[method-assign]  # noqa: SLF001
+    writer.AuditWriter._versions = lambda *_: {}  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def _namespace_of_its_own() -> None:
@@ -177,6 +205,9 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "check_then_set": _check_then_set,
     "random_event_id": _random_event_id,
     "delete_before_commit": _delete_before_commit,
+    "row_dropped": _row_dropped,
+    "chain_forgotten": _chain_forgotten,
+    "recorded_not_looked_up": _recorded_not_looked_up,
     "receipt_not_renewed": _receipt_not_renewed,
     "replicas_not_counted": _replicas_not_counted,
     "asked_before_the_write": _asked_before_the_write,

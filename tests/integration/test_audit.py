@@ -19,6 +19,7 @@ from kairos_core.audit.drain import STEPS, drain_lane
 from kairos_core.audit.jobs import DrainQueue
 from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.audit.pool import sweep
+from kairos_core.audit.verify import verify_trail
 from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from kairos_core.settings import child_environment
@@ -71,9 +72,13 @@ def renamed(entry: Entry, number: int) -> Entry:
     return entry._replace(message=msgspec.structs.replace(entry.message, operation_id=f"{number:032x}"))
 
 
-def check_complete(settings: Settings, states: list[SyncState], count: int = WRITES) -> None:
-    """Check that each write is one row, and that the sessions' rows are the last ones."""
+def check_complete(settings: Settings, states: list[SyncState], count: int = WRITES, missing: int = 0) -> None:
+    """Check that each write is one row, that the sessions' rows are the last ones, and that the trail verifies.
+
+    Of so many sessions a version is missing, since it is a dead letter.
+    """
     assert [(count, count)] == rows(settings, "SELECT count(*), count(DISTINCT operation_id) FROM sync_events")
+    assert missing == verify_trail(settings).violations
     # versions 1..N of each session, without gap or fork
     assert [] == rows(
         settings,
@@ -179,7 +184,7 @@ def test_poison_does_not_stop_a_lane(
     for _ in range(100):
         states[0] = manager.update_session(states[0])
     assert 1_104 == drain_lane(outbox, writer, 0)
-    check_complete(settings, states, 1_100)
+    check_complete(settings, states, 1_100, missing=1)
     found = dead_letters(settings)
     assert [None, None, "22P05", None] == [sqlstate for sqlstate, _ in found]
     assert [text.decode() for text in poison] == [payload for _, payload in found[:3]]
@@ -243,15 +248,41 @@ def test_a_killed_drain_repeats_harmlessly(
     assert [0] == outbox.depths()
 
 
-def test_the_check_sees_a_hasty_drain(
-    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+@pytest.mark.parametrize(
+    ("mutant", "step"),
+    [
+        ("delete_before_commit", "copied"),
+        ("row_dropped", "removed"),
+        ("chain_forgotten", "removed"),
+    ],
+)
+def test_broken_drains_are_seen(
+    mutant: str, step: str, settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
 ) -> None:
-    """The check above fails on a drain that deletes before it commits."""
+    """The check above, and `kairos audit verify`, are red on a drain that loses records or breaks their chain."""
     states = write(manager)
-    drain_and_kill(settings, "copied", "delete_before_commit")
+    writer.write(0, outbox.read(0, 500))
+    drain_and_kill(settings, step, mutant)
     drain_lane(outbox, writer, 0)
+    assert verify_trail(settings).violations
     with pytest.raises(AssertionError):
         check_complete(settings, states)
+
+
+def test_rows_that_are_not_known_again_are_refused(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """A drain that does not look up what is recorded doubles nothing: the keys refuse it, and it is a dead letter."""
+    write(manager, 200)
+    entries = outbox.read(0, 200)
+    assert 200 == drain_lane(outbox, writer, 0)
+    with admin(settings) as client:
+        for entry in entries:
+            assert isinstance(entry, Entry)
+            client.xadd(Layout(settings.namespace, settings.lanes).outboxes[0], {"m": entry.payload})
+    drain_and_kill(settings, "removed", "recorded_not_looked_up")
+    assert [(200,)] == rows(settings, "SELECT count(*) FROM sync_events")
+    assert 200 == len(dead_letters(settings))
 
 
 def test_random_event_ids_are_seen(
