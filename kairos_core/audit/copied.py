@@ -10,7 +10,7 @@ from kairos_core.audit import chain
 from kairos_core.audit.trail import Anchor, Known, Latest, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     import psycopg
 
@@ -22,7 +22,7 @@ _NULL = rb"\N"
 _NO_TIME = -1
 
 
-def lines(connection: psycopg.Connection, query: bytes, values: object = None) -> Iterator[bytes]:
+def lines(connection: psycopg.Connection, query: bytes, values: object = None) -> Generator[bytes, None, None]:
     """The lines of a COPY, each with its end."""
     parameters: dict[str, object] | list[object] | None = values if isinstance(values, dict) else None
     if parameters is None and values is not None:

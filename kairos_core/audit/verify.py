@@ -20,7 +20,7 @@ from kairos_core.errors import ConfigurationError, KairosError
 from kairos_core.ground import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from kairos_core.audit.trail import Row, Verdict
     from kairos_core.settings import Settings
@@ -117,14 +117,17 @@ def verify_trail(
     report = Report()
     try:
         with _snapshot(settings) as snapshot:
-            for verdict in snapshot.verdicts(None if session_id is None else [session_id], report, progress):
-                report.take(verdict)
+            session_ids = None if session_id is None else [session_id]
+            with contextlib.closing(snapshot.verdicts(session_ids, report, progress)) as verdicts:
+                for verdict in verdicts:
+                    report.take(verdict)
         if suspects := list(report.findings):
             with _snapshot(settings) as snapshot:
                 for suspect in suspects:
                     report.withdraw(suspect)
-                for verdict in snapshot.verdicts(suspects, Report(), lambda _: None):
-                    report.add(verdict.session_id, verdict.findings)
+                with contextlib.closing(snapshot.verdicts(suspects, Report(), lambda _: None)) as verdicts:
+                    for verdict in verdicts:
+                        report.add(verdict.session_id, verdict.findings)
     except psycopg.Error as error:
         raise ConfigurationError("KAIROS_POSTGRES_URL", f"reading the trail: {one_line(error)}") from error
     return report
@@ -179,13 +182,16 @@ class _Snapshot(NamedTuple):
 
     def verdicts(
         self, session_ids: list[str] | None, report: Report, progress: Callable[[int], None]
-    ) -> Iterator[Verdict]:
-        """What these sessions are found to be, or all."""
+    ) -> Generator[Verdict, None, None]:
+        """What these sessions are found to be, or all; to be closed before the connections are, which wait for it."""
         letters, report.letters = read_letters(self.known, session_ids)
         of_events, of_known = _ALL if session_ids is None else _SOME
-        rows = self._rows(lines(self.events, of_events, session_ids), report, progress)
         ids = None if session_ids is None else {"ids": session_ids}
-        return judge(rows, map(read_known, lines(self.known, of_known, ids)), letters)
+        with (
+            contextlib.closing(lines(self.events, of_events, session_ids)) as events,
+            contextlib.closing(lines(self.known, of_known, ids)) as known,
+        ):
+            yield from judge(self._rows(events, report, progress), map(read_known, known), letters)
 
     @staticmethod
     def _rows(read: Iterator[bytes], report: Report, progress: Callable[[int], None]) -> Iterator[tuple[str, Row]]:

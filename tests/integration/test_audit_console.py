@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -172,6 +173,20 @@ def test_progress_is_for_terminals(writer: AuditWriter, monkeypatch: pytest.Monk
     assert 0 == main(["audit", "verify", "--no-store"])
     assert "\r2,000 events, " in terminal.getvalue()
     assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+def test_verify_can_be_interrupted(writer: AuditWriter, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """Ctrl-C ends a verification at once, in the middle of what it reads."""
+    writer.write(0, list(entries(5_000)))
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(console._Progress, "__call__", interrupt)
+    started = time.monotonic()
+    assert 130 == main(["audit", "verify"])
+    assert 5 > time.monotonic() - started
+    assert "" == capsys.readouterr().out
 
 
 def test_status_counts_what_waits_and_what_is_dead(
