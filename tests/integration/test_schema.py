@@ -20,6 +20,7 @@ from kairos_core.audit import chain, migrations
 from kairos_core.audit.jobs import DrainQueue
 from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.audit.postgres import connect_postgres
+from kairos_core.audit.verify import verify_trail
 from kairos_core.audit.watch import Watch
 from kairos_core.cli import main
 from kairos_core.errors import ConfigurationError
@@ -288,6 +289,21 @@ def test_old_partitions_are_detached(
     anchors = connection.execute("SELECT session_id, position, version, chain_hash FROM audit_anchors").fetchall()
     assert [("a", 2, 2, kept[-1][2])] == anchors
     assert [(old[0],)] == connection.execute("SELECT partition FROM audit_detached").fetchall()
+
+
+def test_a_late_version_is_detached(
+    settings: Settings, manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """G13: what is left verifies, also where the last row that was detached was a version recorded late."""
+    first, second, third, fourth = entries(manager, outbox, 4)
+    for entry in (first, third, second):
+        writer.write(0, [moved(entry, -400)])
+    writer.write(0, [fourth])
+    assert verify_trail(settings).violations == 0
+    writer.detach_partitions(datetime.now(UTC) - timedelta(days=100))
+    anchors = connection.execute("SELECT session_id, position, version FROM audit_anchors").fetchall()
+    assert [("a", 3, 3)] == anchors
+    assert verify_trail(settings).violations == 0
 
 
 def test_detaching_by_command(

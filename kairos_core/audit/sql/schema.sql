@@ -290,12 +290,19 @@ BEGIN
     LOOP
         month := to_timestamp(right(name, 7), 'YYYY_MM');
         CONTINUE WHEN month + interval '1 month' > before;
+        -- The last row of the chain, and the latest version: of one that was recorded late, these are two rows.
         EXECUTE format('INSERT INTO audit_anchors AS kept (session_id, position, incarnation, version, chain_hash)'
-            ' SELECT DISTINCT ON (session_id) session_id, position, incarnation, version, chain_hash FROM %I'
-            ' ORDER BY session_id, position DESC'
-            ' ON CONFLICT (session_id) DO UPDATE SET position = excluded.position, incarnation = excluded.incarnation,'
-            ' version = excluded.version, chain_hash = excluded.chain_hash'
-            ' WHERE excluded.position > kept.position', name);
+            ' SELECT last.session_id, last.position, latest.incarnation, latest.version, last.chain_hash'
+            ' FROM (SELECT DISTINCT ON (session_id) session_id, position, chain_hash FROM %1$I'
+            ' ORDER BY session_id, position DESC) AS last'
+            ' JOIN (SELECT DISTINCT ON (session_id) session_id, incarnation, version FROM %1$I'
+            ' ORDER BY session_id, incarnation DESC, version DESC) AS latest ON latest.session_id = last.session_id'
+            ' ON CONFLICT (session_id) DO UPDATE SET'
+            ' position = greatest(excluded.position, kept.position),'
+            ' chain_hash = CASE WHEN excluded.position > kept.position THEN excluded.chain_hash ELSE kept.chain_hash END,'
+            ' incarnation = greatest(excluded.incarnation, kept.incarnation),'
+            ' version = CASE WHEN (excluded.incarnation, excluded.version) > (kept.incarnation, kept.version)'
+            ' THEN excluded.version ELSE kept.version END', name);
         EXECUTE format('ALTER TABLE sync_events DETACH PARTITION %I', name);
         INSERT INTO audit_detached (partition, starts_at, ends_at) VALUES (name, month, month + interval '1 month');
         RETURN NEXT name;
