@@ -51,7 +51,7 @@ class Given(NamedTuple):
                 found[f"{number} {key.decode(errors='replace')}"] = client.dump(key), client.ttl(key) > 0
         tables = self.connection.execute(
             "SELECT nspname, relname FROM pg_namespace LEFT JOIN pg_class ON relnamespace = pg_namespace.oid"
-            " AND relkind = 'r' WHERE nspname !~ '^(pg_|information_schema)'"
+            " AND relkind IN ('r', 'p') WHERE nspname !~ '^(pg_|information_schema)'"
         ).fetchall()
         for schema, table in tables:
             found[f"{schema}.{table}"] = self.rows(schema, table) if table else None

@@ -375,7 +375,13 @@ def run_command(command: tuple[str, ...], variable: str, wrong: str, places: dic
     )
     with process:
         assert process.stdout is not None
-        said = process.stdout.read()
+        assert process.stdin is not None
+        said = ""
+        if command == ("_worker",):
+            # It has been let in when its pool began: it says once what is wrong, tries on, and ends with its pool.
+            said = process.stdout.readline()
+            process.stdin.close()
+        said += process.stdout.read()
     return process.returncode, said
 
 
