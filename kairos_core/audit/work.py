@@ -40,6 +40,8 @@ _CONNECT_TIMEOUT_S = 3.0
 _LATE_MS = LEASE_MS
 # SQLSTATE classes of what passes by itself: connections, conflicts with others, resources, operators.
 TRANSIENT_CLASSES = ("08", "40", "53", "57")
+# Of these, what ends a connection; PostgreSQL says a last word, or none.
+_LOST_CLASSES = ("08", "57")
 
 _log = logging.getLogger("kairos.audit")
 
@@ -64,6 +66,11 @@ class Process:
         self.outage = Outage("worker")
         self.stopping = threading.Event()
         self._writer: AuditWriter | None = None
+
+    @property
+    def has_writer(self) -> bool:
+        """Whether there is a connection to PostgreSQL, which may be dead."""
+        return self._writer is not None
 
     def writer(self) -> AuditWriter:
         """The connection to PostgreSQL, made where there is none."""
@@ -101,7 +108,7 @@ def work(process: Process, lanes: Sequence[int], token: str, retries_left: int) 
 
     for lane in _held(process, lanes, token, failed):
         try:
-            moved += drain_lane(process.outbox, process.writer(), lane, go_on=functools.partial(go_on, lane))
+            moved += _drain(process, lane, functools.partial(go_on, lane))
             process.outbox.release(lane, token)
         except Exception as error:  # noqa: BLE001 - each is settled below
             process.drop_writer()
@@ -116,6 +123,22 @@ def work(process: Process, lanes: Sequence[int], token: str, retries_left: int) 
     if failed:
         raise _settle(process, failed, token, retries_left)
     return moved
+
+
+def _drain(process: Process, lane: int, go_on: Callable[[], bool]) -> int:
+    """Drain a lane; where the connection was kept, and was lost since, over another one.
+
+    After an outage every worker has a dead connection. Were each of them an attempt, they would use up those of a job
+    when PostgreSQL is there again.
+    """
+    is_kept = process.has_writer
+    try:
+        return drain_lane(process.outbox, process.writer(), lane, go_on=go_on)
+    except psycopg.Error as error:
+        if not (is_kept and (error.sqlstate or _LOST_CLASSES[0]).startswith(_LOST_CLASSES)):
+            raise
+    process.drop_writer()
+    return drain_lane(process.outbox, process.writer(), lane, go_on=go_on)
 
 
 def _held(process: Process, lanes: Sequence[int], token: str, failed: dict[int, Exception]) -> list[int]:

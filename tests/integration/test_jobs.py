@@ -163,6 +163,22 @@ def test_a_failed_job_keeps_its_lanes(
 
 
 @pytest.mark.usefixtures("writer")
+def test_a_connection_that_was_kept_and_lost(
+    settings: Settings, manager: RedisStateManager, process: work.Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A connection that died between two jobs is no failure of the second: there is another one."""
+    manager.create_session(sample_state("a"))
+    lanes = list(range(settings.lanes))
+    assert 1 == work.work(process, lanes, "token", 5)
+    pid = process.writer()._connection.info.backend_pid
+    with closing(psycopg.connect(settings.postgres_url, autocommit=True)) as connection:
+        connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    manager.create_session(sample_state("b"))
+    assert 1 == work.work(process, lanes, "token", 0)
+    assert [] == caplog.messages
+
+
+@pytest.mark.usefixtures("writer")
 def test_one_lane_does_not_stop_the_others(
     manager: RedisStateManager,
     process: work.Process,
