@@ -25,7 +25,7 @@ from rq.registry import ScheduledJobRegistry, StartedJobRegistry
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.audit.jobs import DrainQueue, queue_name
 from kairos_core.audit.outbox import Outbox
-from kairos_core.commands import Commands
+from kairos_core.commands import Commands, load_script
 from kairos_core.layout import Layout
 from kairos_core.settings import without_password
 from loadtests.postgres import own_postgres
@@ -307,6 +307,7 @@ def fill(settings: Settings, entries: int, *, poison_at: int = -1) -> None:
     layout = Layout(settings.namespace, settings.lanes)
     commands, stream = Commands(settings, layout), layout.outboxes[0]
     with Redis.from_url(settings.redis_url) as client:
+        client.script_load(load_script("create").text)
         for start in range(0, entries, 1_000):
             with client.pipeline(transaction=False) as pipeline:
                 for number in range(start, min(start + 1_000, entries)):
@@ -384,6 +385,9 @@ PROCESSES = {"sweep", "watch", "worker", "scheduler"}
 
 
 def lines(log: Path) -> list[str]:
-    """Who said each line of a log, of the processes of a pool."""
-    said = [line.partition("kairos.audit WARNING ")[2].partition(":")[0] for line in log.read_text().splitlines()]
-    return [who for who in said if who in PROCESSES]
+    """Who said each line of a log, of the processes of a pool; of any other line, the whole of it."""
+    said = []
+    for line in log.read_text().splitlines():
+        who = line.partition(" kairos.audit WARNING ")[2].partition(":")[0]
+        said.append(who if who in PROCESSES else line)
+    return said
