@@ -19,11 +19,11 @@ import psycopg
 import pytest
 from psycopg import sql
 from redis import Redis
-from rq import Queue
+from rq import Queue, Worker
 from rq.registry import ScheduledJobRegistry, StartedJobRegistry
 
 from kairos_core import AuditWriter, RedisStateManager, Settings
-from kairos_core.audit.jobs import DrainQueue, queue_name
+from kairos_core.audit.jobs import DrainQueue, DrainScheduler, queue_name
 from kairos_core.audit.outbox import Outbox
 from kairos_core.commands import Commands, load_script
 from kairos_core.layout import Layout
@@ -365,7 +365,11 @@ def test_the_store_is_away_for_a_while(settings: Settings, launcher: Launcher, n
     """That the store is away is one line of each process, without a traceback; nobody ends, and all goes on."""
     impatient = msgspec.structs.replace(settings, timeout_s=0.5)
     with worker_pool(impatient, workers=2, log=log) as pool:
-        assert wait_until(lambda: 3 == len(members(pool)) + len(members(pool, "scheduler")))
+        with node.client() as client:
+            queue = Queue(queue_name(settings), connection=client)
+            # Until they wait for a job, they meet the outage elsewhere.
+            assert wait_until(lambda: 2 == sum(found.get_state() == "idle" for found in Worker.all(queue=queue)))
+            assert wait_until(lambda: client.exists(DrainScheduler.get_locking_key(queue.name)))
         before = members(pool) + members(pool, "scheduler")
         launcher.kill(node)
         # RQ's connections try again for three seconds before they say so.
