@@ -19,13 +19,13 @@ import psycopg
 import pytest
 from psycopg import sql
 from redis import Redis
-from rq import Queue
+from rq import Queue, Worker
 from rq.registry import ScheduledJobRegistry, StartedJobRegistry
 
 from kairos_core import AuditWriter, RedisStateManager, Settings
-from kairos_core.audit.jobs import DrainQueue, queue_name
+from kairos_core.audit.jobs import DrainQueue, DrainScheduler, queue_name
 from kairos_core.audit.outbox import Outbox
-from kairos_core.commands import CREATE, Commands
+from kairos_core.commands import Commands, load_script
 from kairos_core.layout import Layout
 from kairos_core.settings import without_password
 from loadtests.postgres import own_postgres
@@ -307,7 +307,7 @@ def fill(settings: Settings, entries: int, *, poison_at: int = -1) -> None:
     layout = Layout(settings.namespace, settings.lanes)
     commands, stream = Commands(settings, layout), layout.outboxes[0]
     with Redis.from_url(settings.redis_url) as client:
-        client.script_load(CREATE.text)
+        client.script_load(load_script("create").text)
         for start in range(0, entries, 1_000):
             with client.pipeline(transaction=False) as pipeline:
                 for number in range(start, min(start + 1_000, entries)):
@@ -365,7 +365,11 @@ def test_the_store_is_away_for_a_while(settings: Settings, launcher: Launcher, n
     """That the store is away is one line of each process, without a traceback; nobody ends, and all goes on."""
     impatient = msgspec.structs.replace(settings, timeout_s=0.5)
     with worker_pool(impatient, workers=2, log=log) as pool:
-        assert wait_until(lambda: 3 == len(members(pool)) + len(members(pool, "scheduler")))
+        with node.client() as client:
+            queue = Queue(queue_name(settings), connection=client)
+            # Until they wait for a job, they meet the outage elsewhere.
+            assert wait_until(lambda: 2 == sum(found.get_state() == "idle" for found in Worker.all(queue=queue)))
+            assert wait_until(lambda: client.exists(DrainScheduler.get_locking_key(queue.name)))
         before = members(pool) + members(pool, "scheduler")
         launcher.kill(node)
         # RQ's connections try again for three seconds before they say so.
@@ -385,6 +389,9 @@ PROCESSES = {"sweep", "watch", "worker", "scheduler"}
 
 
 def lines(log: Path) -> list[str]:
-    """Who said each line of a log, of the processes of a pool."""
-    said = [line.partition("kairos.audit WARNING ")[2].partition(":")[0] for line in log.read_text().splitlines()]
-    return [who for who in said if who in PROCESSES]
+    """Who said each line of a log, of the processes of a pool; of any other line, the whole of it."""
+    said = []
+    for line in log.read_text().splitlines():
+        who = line.partition(" kairos.audit WARNING ")[2].partition(":")[0]
+        said.append(who if who in PROCESSES else line)
+    return said
