@@ -347,6 +347,7 @@ def test_two_workers_on_one_lane(settings: Settings, outbox: Outbox, asking: psy
         holder.execute("SELECT pg_advisory_unlock_all()")
         assert wait_until(lambda: not any(outbox.depths()))
     assert [] == wrong_with(read_trail(settings), {f"s{number}": 1 for number in range(5_000)})
+    assert 0 == count(settings, "audit_dead_letters")
 
 
 def test_the_store_is_killed(settings: Settings, launcher: Launcher, node: Node, outbox: Outbox, log: Path) -> None:

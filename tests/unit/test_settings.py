@@ -35,6 +35,10 @@ def test_defaults() -> None:
         ("KAIROS_TIMEOUT_S", "0.001", "timeout_s", 0.001),
         ("KAIROS_TIMEOUT_S", "30", "timeout_s", 30.0),
         ("KAIROS_TIMEOUT_S", " 2.5 ", "timeout_s", 2.5),
+        ("KAIROS_ALERT", "package.module:function", "alert", "package.module:function"),
+        ("KAIROS_ALERT", "sentry", "alert", "sentry"),
+        ("KAIROS_ALERT", "https://u:p@h:8443/a?b=c", "alert", "https://u:p@h:8443/a?b=c"),
+        ("KAIROS_ALERT", "http://h", "alert", "http://h"),
     ],
 )
 def test_each_variable(variable: str, text: str, field: str, expected: Any) -> None:
@@ -55,6 +59,7 @@ def test_each_variable(variable: str, text: str, field: str, expected: Any) -> N
         "KAIROS_SESSION_TTL_S",
         "KAIROS_TIMEOUT_S",
         "KAIROS_DURABILITY",
+        "KAIROS_ALERT",
     ],
 )
 @pytest.mark.parametrize("text", ["", " ", "\t\n"])
@@ -106,6 +111,14 @@ def test_an_empty_variable_is_not_set(variable: str, text: str) -> None:
         ("KAIROS_DURABILITY", "replicated:1000"),
         ("KAIROS_DURABILITY", "replicated:"),
         ("KAIROS_DURABILITY", "MEMORY"),
+        ("KAIROS_ALERT", "function"),
+        ("KAIROS_ALERT", "package.module.function"),
+        ("KAIROS_ALERT", "package:function()"),
+        ("KAIROS_ALERT", "ftp://h"),
+        ("KAIROS_ALERT", "https://"),
+        ("KAIROS_ALERT", "https://h:0x7/"),
+        ("KAIROS_ALERT", "https://h/a b"),
+        ("KAIROS_ALERT", "https://h/\u00e9"),
     ],
 )
 def test_a_bad_variable_is_named(variable: str, text: str) -> None:
@@ -204,7 +217,7 @@ def test_a_refusal_says_what_is_wanted(variable: str, text: str, cause: str) -> 
             session_ttl_s=0.1 + 0.2,
             timeout_s=1 / 3,
         ),
-        pytest.param(Settings(receipt_ttl_s=100, outbox_limit=5)),
+        pytest.param(Settings(receipt_ttl_s=100, outbox_limit=5, alert="https://h/hook")),
     ],
     ids=["defaults", "others", "without a variable"],
 )
@@ -260,6 +273,17 @@ def test_no_password_in_a_repr(url: str) -> None:
     for text in (repr(settings), str(settings), f"{settings}", f"{[settings]}"):
         assert "hidden" not in text
     assert "lanes=7" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "alert", ["htps://h/hidden", "https://h:x/hidden", "https:///hidden", "https://h/hidden hidden"]
+)
+def test_no_webhook_in_a_refusal(alert: str) -> None:
+    """A webhook's address that is refused is not quoted: it may be its own password."""
+    with pytest.raises(ConfigurationError) as caught:
+        Settings(alert=alert)
+    assert "KAIROS_ALERT" == caught.value.setting
+    assert "hidden" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_no_password_in_a_rich_repr() -> None:
