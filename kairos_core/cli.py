@@ -64,12 +64,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        status = command(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ConfigurationError as error:
         print(f"kairos: {error}", file=sys.stderr)
         return MISUSED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except OSError as error:
+        # What cannot be said, such as on a device that is full, is no verdict. Nor can it be said at the end.
+        sys.stdout = None
+        if isinstance(error, BrokenPipeError):
+            return 128 + signal.SIGPIPE
+        print(f"kairos: {error}", file=sys.stderr)
+        return MISUSED
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -196,6 +206,9 @@ def _migrate(options: argparse.Namespace) -> int:
             for migration, at in found:
                 print(f"{migration.name:<40} {'to be applied' if at is None else f'applied {at:%Y-%m-%d %H:%M:%S%z}'}")
             return PENDING if any(at is None for _, at in found) else 0
+        if options.grant_worker is not None:
+            # Before anything is made for one that is not there.
+            writer.check_role(options.grant_worker)
         applied = writer.migrate()
         print(f"schema {settings.namespace}: {', '.join(applied) if applied else 'up to date'}")
         if options.grant_worker is not None:

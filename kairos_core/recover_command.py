@@ -92,6 +92,10 @@ def _recover_all(recovery: Recovery, *, is_dry: bool) -> int:
     except AuditBacklogFull as error:
         clear()
         print(f"kairos: stopped, and can be run again: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        clear()
+        print("kairos: interrupted, and can be run again", file=sys.stderr)
+        raise
     finally:
         # What was done is done, whatever came then.
         clear()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from kairos_core.errors import ConfigurationError, KairosError
+from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable
 from kairos_core.session import check_session_id
 from kairos_core.settings import Settings
 
@@ -106,6 +106,8 @@ def _guarded(command: Callable[[argparse.Namespace], int], options: argparse.Nam
         print(f"kairos: KAIROS_POSTGRES_URL: {one_line(error)}", file=sys.stderr)
     except ConfigurationError:
         raise
+    except StoreUnavailable as error:
+        print(f"kairos: KAIROS_REDIS_URL: {one_line(error.cause)}", file=sys.stderr)
     except KairosError as error:
         print(f"kairos: {one_line(error)}", file=sys.stderr)
     except BrokenPipeError:
@@ -127,12 +129,12 @@ def _verify(options: argparse.Namespace) -> int:
             report = verify(settings, session_id, progress)
     finally:
         progress.end()
+    if session_id is not None and not (report.sessions or report.compared or report.violations):
+        print(f"kairos: session {session_id} is neither recorded nor in the store", file=sys.stderr)
+        return UNKNOWN
     print("\n".join(_told(report, time.monotonic() - started)))
     if report.violations:
         return BROKEN
-    if session_id is not None and not (report.sessions or report.compared):
-        print(f"kairos: session {session_id} is neither recorded nor in the store", file=sys.stderr)
-        return UNKNOWN
     return UNKNOWN if report.not_compared else HOLDS
 
 
@@ -300,7 +302,10 @@ def _discard(options: argparse.Namespace) -> int:
     from kairos_core.audit.dead_letters import DeadLetters  # noqa: PLC0415
 
     with DeadLetters.connect(Settings.from_env()) as letters:
-        return _refusing(lambda: letters.discard(options.lane, options.entry))
+        status = _refusing(lambda: letters.discard(options.lane, options.entry))
+    if status == HOLDS:
+        print(f"{options.lane} {options.entry} is discarded")
+    return status
 
 
 def _refusing(work: Callable[[], int | None]) -> int:

@@ -73,6 +73,12 @@ class _Replaying(AuditWriter):
         del lane, entry
         self.refusal = sqlstate, reason
 
+    def refused(self, lane: int, entry: Entry) -> tuple[str | None, str] | None:
+        """Write one entry; None, or the SQLSTATE and the reason for which it was refused."""
+        self.refusal = None
+        self.write(lane, [entry])
+        return self.refusal
+
 
 class DeadLetters:
     """The dead letters of a namespace, over one connection; not to be shared between threads."""
@@ -139,17 +145,16 @@ class DeadLetters:
         letter = self._waiting(lane, entry_id)
         try:
             entry = Entry(entry_id.encode(), messages.decode(letter.payload))
-        except ValueError as error:
-            self._writer.refusal = None, f"{type(error).__name__}: {error}"
-        else:
-            self._writer.refusal = None
-            self._writer.write(lane, [entry])
-        if self._writer.refusal is None:
+        except ValueError:
+            # It is as unreadable as it was: the reason that it was buried for stays.
+            return letter.reason
+        refusal = self._writer.refused(lane, entry)
+        if refusal is None:
             self._settle(letter, "replayed")
             return None
         with self._connection.transaction():
-            self._connection.execute(_REFUSE, [*self._writer.refusal, lane, entry_id])
-        return self._writer.refusal[1]
+            self._connection.execute(_REFUSE, [*refusal, lane, entry_id])
+        return refusal[1]
 
     def discard(self, lane: int, entry_id: str) -> None:
         """Give it up: it stays as a row, and is never recorded.

@@ -118,11 +118,28 @@ def _pending(connection: psycopg.Connection, schema: str) -> list[Migration]:
 
 
 def grant_worker(connection: psycopg.Connection, schema: str, role: str) -> None:
-    """Give a role what draining needs on a schema, and no more."""
+    """Give a role what draining needs on a schema, and no more.
+
+    Raises:
+        ConfigurationError: there is no such role, or the account may not grant.
+    """
+    check_role(connection, role)
     file = resources.files("kairos_core").joinpath("audit", "sql", "grant_worker.sql")
     statements = sql.SQL(file.read_text(encoding="utf-8"))
     with connection.transaction():
         connection.execute(statements.format(schema=sql.Identifier(schema), role=sql.Identifier(role)))
+    # An account that owns nothing here is warned, and told nothing else.
+    owner = "SELECT pg_has_role(current_user, relowner, 'USAGE') FROM pg_class WHERE oid = %s::regclass"
+    table = sql.Identifier(schema, "sync_events").as_string(connection)
+    if connection.execute(owner, [table]).fetchone() != (True,):
+        raise ConfigurationError("KAIROS_POSTGRES_URL", f"its account does not own schema {schema}, and cannot grant")
+
+
+def check_role(connection: psycopg.Connection, role: str) -> None:
+    """Raise ConfigurationError where the server has no such role."""
+    with connection.transaction():
+        if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).fetchall():
+            raise ConfigurationError("--grant-worker", f"there is no role {role!r} on the server")
 
 
 def drop_schema(connection: psycopg.Connection, schema: str) -> None:

@@ -161,11 +161,12 @@ class Outbox:
 
 
 def _read(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry | Unreadable:
+    if b"m" not in fields:
+        return Unreadable(entry_id, repr(fields).encode(), "the entry has no field m: none of Kairos' writers made it")
     try:
         return _entry(entry_id, fields)
-    except (KeyError, ValueError) as error:
-        payload = fields.get(b"m", repr(fields).encode())
-        return Unreadable(entry_id, payload, f"{type(error).__name__}: {session.explain(error)}")
+    except ValueError as error:
+        return Unreadable(entry_id, fields[b"m"], f"{type(error).__name__}: {session.explain(error)}")
 
 
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:

@@ -6,17 +6,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
+import psycopg
 
 from kairos_core import session
 from kairos_core.audit import chain
 from kairos_core.audit.reading import connect_to_read, statement
-from kairos_core.errors import ConfigurationError, CorruptState, InvalidState, Stamp
+from kairos_core.errors import ConfigurationError, CorruptState, InvalidState, Stamp, StoreUnavailable
+from kairos_core.ground import one_line
 from kairos_core.session import MAX_INTEGER, SyncState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import psycopg
 
     from kairos_core.settings import Settings
 
@@ -118,6 +118,7 @@ class AuditReader:
         Raises:
             InvalidState: an argument is out of bounds.
             CorruptState: a recorded state does not decode.
+            StoreUnavailable: PostgreSQL could not be asked, or refused.
         """
         if not 1 <= limit <= _MOST:
             raise InvalidState(f"limit: 1 to {_MOST} is needed")
@@ -182,7 +183,11 @@ class AuditReader:
             after = page[-1].stamp
 
     def _read(self, query: bytes, **values: object) -> list[AuditEvent]:
-        return [_event(*row) for row in self._connection.execute(query, values)]
+        try:
+            rows = self._connection.execute(query, values).fetchall()
+        except psycopg.Error as error:
+            raise StoreUnavailable("the audit trail", one_line(error)) from error
+        return [_event(*row) for row in rows]
 
 
 _EVENT_FIELDS = tuple(name for name in AuditEvent.__struct_fields__ if name != "state")

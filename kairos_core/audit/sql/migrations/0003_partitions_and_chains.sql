@@ -177,19 +177,29 @@ DECLARE
     made integer := 0;
     month timestamptz;
     name text;
+    suffix integer;
 BEGIN
     IF until - since > interval '3 years' THEN
         RAISE EXCEPTION 'partitions for more than three years at once' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     FOR month IN SELECT generate_series(date_trunc('month', since), until, interval '1 month') LOOP
+        CONTINUE WHEN EXISTS (
+            SELECT FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+            WHERE inhparent = 'sync_events'::regclass
+                AND relname ~ ('^sync_events_' || to_char(month, 'YYYY_MM') || '(_\d+)?$')
+        );
+        -- One that was detached keeps its name.
         name := 'sync_events_' || to_char(month, 'YYYY_MM');
-        IF to_regclass(format('%I', name)) IS NULL THEN
-            EXECUTE format('CREATE TABLE %I PARTITION OF sync_events FOR VALUES FROM (%L) TO (%L)',
-                name, month, month + interval '1 month');
-            EXECUTE format('CREATE TRIGGER sync_events_append_only BEFORE TRUNCATE ON %I'
-                ' FOR EACH STATEMENT EXECUTE FUNCTION sync_events_refuse_change()', name);
-            made := made + 1;
-        END IF;
+        suffix := 1;
+        WHILE to_regclass(format('%I', name)) IS NOT NULL LOOP
+            suffix := suffix + 1;
+            name := format('sync_events_%s_%s', to_char(month, 'YYYY_MM'), suffix);
+        END LOOP;
+        EXECUTE format('CREATE TABLE %I PARTITION OF sync_events FOR VALUES FROM (%L) TO (%L)',
+            name, month, month + interval '1 month');
+        EXECUTE format('CREATE TRIGGER sync_events_append_only BEFORE TRUNCATE ON %I'
+            ' FOR EACH STATEMENT EXECUTE FUNCTION sync_events_refuse_change()', name);
+        made := made + 1;
     END LOOP;
     RETURN made;
 END
@@ -197,7 +207,7 @@ $$;
 -- A partition can be made by whoever writes events, and by nobody else.
 REVOKE ALL ON FUNCTION sync_make_partitions(timestamptz, timestamptz) FROM PUBLIC;
 
--- Takes the partitions out that end before a moment; returns their names. They stay, as tables of their own, to be
+-- Takes the partitions out that end by a moment, which lies before this month; returns their names. They stay, as tables of their own, to be
 -- archived or dropped. What they hold of each session's chain is kept as an anchor, so that the rest can be verified.
 CREATE FUNCTION sync_detach_partitions(before timestamptz) RETURNS SETOF text
     LANGUAGE plpgsql SET search_path FROM CURRENT SET timezone = 'UTC' AS $$
@@ -205,11 +215,15 @@ DECLARE
     name text;
     month timestamptz;
 BEGIN
+    IF before > date_trunc('month', now()) THEN
+        RAISE EXCEPTION 'this month is still written to: % is later than its begin', before::date
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     FOR name IN
         SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
         WHERE inhparent = 'sync_events'::regclass ORDER BY relname
     LOOP
-        month := to_timestamp(right(name, 7), 'YYYY_MM');
+        month := to_timestamp(substring(name FROM '^sync_events_(\d+_\d\d)'), 'YYYY_MM');
         CONTINUE WHEN month + interval '1 month' > before;
         -- The last row of the chain, and the latest version: of one that was recorded late, these are two rows.
         EXECUTE format('INSERT INTO audit_anchors AS kept (session_id, position, incarnation, version, chain_hash)'
