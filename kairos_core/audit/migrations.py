@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # "kairos" as a number: processes that migrate at once wait for each other, whatever their schema.
 _LOCK = 0x6B6169726F73
 
+# Tables that have grown take their time, and somebody else's migration is waited for.
+WITHOUT_HASTE = b"SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"
+
 
 class Migration(NamedTuple):
     """One step of the schema.
@@ -93,6 +96,7 @@ def migrate(connection: psycopg.Connection, schema: str) -> list[str]:
     if not _pending(connection, schema):
         return []
     with connection.transaction():
+        connection.execute(WITHOUT_HASTE)
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
         # The temporary schema last, where it is first by default: functions that run with their owner's rights keep

@@ -39,7 +39,7 @@ _CONNECT_TIMEOUT_S = 3.0
 # RQ's scheduler looks once a second, and a worker may be busy.
 _LATE_MS = LEASE_MS
 # SQLSTATE classes of what passes by itself: connections, conflicts with others, resources, operators.
-TRANSIENT_CLASSES = ("08", "40", "53", "57")
+TRANSIENT_CLASSES = ("08", "25P03", "40", "53", "55", "57")
 # Of these, what ends a connection; PostgreSQL says a last word, or none.
 _LOST_CLASSES = ("08", "57")
 

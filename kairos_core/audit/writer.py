@@ -50,6 +50,9 @@ _CHUNK = 50
 # Each query goes from a batch to a few rows of large tables by their indexes. Statistics of a table that has just been
 # made, or of a batch, which has none, would have it read whole tables.
 _BY_INDEX = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+# Who holds a lane's lock and is stopped (a machine that was suspended, a network that was cut) loses it in the end, and
+# who waits for it goes on to other lanes meanwhile.
+_PATIENCE = "SET lock_timeout = '5s'; SET statement_timeout = '50s'; SET idle_in_transaction_session_timeout = '20s'"
 
 
 def ignore(_: str) -> None:
@@ -65,7 +68,7 @@ class AuditWriter:
         self._schema_number = lock_number(schema)
         self._months: set[str] = set()
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
-        connection.execute(_BY_INDEX)
+        connection.execute(f"{_BY_INDEX}; {_PATIENCE}".encode())
         connection.commit()
 
     @classmethod
@@ -154,6 +157,7 @@ class AuditWriter:
             ConfigurationError: the account may not.
         """
         with self._configuration_errors(), self._connection.transaction():
+            self._connection.execute(migrations.WITHOUT_HASTE)
             check_schema(self._connection, self._schema)
             return [name for (name,) in self._connection.execute("SELECT sync_detach_partitions(%s)", [before])]
 

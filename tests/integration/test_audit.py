@@ -14,12 +14,14 @@ from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings, messages, session
 from kairos_core.audit import migrations
+from kairos_core.audit import writer as audit_writer
 from kairos_core.audit.batch import prepare
 from kairos_core.audit.drain import STEPS, drain_lane
 from kairos_core.audit.jobs import DrainQueue
 from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.audit.pool import sweep
 from kairos_core.audit.verify import verify_trail
+from kairos_core.audit.work import is_transient
 from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from kairos_core.settings import child_environment
@@ -330,6 +332,39 @@ def test_a_lane_is_written_by_one_at_a_time(
         assert futures[0].result(30) == 0
     assert [] == dead_letters(settings)
     check_complete(settings, states, 500)
+
+
+def test_one_that_stands_still_loses_its_lane(
+    settings: Settings, manager: RedisStateManager, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G7: who stops in the midst of a batch keeps nobody from other lanes, and from its own lane not for ever."""
+    patience = "SET lock_timeout = '50ms'; SET idle_in_transaction_session_timeout = '500ms'"
+    monkeypatch.setattr(audit_writer, "_PATIENCE", patience)
+    states = write(manager, 100)
+    batch = prepare(outbox.read(0, 100))
+    waits: list[object] = []
+    with AuditWriter.connect(settings) as stopped, AuditWriter.connect(settings) as other:
+        stopped.migrate()
+
+        def stand_still(step: str) -> None:
+            if step == "copied":
+                with pytest.raises(psycopg.errors.LockNotAvailable) as refused:
+                    other.record(0, batch)
+                waits.append(is_transient(refused.value))
+                deadline = time.monotonic() + 30
+                while other_has_it() is False and time.monotonic() < deadline:
+                    time.sleep(0.02)
+
+        def other_has_it() -> bool:
+            try:
+                return other.record(0, batch) == 100
+            except psycopg.errors.LockNotAvailable:
+                return False
+
+        with pytest.raises(psycopg.Error):
+            stopped.record(0, batch, stand_still)
+    assert [True] == waits
+    check_complete(settings, states, 100)
 
 
 def wait_for_lock(settings: Settings, pid: int) -> None:
