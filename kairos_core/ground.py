@@ -150,7 +150,7 @@ def _worker_runs(layout: Layout, lane: int) -> tuple[list[str], list[Words]]:
         ("XADD", outbox, "*", "m", ""),
         # Without these, what was drained would stay, and be drained again.
         ("XRANGE", outbox, "-", "+"),
-        ("XTRIM", outbox, "MINID", "=", "0"),
+        ("XDEL", outbox, "0-1"),
         ("ZRANGE", deadlines, "0", "1", "BYSCORE"),
         ("ZADD", deadlines, "1", "a"),
         ("ZREM", deadlines, "a"),

@@ -33,7 +33,7 @@ def fill(settings: Settings, entries: int) -> None:
     with RedisStateManager.connect(settings) as manager, closing(Outbox.connect(settings)) as outbox:
         manager.create_session(sample_state("s"))
         (entry,) = outbox.read(0, 1)
-        outbox.remove_through(0, entry.entry_id)
+        outbox.remove(0, [entry.entry_id])
     assert isinstance(entry, Entry)  # noqa: S101 - it was written above
     stream = Layout(settings.namespace, settings.lanes).outboxes[0]
     with admin(settings) as client:

@@ -100,7 +100,7 @@ def _delete_before_commit() -> None:
     def hasty(out: outbox.Outbox, audit: Any, lane: int, **options: Any) -> int:
         class Hasty:
             def record(self, lane: int, ready: Batch, reached: Callable[[str], None]) -> int:
-                out.remove_through(lane, ready.ready[-1].entry.entry_id)
+                out.remove(lane, [one.entry.entry_id for one in ready.ready])
                 written: int = audit.record(lane, ready, reached)
                 return written
 

@@ -27,7 +27,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 def _number(text: str) -> int | float:
     """A number that is not written as an integer: 1e2 and 100.0 are the 100 that PostgreSQL may write for both."""
-    number = Decimal(text)
+    try:
+        number = Decimal(text)
+    except ArithmeticError as error:
+        raise ValueError("a number is beyond all bounds") from error
     if number.adjusted() > _LARGEST_EXPONENT:
         raise ValueError("a number is larger than any double")
     return int(number) if number == number.to_integral_value() else float(text)

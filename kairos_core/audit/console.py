@@ -148,6 +148,10 @@ def _told(report: Report, took_s: float) -> list[str]:
         lines.append(f"not all compared with the store: {report.not_compared}")
     elif report.compared is not None:
         lines.append(f"{report.compared:,} sessions compared with the store")
+    if report.anchored:
+        lines.append(
+            f"{report.anchored:,} sessions begin behind an anchor: what lies before was detached, and is not shown"
+        )
     if report.letters:
         lines.append(f"{report.letters:,} dead letters wait")
     lines += [

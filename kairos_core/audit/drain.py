@@ -31,8 +31,8 @@ _CHANCE_S = 1e-5
 class _Read(NamedTuple):
     """What was read of an outbox at once."""
 
-    entries: int
-    last: bytes | None
+    entry_ids: list[bytes]
+    has_more: bool
     batch: Batch
 
 
@@ -57,8 +57,8 @@ def drain_lane(  # noqa: PLR0913 - the options are given by name
     """
 
     def read(after: bytes | None) -> _Read:
-        entries = outbox.read(lane, batch, after)
-        found = _Read(len(entries), entries[-1].entry_id if entries else None, Batch([], []))
+        entries, has_more = outbox.read_batch(lane, batch, after)
+        found = _Read([entry.entry_id for entry in entries], has_more, Batch([], []))
         waiting = iter(entries)
         while some := list(itertools.islice(waiting, _SLICE)):
             found.batch.add(some)
@@ -74,13 +74,13 @@ def drain_lane(  # noqa: PLR0913 - the options are given by name
     now = read(None)
     # While PostgreSQL works on a batch, the next one is read and made ready.
     with ThreadPoolExecutor(1, "kairos-drain") as reader:
-        while now.last is not None:
+        while now.entry_ids:
             reached("read")
-            following = reader.submit(read, now.last) if now.entries == batch else None
+            following = reader.submit(read, now.entry_ids[-1]) if now.has_more else None
             writer.record(lane, now.batch, reached)
-            outbox.remove_through(lane, now.last)
+            outbox.remove(lane, now.entry_ids)
             reached("removed")
-            moved += now.entries
+            moved += len(now.entry_ids)
             if following is None or not go_on():
                 break
             now = following.result()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from kairos_core import messages
+from kairos_core import messages, session
 from kairos_core.audit.findings import Letter
 from kairos_core.audit.reading import statement
-from kairos_core.errors import Stamp
+from kairos_core.errors import InvalidState, Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,8 +37,10 @@ def read_letters(connection: psycopg.Connection, session_ids: Collection[str] | 
     with connection.transaction(), connection.cursor("letters") as cursor:
         for lane, entry_id, settlement, reason, payload in cursor.execute(_VERIFY_LETTERS):
             waiting += settlement is None
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, InvalidState):
                 message = messages.decode(payload)
+                # No row has an id that is none, and PostgreSQL is not asked for one.
+                session.check_session_id(message.session_id)
                 if session_ids is None or message.session_id in session_ids:
                     stamp = Stamp(message.incarnation, message.version)
                     letter = Letter(stamp, lane, entry_id, settlement, reason)

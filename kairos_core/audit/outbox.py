@@ -24,6 +24,10 @@ T = TypeVar("T")
 # A lease outlives a batch by far, and a killed worker's lane waits no longer than this.
 LEASE_MS = 4_000
 
+# What is read at first, and how many bytes of states make a batch.
+_FIRST_READ = 16
+_BATCH_BYTES = 8 * 2**20
+
 _HOLD, _RELEASE = load_script("hold"), load_script("release")
 
 
@@ -41,6 +45,11 @@ class Entry(NamedTuple):
 
     entry_id: bytes
     message: Message
+
+    @property
+    def size(self) -> int:
+        """Bytes of the state."""
+        return memoryview(self.message.body).nbytes
 
     @property
     def payload(self) -> bytes:
@@ -94,6 +103,11 @@ class Unreadable(NamedTuple):
     payload: bytes
     reason: str
 
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return len(self.payload)
+
 
 class Outbox:
     """Reads and trims the lanes' outboxes, and holds their leases."""
@@ -116,6 +130,24 @@ class Outbox:
         """The number of entries of each lane."""
         return run(self._link.call_many([self._commands.depth(lane) for lane in range(self._layout.lanes)]))
 
+    def read_batch(self, lane: int, count: int, after: bytes | None = None) -> tuple[list[Entry | Unreadable], bool]:
+        """As many of the oldest entries of a lane, or of those behind an entry, as are to be in memory at once.
+
+        Returns:
+            The entries, and whether there may be more.
+        """
+        found: list[Entry | Unreadable] = []
+        size = 0
+        while len(found) < count and size < _BATCH_BYTES:
+            # States of a megabyte are met by a few of them, and not by a thousand.
+            asked = min(_FIRST_READ if not found else 8 * len(found), count - len(found))
+            some = self.read(lane, asked, found[-1].entry_id if found else after)
+            found += some
+            size += sum(entry.size for entry in some)
+            if len(some) < asked:
+                return found, False
+        return found, True
+
     def read(self, lane: int, count: int, after: bytes | None = None) -> list[Entry | Unreadable]:
         """The oldest entries of a lane, or those behind an entry."""
 
@@ -125,12 +157,12 @@ class Outbox:
         first = "-" if after is None else b"(" + after
         return self._ask(self._layout.outboxes[lane], lane, read, "XRANGE", first, "+", "COUNT", str(count))
 
-    def remove_through(self, lane: int, entry_id: bytes) -> int:
-        """Delete all entries up to and including this one; only after they were committed. Returns how many."""
-        # Ids rise, and entries are read from the oldest on, so nothing unread stands before the last one read.
-        milliseconds, _, sequence = entry_id.partition(b"-")
-        next_id = b"%s-%d" % (milliseconds, int(sequence) + 1)
-        return self._ask(self._layout.outboxes[lane], lane, int, "XTRIM", "MINID", "=", next_id)
+    def remove(self, lane: int, entry_ids: Sequence[bytes]) -> int:
+        """Delete these entries, only after they were committed; return how many were there.
+
+        Each by its id: after a failover to a server whose clock is behind, what nobody has read may stand before them.
+        """
+        return self._ask(self._layout.outboxes[lane], lane, int, "XDEL", *entry_ids)
 
     def waiting(self, lanes: Sequence[int]) -> tuple[int, float | None]:
         """How many entries wait in these lanes, and the age of the oldest in seconds; None where none waits."""

@@ -49,10 +49,30 @@ def connect_postgres(settings: Settings) -> psycopg.Connection:
         raise ConfigurationError("KAIROS_POSTGRES_URL", cause)
     try:
         check_postgres_version(connection.info.server_version)
+        _set_up(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+# What a server, a database or a role may have otherwise by default. What is committed is to be on the disk before it
+# leaves the outbox; how strongly, where it is, is the server's choice.
+_SETTINGS = """
+SET client_encoding = 'UTF8'; SET datestyle = 'ISO'; SET timezone = 'UTC'; SET bytea_output = 'hex';
+SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off;
+"""
+_TO_DISK = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+
+
+def _set_up(connection: psycopg.Connection) -> None:
+    """Settle how values are written, and what a commit means, whatever is the default here."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise ConfigurationError("KAIROS_POSTGRES_URL", f"the database's encoding is {encoding}; UTF8 is needed")
+    connection.execute(_SETTINGS)
+    connection.execute(_TO_DISK)
+    connection.commit()
 
 
 def _without_values(text: str, options: Mapping[str, Any]) -> str:

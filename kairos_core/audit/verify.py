@@ -40,10 +40,11 @@ class Report:
     Attributes:
         sessions: how many sessions were verified.
         events: how many events were read.
+        anchored: how many sessions begin behind an anchor: of what lies before it, nothing is shown.
         letters: dead letters that wait.
         found: how many of each kind.
         findings: what is wrong, by session: of the first sessions all, of the rest nothing but the numbers.
-        fingerprint: SHA-256 over all sessions' ids and the ends of their chains.
+        fingerprint: SHA-256 over all sessions' ids and where their chains begin and end.
         compared: how many sessions were compared with the store; None where none was.
         not_compared: why not all were; None where they were, or were not to be.
     """
@@ -51,6 +52,7 @@ class Report:
     def __init__(self) -> None:
         self.sessions = 0
         self.events = 0
+        self.anchored = 0
         self.letters = 0
         self.found: Counter[Kind] = Counter()
         self.findings: dict[str, list[Finding]] = {}
@@ -81,7 +83,9 @@ class Report:
     def take(self, verdict: Verdict) -> None:
         """Take what was found of the next session."""
         self.sessions += 1
-        head = f"{verdict.session_id}\n{verdict.length}\n{verdict.chain_hash.hex()}\n"
+        position, before = verdict.anchor
+        self.anchored += verdict.anchor[0] > 0
+        head = f"{verdict.session_id}\n{position}\n{before.hex()}\n{verdict.length}\n{verdict.chain_hash.hex()}\n"
         self._digest.update(head.encode())
         self.add(verdict.session_id, verdict.findings)
 

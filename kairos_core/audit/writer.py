@@ -45,6 +45,9 @@ _BURY = _statement("bury")
 UNIQUE_VIOLATION = "23505"
 # Months whose partitions are made before they begin.
 MONTHS_AHEAD = 3
+# SQLSTATE classes of what is wrong with a row: cardinality, data, integrity, limits (an id that no index holds). A lost
+# connection, a full disk, a missing table are of others.
+_OF_ROWS = ("21", "22", "23", "54")
 # Rows that are handed to PostgreSQL at once; it works on them while the next ones are made.
 _CHUNK = 50
 # Each query goes from a batch to a few rows of large tables by their indexes. Statistics of a table that has just been
@@ -157,7 +160,8 @@ class AuditWriter:
             ConfigurationError: the account may not.
         """
         with self._configuration_errors(), self._connection.transaction():
-            self._connection.execute(migrations.WITHOUT_HASTE)
+            # Drains queue behind a detach that waits for a reader, so it does not wait for long.
+            self._connection.execute("SET LOCAL statement_timeout = 0")
             check_schema(self._connection, self._schema)
             return [name for (name,) in self._connection.execute("SELECT sync_detach_partitions(%s)", [before])]
 
@@ -191,15 +195,16 @@ class AuditWriter:
         except psycopg.errors.CheckViolation as error:
             if error.diag.constraint_name is not None:
                 return self._halve(lane, batch, reached, error)
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
+        except psycopg.Error as error:
+            if not (error.sqlstate or "").startswith(_OF_ROWS):
+                raise
             return self._halve(lane, batch, reached, error)
         # No partition, which is no fault of a row: its month has been detached. Looked up and made once more.
         self._months.clear()
         return self._record_all(lane, batch.ready, reached)
 
     def _halve(self, lane: int, batch: Batch, reached: Callable[[str], None], error: psycopg.Error) -> int:
-        # Refused for what is in the batch; all else (a lost connection, a full disk, a missing table) concerns the
-        # batch as a whole, and is raised.
+        # Refused for what is in the batch; all else concerns the batch as a whole, and is raised.
         if len(batch.ready) == 1:
             self._bury(lane, batch.ready[0].entry, error.sqlstate, one_line(error))
             return 0

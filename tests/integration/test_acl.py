@@ -343,10 +343,10 @@ PSUBSCRIBE *
 RENAME kairos:{L00}:s:a kairos:{L00}:s:b
 DUMP kairos:{L00}:s:a
 HGETALL kairos:{L00}:s:a
-XDEL kairos:{L00}:outbox 1-1
+XTRIM kairos:{L00}:outbox MAXLEN 0
 """
 FORBIDDEN_TO_CORE = """
-XTRIM kairos:{L00}:outbox MAXLEN 0
+XDEL kairos:{L00}:outbox 1-1
 GET kairos:{L00}:lease
 DEL kairos:{L00}:lease
 GET rq:x
@@ -379,7 +379,7 @@ CLIENT SETINFO LIB-NAME x
 
 FORBIDDEN_TO_RECOVERY = """
 DEL kairos:{L00}:s:a
-XTRIM kairos:{L00}:outbox MAXLEN 0
+XDEL kairos:{L00}:outbox 1-1
 ZREM kairos:{L00}:deadlines a
 ZRANGE kairos:{L00}:deadlines 0 -1
 GET kairos:{L00}:op:x
@@ -736,7 +736,7 @@ def test_the_start_asks_for_all_that_the_scripts_run() -> None:
         "resolve": ("receipt",),
     }
     workers = {"expire": ("session", "outbox", "deadlines"), "hold": ("lease",), "release": ("lease",)}
-    drain = {(name, layout.outboxes[0]) for name in ("XRANGE", "XTRIM")} | {("ZRANGE", layout.deadlines[0])}
+    drain = {(name, layout.outboxes[0]) for name in ("XRANGE", "XDEL")} | {("ZRANGE", layout.deadlines[0])}
     recoveries = {"restore": ("session", "outbox", "deadlines", "life")}
     backlog = {("XRANGE", layout.outboxes[0])}
     for runs, scripts, besides in (

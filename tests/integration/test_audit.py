@@ -6,6 +6,7 @@ import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 import psycopg
@@ -191,6 +192,107 @@ def test_poison_does_not_stop_a_lane(
     assert [None, None, "22P05", None] == [sqlstate for sqlstate, _ in found]
     assert [text.decode() for text in poison] == [payload for _, payload in found[:3]]
     assert [0] == outbox.depths()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"metadata":{"n":1e9999999999999999999}}',
+        b'{"participants":[{"participant_id":"p"},{"participant_id":"p"}],"sync_mode":"global","status":"pending"}',
+    ],
+    ids=["a number", "a participant twice"],
+)
+def test_odd_bodies_are_buried(
+    body: bytes, settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7: a record that fails in a way of its own stops no lane."""
+    bury_one(settings, manager, writer, outbox, body=msgspec.Raw(body))
+
+
+def test_an_id_that_no_index_holds_is_buried(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7: likewise one whose id is longer than any index takes."""
+    long = "".join(f"{number:x}." for number in range(9_000))
+    bury_one(settings, manager, writer, outbox, session_id=long)
+
+
+def bury_one(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox, **fields: object
+) -> None:
+    """Drain one record that is as it should be, one that is not, and another; check that only the second is buried."""
+    manager.create_session(sample_state("a"))
+    (good,) = outbox.read(0, 1)
+    assert isinstance(good, Entry)
+    bad = msgspec.structs.replace(renamed(good, 1).message, session_id="x")
+    with admin(settings) as client:
+        client.xadd(
+            Layout(settings.namespace, settings.lanes).outboxes[0],
+            {"m": messages.encode(msgspec.structs.replace(bad, **fields))},
+        )
+    manager.create_session(sample_state("b"))
+    assert 3 == drain_lane(outbox, writer, 0)
+    assert 1 == len(dead_letters(settings))
+    assert [("a",), ("b",)] == rows(settings, "SELECT session_id FROM sync_sessions ORDER BY session_id")
+
+
+def test_large_states_are_read_a_few_at_a_time(manager: RedisStateManager, outbox: Outbox) -> None:
+    """G10: a batch is bounded by its bytes, too: a thousand states of a megabyte are never in memory at once."""
+    large = {"text": "x" * 900_000}
+    for number in range(30):
+        manager.create_session(sample_state(f"s{number}").replace(metadata=large))
+    entries, has_more = outbox.read_batch(0, 1_000)
+    assert (16, True) == (len(entries), has_more)
+    manager.delete_session("s0")
+    rest, has_more = outbox.read_batch(0, 1_000, entries[-1].entry_id)
+    assert (15, False) == (len(rest), has_more)
+
+
+def test_what_was_not_read_is_not_removed(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7: an entry that stands before what was read, as after a failover to a clock that is behind, is not removed."""
+    manager.create_session(sample_state("a"))
+    stream = Layout(settings.namespace, settings.lanes).outboxes[0]
+    (entry,) = outbox.read(0, 1)
+    with admin(settings) as client:
+
+        def fail_over(step: str) -> None:
+            if step == "committed":
+                client.delete(stream)
+                client.xadd(stream, {"m": renamed(entry, 1).payload}, id="1-1")  # type: ignore[arg-type]
+
+        drain_lane(outbox, writer, 0, reached=fail_over)
+    assert [1] == outbox.depths()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("client_encoding", "LATIN1"),
+        ("datestyle", "German"),
+        ("timezone", "Asia/Kathmandu"),
+        ("bytea_output", "escape"),
+        ("default_transaction_isolation", "serializable"),
+        ("synchronous_commit", "off"),
+    ],
+)
+def test_a_database_with_defaults_of_its_own(
+    setting: str, value: str, settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G7, G13: whatever a database has by default, what is recorded is what was written, and is on the disk."""
+    manager.create_session(sample_state("a").replace(metadata={"who": "Zoë ☃"}))
+    # As a database's or a role's own default, which this connection alone is to have.
+    glue = "&" if "?" in settings.postgres_url else "?"
+    options = quote(f"-c {setting}={value}")
+    odd = msgspec.structs.replace(settings, postgres_url=f"{settings.postgres_url}{glue}options={options}")
+    with AuditWriter.connect(odd) as another:
+        assert 1 == drain_lane(outbox, another, 0)
+        assert another._connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+    assert 0 == verify_trail(settings).violations
+    assert 0 == verify_trail(odd).violations
+    assert [("Zoë ☃",)] == rows(settings, "SELECT state_snapshot #>> '{metadata,who}' FROM sync_events")
+    del writer
 
 
 @pytest.mark.parametrize(

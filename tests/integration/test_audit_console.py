@@ -69,7 +69,7 @@ def buried(manager: RedisStateManager, writer: AuditWriter, outbox: Outbox) -> E
     waiting = outbox.read(lane, 10)
     first, second, third = (entry for entry in waiting if isinstance(entry, Entry))
     writer.write(lane, [first, third])
-    outbox.remove_through(lane, third.entry_id)
+    outbox.remove(lane, [entry.entry_id for entry in outbox.read(lane, 100)])
     writer._bury(0, second._replace(entry_id=ENTRY.encode()), "22P05", "unsupported \x1b[31m escape")
     unreadable = Entry(b"9-2", second.message)
     writer._bury(0, unreadable, None, "ValueError: no JSON")

@@ -376,7 +376,7 @@ def test_the_outbox_and_the_sweep(cluster: Cluster) -> None:
             assert outbox.hold(lane, "other")
             entries = outbox.read(lane, 10)
             assert [name, name] == [entry.message.session_id for entry in entries if isinstance(entry, Entry)]
-            assert 1 == outbox.remove_through(lane, entries[0].entry_id)
+            assert 1 == outbox.remove(lane, [entries[0].entry_id])
         assert [1] * settings.lanes == outbox.depths()
     outbox.close()
     expiry.close()

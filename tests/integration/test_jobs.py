@@ -255,13 +255,13 @@ def test_the_last_attempt(
     monkeypatch.setattr(jobs, "RETRY_INTERVALS_S", [1])
     alerting = msgspec.structs.replace(as_worker(settings), alert="its_alerts:tell")
     manager.create_session(sample_state("a"))
-    rename_events(settings, "sync_events", "elsewhere")
+    rename_events(settings, "sync_sessions", "elsewhere")
     with closing(DrainQueue(alerting)) as own:
         sweep(outbox, own, workers=1)
     log = tmp_path / "log"
     with worker_pool(alerting, log=log), admin(settings) as client:
         assert wait_until(lambda: FailedJobRegistry(queue_name(settings), connection=client).count)
-        rename_events(settings, "elsewhere", "sync_events")
+        rename_events(settings, "elsewhere", "sync_sessions")
         assert wait_until(lambda: not any(outbox.depths()))
     alert = msgspec.json.decode((tmp_path / "told").read_bytes().splitlines()[0], type=alerts.Alert)
     assert (settings.namespace, 1) == (alert.namespace, alert.entries)

@@ -82,7 +82,7 @@ def test_a_drain_that_moves_is_waited_for(store: Store) -> None:
     def work() -> None:
         while entries := store.outbox.read(lane, 1):
             store.writer.write(lane, entries)
-            store.outbox.remove_through(lane, entries[0].entry_id)
+            store.outbox.remove(lane, [entry.entry_id for entry in entries[:1]])
             time.sleep(0.15)
 
     worker = threading.Thread(target=work)

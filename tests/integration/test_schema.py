@@ -358,7 +358,13 @@ def test_detaching_by_command(
     assert main(["audit", "detach", "--before", day]) == 0
     assert "nothing ends by then\n" == capsys.readouterr().out
     assert main(["audit", "verify", "--no-store"]) == 0
-    assert "1 sessions, 1 events" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 sessions, 1 events" in told
+    assert "1 sessions begin behind an anchor" in told
+    fingerprint = verify_trail(settings).fingerprint
+    # An anchor that is made up shows in the fingerprint.
+    connection.execute("UPDATE audit_anchors SET chain_hash = sha256(chain_hash)")
+    assert fingerprint != verify_trail(settings).fingerprint
     connection.execute("DELETE FROM audit_anchors")
     assert main(["audit", "verify", "--no-store"]) == 1
     assert main(["audit", "detach", "--before", "9999-01-01"]) == 2

@@ -432,7 +432,7 @@ def test_dead_letters_are_named_as_such(
     entries = [entry for entry in outbox.read(lane, 10) if isinstance(entry, Entry)]
     entries[position - 1] = refused(entries[position - 1])
     writer.write(lane, entries)
-    outbox.remove_through(lane, entries[-1].entry_id)
+    outbox.remove(lane, [entry.entry_id for entry in entries])
     for report in (verify(trail), verify_trail(trail), verify(trail, "b")):
         assert {Kind.BURIED: 1} == found(report)
         assert f"session b: version {6 + position} of incarnation" in str(report.first)
@@ -468,7 +468,7 @@ def test_what_is_left_of_a_trail_holds(
     entries = [entry for entry in outbox.read(lane, 10) if isinstance(entry, Entry)]
     moved = [moved_back(entry, back) if place < 4 else entry for place, entry in enumerate(entries)]
     writer.write(lane, moved)
-    outbox.remove_through(lane, entries[-1].entry_id)
+    outbox.remove(lane, [entry.entry_id for entry in entries])
     assert {} == found(verify(trail))
     detach = f"SELECT sync_detach_partitions('{datetime.now(UTC) - timedelta(days=50)}')"
     change(trail, detach)

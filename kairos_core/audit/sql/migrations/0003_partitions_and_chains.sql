@@ -179,6 +179,11 @@ DECLARE
     name text;
     suffix integer;
 BEGIN
+    IF NOT (since >= '1970-01-01' AND until < '2256-01-01') THEN
+        RAISE EXCEPTION 'no store has the time % or %', since, until USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- Two that find the same month missing.
+    PERFORM pg_advisory_xact_lock('sync_events'::regclass::oid::bigint);
     IF until - since > interval '3 years' THEN
         RAISE EXCEPTION 'partitions for more than three years at once' USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -219,6 +224,8 @@ BEGIN
         RAISE EXCEPTION 'this month is still written to: % is later than its begin', before::date
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    -- What is recorded meanwhile would go out without being in an anchor.
+    LOCK TABLE sync_events IN ACCESS EXCLUSIVE MODE;
     FOR name IN
         SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
         WHERE inhparent = 'sync_events'::regclass ORDER BY relname
@@ -239,7 +246,8 @@ BEGIN
             ' version = CASE WHEN (excluded.incarnation, excluded.version) > (kept.incarnation, kept.version)'
             ' THEN excluded.version ELSE kept.version END', name);
         EXECUTE format('ALTER TABLE sync_events DETACH PARTITION %I', name);
-        INSERT INTO audit_detached (partition, starts_at, ends_at) VALUES (name, month, month + interval '1 month');
+        INSERT INTO audit_detached (partition, starts_at, ends_at) VALUES (name, month, month + interval '1 month')
+        ON CONFLICT (partition) DO UPDATE SET detached_at = excluded.detached_at;
         RETURN NEXT name;
     END LOOP;
 END
