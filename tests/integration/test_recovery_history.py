@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SESSIONS = 40
 WRITERS = 2
-SECONDS = 4.0
+SECONDS = 2.0
 # A session, an incarnation of it and a version of that.
 Version: TypeAlias = tuple[str, int, int]
 
@@ -248,5 +248,6 @@ def test_nothing_is_overwritten_and_nothing_comes_back(settings: Settings) -> No
 
 @pytest.mark.parametrize("mutant", ["backlog_not_looked_at", "creations_not_noticed", "restored_blindly"])
 def test_the_history_shows_a_broken_recovery(mutant: str, settings: Settings) -> None:
-    """The check above fails on recoveries that skip one of their steps."""
-    assert [] != violations(made(settings, mutant))
+    """The check above fails on recoveries that skip one of their steps; at the second time at the latest."""
+    again = msgspec.structs.replace(settings, namespace=f"{settings.namespace}_again")
+    assert violations(made(settings, mutant)) or violations(made(again, mutant))
