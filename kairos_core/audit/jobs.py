@@ -157,6 +157,7 @@ class DrainWorker(SimpleWorker):
     # RQ's minute would be the audit's lag after an outage.
     max_connection_wait_time = RECONNECT_S
     _for: Process | None = None
+    _has_told_listener = False
 
     def serve(self, process: Process) -> None:
         """Run jobs until the process is told to end, or the store goes away."""
@@ -197,6 +198,9 @@ class DrainWorker(SimpleWorker):
         super().handle_exception(job, *exc_info)
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:
+        # What it meets then is its end, such as a connection that is closed under it where it may not unsubscribe.
+        if self._has_told_listener:
+            return
         # RQ's own lets the listener end in a traceback where the server says no, or nothing.
         if self._for is None or not isinstance(exc, RedisError):
             super()._pubsub_exception_handler(exc, pubsub, pubsub_thread)
@@ -214,6 +218,7 @@ class DrainWorker(SimpleWorker):
         listener: Any = self.pubsub_thread
         if listener is None:
             return
+        self._has_told_listener = True
         listener.stop()
         with contextlib.suppress(RedisError, OSError):
             pubsub.unsubscribe()

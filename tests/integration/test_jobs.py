@@ -17,12 +17,13 @@ import psycopg
 import pytest
 from psycopg import sql
 from rq.registry import FailedJobRegistry, ScheduledJobRegistry
+from rq.serializers import JSONSerializer
 
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.audit import alerts, jobs, work
 from kairos_core.audit import watch as watching
 from kairos_core.audit.drain import drain_lane
-from kairos_core.audit.jobs import DrainQueue, DrainScheduler, queue_name
+from kairos_core.audit.jobs import DrainQueue, DrainScheduler, DrainWorker, queue_name
 from kairos_core.audit.outage import Outage
 from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.pool import sweep
@@ -268,6 +269,25 @@ def test_the_last_attempt(
     assert f"ERROR given up for now: {alert}" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert [] == wrong_with(read_trail(settings), {"a": 1})
+
+
+def test_a_listener_that_was_told_to_stop_ends_quietly(worker_settings: Settings) -> None:
+    """What a worker's listener meets once it was told to stop, a connection closed under it, is no exception."""
+    with closing(jobs._client(worker_settings, "kairos-worker")) as client:
+        worker: Any = DrainWorker([queue_name(worker_settings)], connection=client, serializer=JSONSerializer)
+        worker.subscribe()
+
+        def meet(error: Exception) -> None:
+            try:
+                raise error
+            except TypeError as met:
+                worker._pubsub_exception_handler(met, worker.pubsub, worker.pubsub_thread)
+
+        with pytest.raises(TypeError):
+            meet(TypeError("closed"))
+        worker.unsubscribe()
+        meet(TypeError("closed"))
+        assert wait_until(lambda: not worker.pubsub_thread.is_alive())
 
 
 def test_a_scheduler_takes_over_from_a_dead_one(
