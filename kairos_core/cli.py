@@ -135,6 +135,12 @@ def _parser() -> argparse.ArgumentParser:
 
     add_recover(commands)
 
+    _add_acl(commands)
+    console.register(commands)
+    return parser
+
+
+def _add_acl(commands: Any) -> None:
     accounts = _command(
         commands,
         "acl",
@@ -162,9 +168,6 @@ def _parser() -> argparse.ArgumentParser:
         "--queue-prefix", default="rq", metavar="TEXT", help="what RQ's keys begin with (its RQ_KEY_PREFIX; rq)"
     )
     accounts.set_defaults(command=_acl)
-
-    console.register(commands)
-    return parser
 
 
 def _command(commands: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:

@@ -19,6 +19,10 @@ _NAMES = {
 }
 
 
+# The kinds of write after which there is no session.
+ENDS = frozenset(["delete", "expire"])
+
+
 class Message(msgspec.Struct, frozen=True, rename=_NAMES):
     """One write, as the script that made it describes it.
 

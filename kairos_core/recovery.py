@@ -243,15 +243,16 @@ class Backlog:
     def _read(self) -> None:
         oldest = self._outbox.read(self._lane, 1)
         self.oldest = _place(oldest[0].entry_id) if oldest else None
-        while entries := self._outbox.read(self._lane, _SCAN, self._through):
-            self.oldest = self.oldest or _place(entries[0].entry_id)
-            self._through = entries[-1].entry_id
+        has_more = True
+        while has_more:
+            entries, has_more = self._outbox.read_batch(self._lane, _SCAN, self._through)
+            if entries:
+                self.oldest = self.oldest or _place(entries[0].entry_id)
+                self._through = entries[-1].entry_id
             for entry in entries:
                 # One that nobody can read will be buried: nobody knows whose it is.
                 if isinstance(entry, Entry) and entry.message.operation_id not in self.own:
                     self._last[entry.message.session_id] = _place(entry.entry_id)
-            if len(entries) < _SCAN:
-                break
         self.own.clear()
         if len(self._last) > self._prune_at:
             self._last = {session_id: last for session_id, last in self._last.items() if self.holds(session_id)}

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 # 3: durability among the benchmarks.
 # 4: the drain of live sessions beside that of others, and several rounds of both.
 FORMAT = 4
+# Rounds of the drain in each process: each takes a second, where one of a call takes a millisecond.
+DRAIN_ROUNDS = 3
 
 ROOT = Path(__file__).resolve().parent.parent
 _BENCHMARKS = ROOT / "tests" / "benchmarks"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kairos_core.errors import ConfigurationError
 from loadtests.checks import CHECKS, CheckResult
-from loadtests.measure import FORMAT, ROOT
+from loadtests.measure import DRAIN_ROUNDS, FORMAT, ROOT
 from reports.statistics import (
     FEWEST_RUNS,
     STATISTICS,
@@ -44,8 +44,6 @@ COMPANIONS = {
     DURABILITY: ("fsync", "replicated"),
 }
 OPERATIONS = tuple(operation for operation in COMPANIONS if operation not in {DRAIN, DURABILITY})
-# Rounds of the drain in each process.
-DRAIN_ROUNDS = 2
 # What we compare with, in words.
 BARE = {"bare": "bare redis-py", "copy": "bare COPY"}
 # An operation against itself: further from 1 than this, the run was not even fair to itself.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from kairos_core.audit import chain
 from kairos_core.audit.outbox import Entry, Unreadable
+from kairos_core.session import ID_NEEDS, match_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -81,6 +82,8 @@ def _ready(entry: Entry) -> Ready:
     operation_id, session_id, incarnation, version, kind, event_type, occurred_at, snapshot = row
     if _OPERATION_ID.match(operation_id) is None:
         raise ValueError("the operation id is not 32 hexadecimal digits")
+    if match_id(session_id) is None:
+        raise ValueError(f"the session id is none: {ID_NEEDS}")
     digest = chain.digest(row[:5], entry.message.updated_us, snapshot, event_type)
     head = (
         f"{operation_id}\t{_escaped(session_id)}\t{incarnation}\t{version}\t{_escaped(kind)}\t{_escaped(event_type)}"

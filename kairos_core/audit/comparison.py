@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kairos_core.audit.findings import Finding, Kind
 from kairos_core.errors import Stamp
+from kairos_core.messages import ENDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kairos_core.audit.findings import Letter
 
-_ENDS = frozenset(["delete", "expire"])
 NOWHERE = Stamp(0, 0)
 # What is stored under a session's key is none.
 UNREADABLE = Stamp(-1, -1)
@@ -112,7 +112,7 @@ def _absent(session_id: str, look: Look, latest: Stamp, passed_us: int) -> Findi
         return Finding(Kind.UNRECORDED, session_id, "the store's index has it, and nothing of it is recorded")
     if latest in look.waiting:
         last = look.waiting[latest]
-        has_ended, updated_us = last.kind in _ENDS, last.updated_us
+        has_ended, updated_us = last.kind in ENDS, last.updated_us
     elif look.recorded is not None:
         has_ended, updated_us = look.recorded.has_ended, look.recorded.updated_us
     else:

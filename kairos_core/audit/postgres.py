@@ -22,6 +22,11 @@ OLDEST_POSTGRES = 140_000
 _SHOWN = frozenset(["host", "hostaddr", "user", "dbname", "sslrootcert", "sslcert", "sslkey"])
 
 
+# For queries that go from a few ids to their rows in large tables. Statistics of a table that has just been made would
+# have them read whole tables.
+BY_INDEX = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+
+
 def connect_postgres(settings: Settings) -> psycopg.Connection:
     """Open a connection to PostgreSQL and check its version.
 

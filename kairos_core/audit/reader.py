@@ -13,6 +13,7 @@ from kairos_core.audit import chain
 from kairos_core.audit.reading import connect_to_read, statement
 from kairos_core.errors import ConfigurationError, CorruptState, InvalidState, Stamp, StoreUnavailable
 from kairos_core.ground import one_line
+from kairos_core.messages import ENDS
 from kairos_core.session import MAX_INTEGER, SyncState
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from kairos_core.settings import Settings
 
 # Kinds of writes that end a session.
-ENDS = frozenset(["delete", "expire"])
 _MOST = 10_000
 _NOTHING, _EVERYTHING = Stamp(0, 0), Stamp(MAX_INTEGER, MAX_INTEGER)
 _READ_EVENTS, _READ_LAST = statement("read_events"), statement("read_last_event")

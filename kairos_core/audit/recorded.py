@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from psycopg import sql
 
 from kairos_core.audit import chain
-from kairos_core.audit.postgres import connect_postgres, lock_number
-from kairos_core.audit.reading import check_schema
+from kairos_core.audit.postgres import BY_INDEX, connect_postgres, lock_number
+from kairos_core.audit.reading import check_schema, statement
 from kairos_core.errors import Stamp
+from kairos_core.messages import ENDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
     from kairos_core.settings import Settings
 
-_FIND_LIVING, _FIND_RECORDED, _FIND_BURIED = (
-    resources.files("kairos_core").joinpath("audit", "sql", f"{name}.sql").read_bytes()
-    for name in ("find_living", "find_recorded", "find_buried")
-)
-# From a list of ids to rows of large tables, by their indexes.
-_BY_INDEX = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+_FIND_LIVING, _FIND_RECORDED, _FIND_BURIED = map(statement, ("find_living", "find_recorded", "find_buried"))
 _match_letter = re.compile(r'\{"i":"([^"]+)","k":"(\w+)","e":"[^"]*","o":"\w*","n":(\d+),"v":(\d+)').match
 
 OUT_OF_ORDER = "an older life was recorded after its latest: the clock was put back, or a dead letter was replayed"
@@ -75,7 +70,7 @@ class Records:
         self._connection = connection
         self._number = lock_number(schema)
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
-        connection.execute(_BY_INDEX)
+        connection.execute(BY_INDEX)
         connection.execute(sql.SQL("SET lock_timeout = {}").format(max(1, round(timeout_s * 1000))))
         connection.commit()
         connection.autocommit = True
@@ -155,4 +150,4 @@ def weigh(recorded: Recorded, letter: Letter, is_discarded: bool) -> str:
         return recorded.doubt
     if not is_discarded:
         return BURIED
-    return recorded.doubt or (END_DISCARDED if letter.kind in ("delete", "expire") else "")
+    return recorded.doubt or (END_DISCARDED if letter.kind in ENDS else "")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kairos_core.audit.findings import Finding
     from kairos_core.settings import Settings
 
-_FIND_LATEST, _FIND_LIVING = statement("find_latest"), statement("find_unended")
+_FIND_LATEST, _FIND_LIVING = statement("find_latest"), statement("find_living")
 # Sessions that are asked for at once; suspects that are looked at together; entries that are read at once.
 _AT_ONCE = 500
 _TOGETHER = 20_000
@@ -102,7 +102,7 @@ class StoreView:
             for start in range(0, len(ids), _AT_ONCE):
                 yield ids[start : start + _AT_ONCE], True
         after = ""
-        while page := [session_id for (session_id,) in self._rows(_FIND_LIVING, [after, _AT_ONCE])]:
+        while page := [session_id for session_id, *_ in self._rows(_FIND_LIVING, [after, _AT_ONCE])]:
             after = page[-1]
             yield page, False
 
@@ -183,9 +183,10 @@ class StoreView:
         """The writes of these sessions that wait."""
         found: dict[str, dict[Stamp, Waiting]] = {}
         for lane in sorted({self._layout.lane_of(session_id) for session_id in session_ids}):
-            after: bytes | None = None
-            while entries := self._outbox.read(lane, _ENTRIES, after):
-                after = entries[-1].entry_id
+            after, has_more = None, True
+            while has_more:
+                entries, has_more = self._outbox.read_batch(lane, _ENTRIES, after)
+                after = entries[-1].entry_id if entries else after
                 for message in (entry.message for entry in entries if isinstance(entry, Entry)):
                     if message.session_id in session_ids:
                         stamp = Stamp(message.incarnation, message.version)

@@ -17,13 +17,12 @@ from kairos_core import session
 from kairos_core.audit import chain
 from kairos_core.audit.findings import Finding, Kind
 from kairos_core.errors import Stamp
+from kairos_core.messages import ENDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from kairos_core.audit.findings import Letter
-
-_ENDS = frozenset(["delete", "expire"])
 
 
 class Row(NamedTuple):
@@ -205,7 +204,7 @@ class _Trail:
         first = 1
         if row.incarnation == self._reached.incarnation:
             first = self._reached.version + 1
-        elif last is not None and last.kind not in _ENDS:
+        elif last is not None and last.kind not in ENDS:
             self._note(Kind.UNENDED, f"{_stamp(last)} is no end, and incarnation {row.incarnation} began behind it")
         if row.version > first:
             self._gaps.append((row.incarnation, first, row.version - 1))
@@ -258,7 +257,7 @@ class _Trail:
             self._gaps.append((stamp.incarnation, first, stamp.version))
         elif stamp < self._reached:
             self._note(Kind.UNLIKE, f"sync_sessions says {stamp}, its rows reach {self._reached}")
-        # The latest row may be elsewhere: its clock had been put back beyond the end of a month.
+        # Else the latest row is elsewhere: the store's clock had been put back beyond the end of a month.
         elif (
             self._last is not None
             and _stamp(self._last) == stamp
@@ -326,7 +325,7 @@ def _differences(latest: Latest, row: Row) -> Iterator[str]:
         yield "state_snapshot"
     if latest.updated_us != row.occurred_us:
         yield "updated_at"
-    if latest.deleted_us != (row.occurred_us if row.kind in _ENDS else None):
+    if latest.deleted_us != (row.occurred_us if row.kind in ENDS else None):
         yield "deleted_at"
     try:
         told = msgspec.json.decode(row.snapshot, type=_Told)

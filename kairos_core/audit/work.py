@@ -38,9 +38,11 @@ WORK_S = 20.0
 _CONNECT_TIMEOUT_S = 3.0
 # RQ's scheduler looks once a second, and a worker may be busy.
 _LATE_MS = LEASE_MS
-# SQLSTATE classes of what passes by itself: connections, conflicts with others, resources, operators.
+# SQLSTATE classes of what passes by itself: connections, conflicts with others, resources, locks, operators.
 TRANSIENT_CLASSES = ("08", "25P03", "40", "53", "55", "57")
-# Of these, what ends a connection; PostgreSQL says a last word, or none.
+# Of these, what one lane meets and another need not: a deadlock, a lock that somebody holds.
+_OF_ONE_LANE = ("25P03", "40", "55")
+# And what ends a connection; PostgreSQL says a last word, or none.
 _LOST_CLASSES = ("08", "57")
 
 _log = logging.getLogger("kairos.audit")
@@ -113,7 +115,7 @@ def work(process: Process, lanes: Sequence[int], token: str, retries_left: int) 
         except Exception as error:  # noqa: BLE001 - each is settled below
             process.drop_writer()
             failed[lane] = error
-            if is_transient(error):
+            if is_transient(error) and not _is_of_one_lane(error):
                 # The others would meet the same. What is wrong with one lane, though, must not stop those behind it.
                 failed |= dict.fromkeys(lanes[lanes.index(lane) + 1 :], error)
                 break
@@ -215,6 +217,11 @@ def is_transient(error: BaseException) -> bool:
         return error.sqlstate.startswith(TRANSIENT_CLASSES) if error.sqlstate else True
     # The pool had connected when it started: what was wrong with the settings then would have ended it.
     return isinstance(error, (RedisError, KairosError))
+
+
+def _is_of_one_lane(error: BaseException) -> bool:
+    """Whether an error that passes by itself says nothing of the lanes behind."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_OF_ONE_LANE)
 
 
 def is_ours(error: BaseException) -> bool:

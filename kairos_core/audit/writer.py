@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
@@ -13,8 +12,8 @@ from psycopg import sql
 
 from kairos_core.audit import migrations
 from kairos_core.audit.batch import Head, lines, older, plan, prepare
-from kairos_core.audit.postgres import connect_postgres, lock_number
-from kairos_core.audit.reading import check_schema
+from kairos_core.audit.postgres import BY_INDEX, connect_postgres, lock_number
+from kairos_core.audit.reading import check_schema, statement
 from kairos_core.errors import ConfigurationError
 from kairos_core.ground import one_line
 
@@ -31,15 +30,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger("kairos.audit")
 
 
-def _statement(name: str) -> bytes:
-    return resources.files("kairos_core").joinpath("audit", "sql", f"{name}.sql").read_bytes()
-
-
-_COPY_EVENTS = _statement("copy_events")
-_FIND_HEADS = _statement("find_heads")
-_FIND_OPERATIONS = _statement("find_operations")
-_FIND_VERSIONS = _statement("find_versions")
-_BURY = _statement("bury")
+_COPY_EVENTS = statement("copy_events")
+_FIND_HEADS = statement("find_heads")
+_FIND_OPERATIONS = statement("find_operations")
+_FIND_VERSIONS = statement("find_versions")
+_BURY = statement("bury")
 
 # SQLSTATE of a unique constraint that would be broken.
 UNIQUE_VIOLATION = "23505"
@@ -50,9 +45,6 @@ MONTHS_AHEAD = 3
 _OF_ROWS = ("21", "22", "23", "54")
 # Rows that are handed to PostgreSQL at once; it works on them while the next ones are made.
 _CHUNK = 50
-# Each query goes from a batch to a few rows of large tables by their indexes. Statistics of a table that has just been
-# made, or of a batch, which has none, would have it read whole tables.
-_BY_INDEX = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
 # Who holds a lane's lock and is stopped (a machine that was suspended, a network that was cut) loses it in the end, and
 # who waits for it goes on to other lanes meanwhile.
 _PATIENCE = "SET lock_timeout = '5s'; SET statement_timeout = '50s'; SET idle_in_transaction_session_timeout = '20s'"
@@ -71,7 +63,7 @@ class AuditWriter:
         self._schema_number = lock_number(schema)
         self._months: set[str] = set()
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
-        connection.execute(f"{_BY_INDEX}; {_PATIENCE}".encode())
+        connection.execute(f"{BY_INDEX}; {_PATIENCE}".encode())
         connection.commit()
 
     @classmethod
@@ -191,24 +183,27 @@ class AuditWriter:
 
     def _record_or_halve(self, lane: int, batch: Batch, reached: Callable[[str], None]) -> int:
         try:
-            return self._record_all(lane, batch.ready, reached)
-        except psycopg.errors.CheckViolation as error:
-            if error.diag.constraint_name is not None:
-                return self._halve(lane, batch, reached, error)
+            return self._record(lane, batch.ready, reached)
         except psycopg.Error as error:
-            if not (error.sqlstate or "").startswith(_OF_ROWS):
+            # Refused for what is in the batch; all else concerns the batch as a whole, and is raised.
+            # A value that the driver itself does not send is a DataError without a code.
+            if not (isinstance(error, psycopg.DataError) or (error.sqlstate or "").startswith(_OF_ROWS)):
                 raise
-            return self._halve(lane, batch, reached, error)
-        # No partition, which is no fault of a row: its month has been detached. Looked up and made once more.
-        self._months.clear()
-        return self._record_all(lane, batch.ready, reached)
-
-    def _halve(self, lane: int, batch: Batch, reached: Callable[[str], None], error: psycopg.Error) -> int:
-        # Refused for what is in the batch; all else concerns the batch as a whole, and is raised.
-        if len(batch.ready) == 1:
-            self._bury(lane, batch.ready[0].entry, error.sqlstate, one_line(error))
-            return 0
+            if len(batch.ready) == 1:
+                self._bury(lane, batch.ready[0].entry, error.sqlstate, one_line(error))
+                return 0
         return sum(self._record_or_halve(lane, half, reached) for half in batch.halves())
+
+    def _record(self, lane: int, ready: Sequence[Ready], reached: Callable[[str], None]) -> int:
+        """Record a batch, at the second time where the partition of a month that was there has been detached."""
+        try:
+            return self._record_all(lane, ready, reached)
+        except psycopg.errors.CheckViolation as error:
+            # A check that a row breaks is named; that no partition takes it is none.
+            if error.diag.constraint_name is not None:
+                raise
+        self._months.clear()
+        return self._record_all(lane, ready, reached)
 
     def _record_all(self, lane: int, ready: Sequence[Ready], reached: Callable[[str], None]) -> int:
         """Record a batch in one transaction: all of it, or nothing."""

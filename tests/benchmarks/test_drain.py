@@ -21,6 +21,7 @@ from kairos_core.audit.postgres import connect_postgres
 from kairos_core.commands import Commands
 from kairos_core.layout import Layout
 from loadtests.interleave import interleave
+from loadtests.measure import DRAIN_ROUNDS
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
@@ -178,5 +179,5 @@ def test_drain(benchmark: Fixture, settings: Settings) -> None:
         closing(BareCopy(live)) as live_copy,
     ):
         companions: dict[str, Operation] = {"copy": copy, "live": live, "live_copy": live_copy}
-        interleave(benchmark, drain, companions, rounds=2, warmup_rounds=0)
+        interleave(benchmark, drain, companions, rounds=DRAIN_ROUNDS, warmup_rounds=0)
     benchmark.extra_info["rows"] = ROWS

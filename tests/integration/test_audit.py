@@ -194,27 +194,36 @@ def test_poison_does_not_stop_a_lane(
     assert [0] == outbox.depths()
 
 
+def with_players(*names: str) -> bytes:
+    """The body of a session with these participants."""
+    players = [
+        {"participant_id": name, "participant_index": 0, "total_time_ms": 1, "time_used_ms": 0, "cycle_count": 0}
+        | {"is_active": False, "has_expired": False}
+        for name in names
+    ]
+    return msgspec.json.encode({"sync_mode": "global", "status": "pending", "participants": players})
+
+
 @pytest.mark.parametrize(
-    "body",
+    ("body", "sqlstate"),
     [
-        b'{"metadata":{"n":1e9999999999999999999}}',
-        b'{"participants":[{"participant_id":"p"},{"participant_id":"p"}],"sync_mode":"global","status":"pending"}',
+        (b'{"metadata":{"n":1e9999999999999999999}}', None),
+        (with_players("p", "p"), "21000"),
+        (with_players("".join(f"{number:x}." for number in range(9_000))), "54000"),
     ],
-    ids=["a number", "a participant twice"],
+    ids=["a number", "a participant twice", "an id that no index holds"],
 )
 def test_odd_bodies_are_buried(
-    body: bytes, settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+    body: bytes,
+    sqlstate: str | None,
+    settings: Settings,
+    manager: RedisStateManager,
+    writer: AuditWriter,
+    outbox: Outbox,
 ) -> None:
     """G7: a record that fails in a way of its own stops no lane."""
     bury_one(settings, manager, writer, outbox, body=msgspec.Raw(body))
-
-
-def test_an_id_that_no_index_holds_is_buried(
-    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
-) -> None:
-    """G7: likewise one whose id is longer than any index takes."""
-    long = "".join(f"{number:x}." for number in range(9_000))
-    bury_one(settings, manager, writer, outbox, session_id=long)
+    assert [sqlstate] == [found for found, _ in dead_letters(settings)]
 
 
 def bury_one(
@@ -234,6 +243,19 @@ def bury_one(
     assert 3 == drain_lane(outbox, writer, 0)
     assert 1 == len(dead_letters(settings))
     assert [("a",), ("b",)] == rows(settings, "SELECT session_id FROM sync_sessions ORDER BY session_id")
+
+
+def test_a_letter_of_an_id_that_is_none(
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+) -> None:
+    """G13: a dead letter with an id that PostgreSQL does not take keeps no verification from its verdict."""
+    bury_one(settings, manager, writer, outbox, session_id="a\0b")
+    assert (0, 1) == ((report := verify_trail(settings)).violations, report.letters)
+    with admin(settings) as client:
+        client.xadd(Layout(settings.namespace, settings.lanes).outboxes[0], {"x": "1"})
+    drain_lane(outbox, writer, 0)
+    found = rows(settings, "SELECT reason FROM audit_dead_letters WHERE payload = convert_to($${b'x': b'1'}$$, 'UTF8')")
+    assert [("the entry has no field m: none of Kairos' writers made it",)] == found
 
 
 def test_large_states_are_read_a_few_at_a_time(manager: RedisStateManager, outbox: Outbox) -> None:

@@ -375,6 +375,7 @@ def test_the_store_is_away_for_a_while(settings: Settings, launcher: Launcher, n
         launcher.kill(node)
         # RQ's connections try again for three seconds before they say so.
         assert wait_until(lambda: PROCESSES <= set(lines(log)))
+        # The outage goes on, so that each tries several times more, and says nothing.
         time.sleep(2)
         launcher.restart(node)
         with RedisStateManager.connect(settings) as manager, closing(Outbox.connect(settings)) as outbox:

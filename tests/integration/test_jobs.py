@@ -22,11 +22,13 @@ from rq.serializers import JSONSerializer
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.audit import alerts, jobs, work
 from kairos_core.audit import watch as watching
+from kairos_core.audit import writer as audit_writer
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.jobs import DrainQueue, DrainScheduler, DrainWorker, queue_name
 from kairos_core.audit.outage import Outage
 from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.pool import sweep
+from kairos_core.audit.postgres import lock_number
 from kairos_core.audit.watch import Watch
 from kairos_core.settings import child_environment
 from loadtests.environment import admin, as_worker
@@ -203,6 +205,25 @@ def test_one_lane_does_not_stop_the_others(
 
 
 @pytest.mark.usefixtures("writer")
+def test_a_lane_that_somebody_holds_does_not_stop_the_others(
+    settings: Settings,
+    manager: RedisStateManager,
+    process: work.Process,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker that stands still with a lane's lock keeps no other lane from being drained, be it of the same job."""
+    monkeypatch.setattr(audit_writer, "_PATIENCE", "SET lock_timeout = '50ms'")
+    for number in range(50):
+        manager.create_session(sample_state(f"s{number}"))
+    lanes = [lane for lane, depth in enumerate(process.outbox.depths()) if depth]
+    with closing(psycopg.connect(settings.postgres_url)) as still:
+        still.execute("SELECT pg_advisory_xact_lock(%s, %s)", [lock_number(settings.namespace), lanes[0]])
+        with pytest.raises(work.DrainFailed, match=f"lanes {lanes[0]}: LockNotAvailable"):
+            work.work(process, lanes, "token", 5)
+    assert lanes[:1] == [lane for lane, depth in enumerate(process.outbox.depths()) if depth]
+
+
+@pytest.mark.usefixtures("writer")
 def test_a_job_that_is_told_to_end(
     manager: RedisStateManager, process: work.Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +390,5 @@ def test_a_dead_scheduler_is_replaced(worker_settings: Settings) -> None:
     with worker_pool(worker_settings) as pool:
         assert wait_until(lambda: members(pool, "scheduler"))
         (before,) = members(pool, "scheduler")
-        time.sleep(1.1)
         os.kill(before, 9)
         assert wait_until(lambda: members(pool, "scheduler") not in ([], [before]))

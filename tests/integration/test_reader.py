@@ -17,7 +17,7 @@ from kairos_core import AuditEvent, AuditReader, AuditWriter, RedisStateManager,
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.reading import connect_to_read
-from kairos_core.errors import ConfigurationError, CorruptState, InvalidState, Stamp
+from kairos_core.errors import ConfigurationError, CorruptState, InvalidState, Stamp, StoreUnavailable
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
@@ -120,6 +120,14 @@ def test_a_reader_writes_nothing(reader: AuditReader) -> None:
     """A reader's connection cannot write, whatever its account may."""
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         reader._connection.execute("DELETE FROM sync_sessions")
+
+
+def test_what_cannot_be_read_is_a_typed_error(settings: Settings, reader: AuditReader, states: list[Any]) -> None:
+    """An audit trail that cannot be asked is a KairosError like any other, not one of the driver's."""
+    del states
+    change(settings, "ALTER TABLE sync_events RENAME TO elsewhere")
+    with pytest.raises(StoreUnavailable, match="the audit trail"):
+        reader.events("a")
 
 
 @pytest.mark.parametrize(

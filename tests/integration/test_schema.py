@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -20,6 +21,7 @@ from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.audit import chain, migrations
+from kairos_core.audit.batch import prepare
 from kairos_core.audit.jobs import DrainQueue
 from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.audit.postgres import connect_postgres
@@ -294,6 +296,56 @@ def test_old_partitions_are_detached(
     assert [(old[0],)] == connection.execute("SELECT partition FROM audit_detached").fetchall()
 
 
+def test_what_is_recorded_while_a_month_is_detached(
+    settings: Settings, manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """G13: rows that are committed while a detach waits for its lock go out with the month, and are in the anchor."""
+    first, second, _ = entries(manager, outbox)
+    writer.write(0, [moved(first, -400)])
+    with AuditWriter.connect(settings) as other, ThreadPoolExecutor(1) as thread:
+        detached: list[Future[list[str]]] = []
+
+        def detach(step: str) -> None:
+            if step == "copied":
+                before = datetime.now(UTC) - timedelta(days=100)
+                detached.append(thread.submit(other.detach_partitions, before))
+                wait_for(connection, other._connection.info.backend_pid)
+
+        assert writer.record(0, prepare([moved(second, -400)]), detach) == 1
+        assert len(detached[0].result(30)) == 1
+    assert [("a", 2, 2)] == connection.execute("SELECT session_id, position, version FROM audit_anchors").fetchall()
+    assert verify_trail(settings).violations == 0
+
+
+def wait_for(connection: psycopg.Connection, pid: int) -> None:
+    """Wait until another connection waits for a lock."""
+    deadline = time.monotonic() + 30
+    query = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s"
+    while connection.execute(query, [pid]).fetchall() != [("Lock",)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_two_that_miss_a_month(settings: Settings, writer: AuditWriter, connection: psycopg.Connection) -> None:
+    """G7: of two that find the same month missing, one makes it, and the other finds it."""
+    make = "SELECT sync_make_partitions('2001-02-03', '2001-02-03')"
+    with AuditWriter.connect(settings) as other, ThreadPoolExecutor(1) as thread:
+        with writer._connection.transaction():
+            assert writer._connection.execute(make).fetchall() == [(1,)]
+            found = thread.submit(lambda: other._connection.execute(make).fetchall())
+            wait_for(connection, other._connection.info.backend_pid)
+        assert found.result(30) == [(0,)]
+
+
+@pytest.mark.parametrize("moment", ["2027-04-01 BC", "1969-12-31", "2256-01-01", "12026-01-01", "infinity"])
+def test_months_of_no_store(moment: str, writer: AuditWriter, connection: psycopg.Connection) -> None:
+    """Nobody can make a partition under the name of a month that it is not, or one of a time that no store has."""
+    before = partitions(connection)
+    with pytest.raises(psycopg.errors.InvalidParameterValue), writer._connection.transaction():
+        writer._connection.execute("SELECT sync_make_partitions(%s, %s)", [moment, moment])
+    assert before == partitions(connection)
+
+
 def test_a_late_version_is_detached(
     settings: Settings, manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
 ) -> None:
@@ -478,6 +530,7 @@ def test_the_role_of_a_worker(
                 "DELETE FROM sync_participants",
                 "INSERT INTO sync_sessions SELECT * FROM sync_sessions",
                 "DELETE FROM audit_dead_letters",
+                "INSERT INTO audit_dead_letters VALUES (0, '1-1', now(), NULL, '', '', now(), 'discarded')",
                 "UPDATE audit_dead_letters SET reason = ''",
                 "SELECT sync_detach_partitions(now())",
                 "ALTER TABLE sync_events DISABLE TRIGGER ALL",

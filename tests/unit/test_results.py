@@ -10,9 +10,9 @@ import pytest
 
 from kairos_core.errors import ConfigurationError
 from loadtests.checks import CHECKS, CheckResult
-from loadtests.measure import FORMAT, ROOT
+from loadtests.measure import DRAIN_ROUNDS, FORMAT, ROOT
 from reports import tables
-from reports.results import BARE, COMPANIONS, DRAIN, DRAIN_ROUNDS, DURABILITY, OPERATIONS, Judgement, Run, load
+from reports.results import BARE, COMPANIONS, DRAIN, DURABILITY, OPERATIONS, Judgement, Run, load
 from reports.statistics import Estimate, Verdict
 
 if TYPE_CHECKING:
