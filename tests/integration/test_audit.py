@@ -288,6 +288,13 @@ def test_what_was_not_read_is_not_removed(
     assert [1] == outbox.depths()
 
 
+def with_default(settings: Settings, setting: str, value: str) -> Settings:
+    """Settings whose connections to PostgreSQL have a default of their own, as a database or a role may have."""
+    glue = "&" if "?" in settings.postgres_url else "?"
+    options = quote(f"-c {setting}=" + value.replace(" ", "\\ "))
+    return msgspec.structs.replace(settings, postgres_url=f"{settings.postgres_url}{glue}options={options}")
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
@@ -304,10 +311,7 @@ def test_a_database_with_defaults_of_its_own(
 ) -> None:
     """G7, G13: whatever a database has by default, what is recorded is what was written, and is on the disk."""
     manager.create_session(sample_state("a").replace(metadata={"who": "Zoë ☃"}))
-    # As a database's or a role's own default, which this connection alone is to have.
-    glue = "&" if "?" in settings.postgres_url else "?"
-    options = quote(f"-c {setting}={value}")
-    odd = msgspec.structs.replace(settings, postgres_url=f"{settings.postgres_url}{glue}options={options}")
+    odd = with_default(settings, setting, value)
     with AuditWriter.connect(odd) as another:
         assert 1 == drain_lane(outbox, another, 0)
         assert another._connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
@@ -436,14 +440,16 @@ def test_two_drains_of_one_lane(
     check_complete(settings, states)
 
 
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
 def test_a_lane_is_written_by_one_at_a_time(
-    settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
+    isolation: str, settings: Settings, manager: RedisStateManager, writer: AuditWriter, outbox: Outbox
 ) -> None:
     """G7: who writes the same batch waits for the first to commit, finds everything recorded, and buries nothing."""
     states = write(manager, 500)
     batch = prepare(outbox.read(0, 500))
     others: list[int] = []
-    with AuditWriter.connect(settings) as other, ThreadPoolExecutor(1) as thread:
+    odd = with_default(settings, "default_transaction_isolation", isolation)
+    with AuditWriter.connect(odd) as other, ThreadPoolExecutor(1) as thread:
 
         def start_other(step: str) -> None:
             if step == "copied":
