@@ -208,6 +208,22 @@ class DrainWorker(SimpleWorker):
         self._for.outage.begin(exc)
         time.sleep(RECONNECT_S)
 
+    def bootstrap(self, *args: Any, **options: Any) -> None:
+        """Begin; a worker that the store does not let begin leaves no listener behind."""
+        self._has_told_listener = False
+        try:
+            super().bootstrap(*args, **options)
+        except BaseException:
+            self.unsubscribe()
+            raise
+
+    def teardown(self) -> None:
+        """End; where the store does not let it write that down, without a listener, too."""
+        try:
+            super().teardown()
+        finally:
+            self.unsubscribe()
+
     def unsubscribe(self) -> None:
         """Stop the listener; its own end closes its connection.
 
@@ -216,7 +232,7 @@ class DrainWorker(SimpleWorker):
         """
         pubsub: Any = self.pubsub
         listener: Any = self.pubsub_thread
-        if listener is None:
+        if listener is None or self._has_told_listener:
             return
         self._has_told_listener = True
         listener.stop()
