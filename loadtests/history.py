@@ -10,10 +10,13 @@ Nothing here knows what is attempted, or what is right: see `attack.py` and `che
 from __future__ import annotations
 
 import enum
+import gzip
 import mmap
 import os
+import shutil
 import struct
 import time
+import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -28,6 +31,8 @@ History: TypeAlias = "np.ndarray[Any, np.dtype[np.void]]"
 FORMAT = 1
 # `end_ns` of what has not ended, or was never answered.
 NEVER = 2**63 - 1
+# What the name of a history ends with that is compressed.
+SEALED = ".gz"
 
 
 class Kind(enum.IntEnum):
@@ -47,6 +52,9 @@ class Kind(enum.IntEnum):
     TOLD_REMOVED = 17
     RESYNCHRONISED = 18
     RESYNCHRONISED_ABSENT = 19
+    # A row of the audit: of a creation or an update, of a deletion or an expiry; its times are its place in the chain.
+    RECORDED = 24
+    RECORDED_REMOVED = 25
 
 
 class Outcome(enum.IntEnum):
@@ -264,6 +272,11 @@ def read(path: Path) -> History:
         HistoryError: names the file and what is wrong with it.
     """
     data = path.read_bytes()
+    if path.suffix == SEALED:
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise HistoryError(f"{path}: not a whole gzip file") from error
     if len(data) < _HEADER.size or not data.startswith(_MAGIC):
         raise HistoryError(f"{path}: not a history")
     _, found, size, _ = _HEADER.unpack_from(data)
@@ -272,7 +285,17 @@ def read(path: Path) -> History:
     whole = (len(data) - _HEADER.size) // RECORD.itemsize
     records: History = np.frombuffer(data, RECORD, whole, _HEADER.size)
     # A process that was killed leaves room that it did not use.
-    return records[records["token"] != 0]
+    begun: History = records[records["token"] != 0]
+    return begun
+
+
+def seal(path: Path) -> Path:
+    """Compress a history that is complete; where it is now."""
+    sealed = path.with_name(path.name + SEALED)
+    with path.open("rb") as source, gzip.open(sealed, "xb", compresslevel=1) as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+    path.unlink()
+    return sealed
 
 
 def join(histories: Iterable[History]) -> History:
