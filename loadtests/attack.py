@@ -40,6 +40,9 @@ _DRAWN = 256
 _LATER = frozenset([Error.UNAVAILABLE, Error.BACKLOG_FULL])
 
 
+WEIGHTS = {"CREATE": 3.0, "GET": 27.0, "UPDATE": 42.0, "MUTATE": 14.0, "DELETE": 2.0, "DELETE_IF": 4.0, "TOUCH": 8.0}
+
+
 class Mix(msgspec.Struct, frozen=True, kw_only=True):
     """What is attempted, how often.
 
@@ -53,15 +56,7 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
     sessions: int = 64
     skew: float = 0.7
     old: float = 0.05
-    weights: dict[str, float] = {
-        "CREATE": 3,
-        "GET": 27,
-        "UPDATE": 42,
-        "MUTATE": 14,
-        "DELETE": 2,
-        "DELETE_IF": 4,
-        "TOUCH": 8,
-    }
+    weights: dict[str, float] = msgspec.field(default_factory=WEIGHTS.copy)
 
 
 class Step(NamedTuple):
