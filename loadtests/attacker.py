@@ -234,9 +234,7 @@ class _Actor:
                     told += 1
         yield {"told": told}
 
-    def read(
-        self, path: str, number: int, prefix: str, sessions: int, timeout_s: float
-    ) -> Iterator[dict[str, Any]]:
+    def read(self, path: str, number: int, prefix: str, sessions: int, timeout_s: float) -> Iterator[dict[str, Any]]:
         """Read all sessions of the round, each until it is read."""
         deadline = time.monotonic() + timeout_s
         missing = 0

@@ -24,6 +24,7 @@ from loadtests.subjects.registry import OF_KAIROS
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kairos_core import Settings
     from loadtests.history import History
     from loadtests.rounds import Arena
 
@@ -91,7 +92,7 @@ class Campaign:
 
     def _man(self, plan: Plan) -> None:
         """Have as many processes as are needed, all alive, and connected to the right thing."""
-        settings = self._arena.settings if plan.subject in OF_KAIROS else as_administrator(self._arena.settings)
+        settings = _settings(self._arena, plan)
         subject = (plan.subject, plan.mutant, settings)
         if subject != self._subject:
             self.close()
@@ -156,7 +157,7 @@ class Campaign:
             rate=plan.rate,
             count=plan.count,
             duration_s=plan.duration_s,
-            arena=getattr(self._arena, "name", ""),
+            arena=self._arena.kind,
             prefix=prefix,
             durability=settings.durability,
             session_ttl_ms=round(settings.session_ttl_s * 1000),
@@ -274,6 +275,16 @@ class Campaign:
         paths = [process.path for process in self._of("instance") if process.path.exists()]
         exercised, proof = plan.fault.prove(self._arena, history.join(map(history.read, paths)))
         found.fault.exercised, found.fault.proof = bool(exercised), str(proof)
+
+
+def _settings(arena: Arena, plan: Plan) -> Settings:
+    """What the processes connect to, and as whom: the rivals need more than the core's account may do."""
+    if plan.subject in OF_KAIROS:
+        return arena.settings_for(proxied=True) if plan.proxied else arena.settings
+    node = getattr(arena, "node", None)
+    if node is not None:
+        return msgspec.structs.replace(arena.settings, redis_url=node.url)
+    return as_administrator(arena.settings)
 
 
 def _sleep_until(moment_ns: int) -> None:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kairos_core import Settings
-    from loadtests.attacker import Process
     from loadtests.history import History
 
 # 1: the first.
@@ -28,16 +27,22 @@ class Arena(Protocol):
     """Where an attack takes place; `arenas.py` has those that can be disturbed.
 
     Attributes:
+        kind: which.
         settings: of the instances, with the core's account.
         worker_settings: with the worker's account.
         pool: the running `kairos worker`; None: there is none, and no audit.
         instances: the instances that run; whoever runs a round fills it.
     """
 
+    kind: str
     settings: Settings
     worker_settings: Settings
     pool: subprocess.Popen[str] | None
-    instances: list[Process]
+    instances: list[Any]
+
+    def settings_for(self, *, proxied: bool) -> Settings:
+        """The settings of the instances, by way of a proxy or not."""
+        ...
 
 
 class Fault(Protocol):
@@ -86,6 +91,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         rate: steps per second and instance, planned from the seed; None: one after the other.
         mix: of the steps.
         fault: what happens, or None.
+        proxied: whether the processes reach the store by way of the arena's proxy.
         fault_after_s, fault_for_s: when it begins, and how long after that it is healed.
         quiet_s: how long whatever is waited for at the end may take.
     """
@@ -102,6 +108,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rate: float | None = None
     mix: Mix = Mix()
     fault: Any = None
+    proxied: bool = False
     fault_after_s: float = 1.0
     fault_for_s: float = 1.0
     quiet_s: float = 30.0
@@ -195,6 +202,46 @@ class Round(msgspec.Struct, kw_only=True):
     losses: list[dict[str, Any]] = []
     audit: AuditFacts | None = None
     notes: list[str] = []
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """A run of some rounds: `run.json`.
+
+    Attributes:
+        format: of this file and what is beside it.
+        profile: how much was asked for.
+        seed, subject: of all its rounds.
+        command: what it was started with.
+        versions: of the software.
+        rounds: their numbers.
+    """
+
+    format: int = FORMAT
+    profile: str
+    seed: int
+    subject: str
+    command: list[str]
+    versions: dict[str, str]
+    rounds: list[int]
+
+
+def write_run(folder: Path, found: Run) -> None:
+    """Write `run.json`."""
+    (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+
+
+def round_folders(folder: Path) -> list[Path]:
+    """The rounds of a run, in their order; a round's folder is a run of one.
+
+    Raises:
+        RoundError: there are none.
+    """
+    if (folder / "round.json").exists():
+        return [folder]
+    found = sorted(path.parent for path in (folder / "rounds").glob("*/round.json"))
+    if not found:
+        raise RoundError(f"{folder}: no rounds")
+    return found
 
 
 def write_round(folder: Path, found: Round) -> None:
