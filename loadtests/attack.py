@@ -182,7 +182,7 @@ class Attacker:
             shown_ns = time.monotonic_ns()
             self.shown += 1
             self._recorder.derive(self._place, seen.stamp)
-            self._recorder.saw(Kind.GET, session, seen, since_ns, shown_ns)
+            self._recorder.saw(Kind.GET, session, seen, since_ns, shown_ns, expected=seen.stamp)
             since_ns = time.monotonic_ns()
 
         def call(token: int, name: str) -> Held:

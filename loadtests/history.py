@@ -16,13 +16,13 @@ import os
 import struct
 import time
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 History: TypeAlias = "np.ndarray[Any, np.dtype[np.void]]"
 
@@ -49,7 +49,7 @@ class Kind(enum.IntEnum):
     TOLD_REMOVED = 17
     RESYNCHRONISED = 18
     RESYNCHRONISED_ABSENT = 19
-    # A row of the audit: of a write, of a removal. Their times are no times, but the row's place in its session's trail.
+    # A row of the audit: of a write, of a removal. Its times are none, but the row's place in its session's trail.
     RECORDED = 24
     RECORDED_REMOVED = 25
 
@@ -89,7 +89,8 @@ RECORD = np.dtype(
         ("token", "<u8"),
         # The attempt whose write was seen; 0: not known. Of a write that was acknowledged, its own.
         ("writer", "<u8"),
-        # What a write was derived from.
+        # What a write was derived from. A GET that has it is no attempt of its own, but what a mutation's function was
+        # shown, and what its write is then derived from.
         ("expected_incarnation", "<i8"),
         ("expected_version", "<i8"),
         # What was written, read, or named in a refusal.
@@ -225,10 +226,19 @@ class Recorder:
         fields[13:15] = (outcome, error)
         _WHOLE.pack_into(self._memory, at, *fields)
 
-    def saw(self, kind: Kind, session: int, seen: Seen, start_ns: int, end_ns: int) -> None:
-        """Put down what was seen within an interval."""
+    def saw(  # noqa: PLR0913 - the parts of one record
+        self,
+        kind: Kind,
+        session: int,
+        seen: Seen,
+        start_ns: int,
+        end_ns: int,
+        *,
+        expected: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Put down what was seen within an interval; `expected` only of a GET that a mutation's function was shown."""
         place = self._next_place()
-        fields = (token(self.process, place + 1), seen.writer, 0, 0, *seen.stamp, 0, start_ns, end_ns)
+        fields = (token(self.process, place + 1), seen.writer, *expected, *seen.stamp, 0, start_ns, end_ns)
         _WHOLE.pack_into(
             self._memory,
             self._at(place),
