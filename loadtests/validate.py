@@ -1,0 +1,219 @@
+"""The validation: attacks all subjects, lets faults befall the core, breaks it in every known way, and judges it all.
+
+Four parts, in one folder:
+
+- `subjects/NAME`: a run of one subject each. The one that loses updates must be caught, the others must not be accused.
+- `rounds`: of the core, each with a fault, in all kinds of arenas.
+- `calm`: of the core, without faults, each with another seed.
+- `mutants.json`: which check caught which broken core.
+
+`validation.json` holds what came of it, and `python -m loadtests judge FOLDER` judges the rounds again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from kairos_core.settings import servers_given
+from loadtests.arenas import Ground, given, own_ground
+from loadtests.attack import Mix
+from loadtests.campaign import Campaign
+from loadtests.environment import harness, new_namespace
+from loadtests.faults import schedule
+from loadtests.judge import judge_round
+from loadtests.judging.verdict import Status
+from loadtests.manifest import manifest
+from loadtests.mutants import MUTANTS
+from loadtests.mutants.catch import FAILED, Caught, catch, status_of
+from loadtests.rounds import Plan, read_round, write_run
+from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
+from loadtests.validation import RoundResult, SubjectResult, Validation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from loadtests.arenas import Arena
+    from loadtests.fault import Fault
+    from loadtests.profiles import Profile
+
+# What SyncKairos did; it must be caught within this.
+WRONG = "check_then_set"
+WRONG_WITHIN_S = 5.0
+# A fault comes when the round has got going.
+_FAULT_AFTER_S = 1.0
+# Of the rounds in an arena, every so manieth is the asyncio manager's.
+_EVERY_ASYNC = 3
+# What could not be told, or a fault that did not hit, is tried so often.
+_ATTEMPTS = 2
+
+
+class Validator:
+    """Runs a validation, part by part.
+
+    Attributes:
+        found: what came of it so far.
+
+    Args:
+        profile: how much.
+        name: the profile's.
+        seed: what everything random is drawn from.
+        folder: where everything is written; new.
+        tell: told a line at a time.
+    """
+
+    def __init__(self, profile: Profile, name: str, seed: int, folder: Path, tell: Callable[[str], object]) -> None:
+        self.found = Validation(profile=name, seed=seed, attempts_at_least=profile.attempts_at_least)
+        self._profile = profile
+        self._folder = folder
+        self._tell = tell
+        self._numbers = itertools.count(1)
+
+    def run(self) -> Validation:
+        """Run all parts, the one after the other."""
+        start = time.monotonic()
+        self._folder.mkdir(parents=True)
+        with contextlib.ExitStack() as stack:
+            ground = None if servers_given() else stack.enter_context(own_ground())
+            self._attack_subjects(ground)
+            self._attack_with_faults(ground)
+            self._attack_calmly(ground)
+        self._break()
+        self.found.seconds = round(time.monotonic() - start, 1)
+        self.found.write(self._folder)
+        return self.found
+
+    @contextlib.contextmanager
+    def _arena(self, ground: Ground | None, kind: str) -> Iterator[Arena]:
+        if ground is not None:
+            with ground.arena(kind) as arena:
+                yield arena
+            return
+        with harness(new_namespace("validation")) as settings, given(settings) as arena:
+            yield arena
+
+    def _attack_subjects(self, ground: Ground | None) -> None:
+        """Attack each subject in the same way."""
+        self._tell("subjects: the same attack on each")
+        with self._arena(ground, "memory") as arena:
+            for name in SUBJECTS:
+                result = self._attack_subject(arena, name)
+                self.found.subjects.append(result)
+                self._tell(f"  {result.line}")
+
+    def _attack_subject(self, arena: Arena, name: str) -> SubjectResult:
+        seconds = self._profile.subject_s if name != WRONG else min(self._profile.subject_s, WRONG_WITHIN_S / 2)
+        plan = self._plan(name, self.found.seed, seconds, folder=self._folder / "subjects" / name, number=1)
+        start = time.monotonic()
+        with Campaign(arena) as campaign:
+            # Starting the processes is none of the attack's time.
+            campaign.man(plan)
+            start = time.monotonic()
+            folder = campaign.run_round(plan)
+            verdict = judge_round(folder, read_round(folder))
+        self._write_manifest(plan)
+        return SubjectResult(
+            subject=name,
+            status=verdict.status,
+            should_be_caught=name == WRONG,
+            seconds=round(time.monotonic() - start, 2),
+            within_s=WRONG_WITHIN_S if name == WRONG else None,
+            counts=verdict.counts,
+            sentence=verdict.violations[0].sentence if verdict.violations else "; ".join(verdict.reasons[:1]),
+        )
+
+    def _attack_with_faults(self, ground: Ground | None) -> None:
+        """Let every fault befall every arena that it fits, as often as the profile has rounds for it."""
+        wanted = self._profile.rounds if ground else {"given": sum(self._profile.rounds.values())}
+        for kind, count in wanted.items():
+            self._tell(f"faults: {count} rounds, arena {kind}")
+            with self._arena(ground, kind) as arena, Campaign(arena) as campaign:
+                for subject, fault, seed in self._order(kind, count):
+                    self._round_until_told(campaign, kind, subject, fault, seed)
+        self._write_manifest(self._plan("kairos", self.found.seed, self._profile.round_s))
+
+    def _order(self, kind: str, count: int) -> list[tuple[str, Fault, int]]:
+        """Subject, fault and seed of each round; those that need new processes come together."""
+        found = []
+        for place, fault in enumerate(schedule(self.found.seed, kind, count)):
+            subject = OF_KAIROS[place % _EVERY_ASYNC == _EVERY_ASYNC - 1]
+            found.append((subject, fault, self.found.seed + place))
+        return sorted(found, key=lambda one: (one[0], one[1].uses_proxy))
+
+    def _round_until_told(self, campaign: Campaign, kind: str, subject: str, fault: Fault, seed: int) -> None:
+        for attempt in range(_ATTEMPTS):
+            again = fault if attempt == 0 else type(fault).like(fault)
+            plan = self._plan(subject, seed + 1_000 * attempt, self._profile.round_s, fault=again)
+            result = self._round(campaign, plan, kind)
+            self.found.rounds.append(result)
+            self._tell(f"  {result.line}")
+            if result.status == Status.VIOLATION or (result.status == Status.VALID and result.exercised):
+                return
+            result.is_repeated = attempt + 1 < _ATTEMPTS
+
+    def _attack_calmly(self, ground: Ground | None) -> None:
+        """Attack the core with other seeds, and nothing else: it is never to be accused."""
+        self._tell(f"calm: {self._profile.calm_seeds} seeds")
+        with self._arena(ground, "memory") as arena, Campaign(arena) as campaign:
+            for place in range(self._profile.calm_seeds):
+                plan = self._plan("kairos", self.found.seed + place, self._profile.calm_s)
+                result = self._round(campaign, plan, "memory" if ground else "given")
+                self.found.rounds.append(result)
+                self._tell(f"  {result.line}")
+
+    def _round(self, campaign: Campaign, plan: Plan, kind: str) -> RoundResult:
+        start = time.monotonic()
+        folder = campaign.run_round(plan)
+        found = read_round(folder)
+        verdict = judge_round(folder, found)
+        return RoundResult(
+            number=plan.number,
+            arena=kind,
+            subject=plan.subject,
+            seed=plan.seed,
+            fault=found.fault.name if found.fault else "",
+            exercised=found.fault is None or found.fault.exercised,
+            proof=found.fault.proof if found.fault else "",
+            status=verdict.status,
+            counts=verdict.counts,
+            losses_allowed=bool(found.losses),
+            sentences=[one.sentence for one in verdict.violations[:5]] or list(verdict.reasons[:5]),
+            seconds=round(time.monotonic() - start, 1),
+        )
+
+    def _break(self) -> None:
+        """Break the core in every known way, and see each noticed."""
+        self._tell(f"mutants: {len(MUTANTS)}, each against the check that is meant for it")
+        with harness(new_namespace("mutants")) as settings:
+            self.found.mutants = catch(settings, MUTANTS, lambda one: self._tell(f"  {_shown(one)}"))
+        self.found.mutants_status = status_of(self.found.mutants)
+
+    def _plan(self, subject: str, seed: int, seconds: float, **more: Any) -> Plan:
+        fault: Fault | None = more.get("fault")
+        return Plan(
+            folder=more.get("folder", self._folder),
+            number=more.get("number") or next(self._numbers),
+            seed=seed,
+            subject=subject,
+            instances=self._profile.instances,
+            watchers=self._profile.watchers,
+            duration_s=seconds,
+            mix=Mix(sessions=self._profile.sessions),
+            fault=fault,
+            fault_after_s=_FAULT_AFTER_S,
+            fault_for_s=fault.hold_s if fault else 0.0,
+            proxied=fault.uses_proxy if fault else False,
+        )
+
+    def _write_manifest(self, plan: Plan) -> None:
+        numbers = sorted(int(path.name) for path in (plan.folder / "rounds").iterdir())
+        write_run(plan.folder, manifest(plan, self.found.profile, numbers))
+
+
+def _shown(one: Caught) -> str:
+    return one.line if one.result != FAILED else f"{one.line}: {one.evidence}"
