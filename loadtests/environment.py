@@ -96,6 +96,11 @@ def admin(settings: Settings) -> redis.Redis:
     return redis.Redis.from_url(_with_login(settings.redis_url, _administrators))
 
 
+def as_administrator(settings: Settings) -> Settings:
+    """The same settings with an account that may do anything in place of the core's; any other account stays."""
+    return msgspec.structs.replace(settings, redis_url=_with_login(settings.redis_url, _administrators))
+
+
 def as_worker(settings: Settings) -> Settings:
     """The same settings with the worker's account in place of the core's; any other account stays."""
     return msgspec.structs.replace(settings, redis_url=_with_login(settings.redis_url, _workers))

@@ -10,10 +10,12 @@ Nothing here knows what is attempted, or what is right: see `attack.py` and `che
 from __future__ import annotations
 
 import enum
+import gzip
 import mmap
 import os
 import struct
 import time
+import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -31,7 +33,7 @@ NEVER = 2**63 - 1
 
 
 class Kind(enum.IntEnum):
-    """What a record is about. The first group is attempted, the second is seen."""
+    """What a record is about. The first group is attempted, the second is told to a watcher, the third is recorded."""
 
     CREATE = 1
     GET = 2
@@ -47,6 +49,9 @@ class Kind(enum.IntEnum):
     TOLD_REMOVED = 17
     RESYNCHRONISED = 18
     RESYNCHRONISED_ABSENT = 19
+    # A row of the audit: of a write, of a removal. Its times are none, but the row's place in its session's trail.
+    RECORDED = 24
+    RECORDED_REMOVED = 25
 
 
 class Outcome(enum.IntEnum):
@@ -84,7 +89,8 @@ RECORD = np.dtype(
         ("token", "<u8"),
         # The attempt whose write was seen; 0: not known. Of a write that was acknowledged, its own.
         ("writer", "<u8"),
-        # What a write was derived from.
+        # What a write was derived from. A GET that has it is no attempt of its own, but what a mutation's function was
+        # shown, and what its write is then derived from.
         ("expected_incarnation", "<i8"),
         ("expected_version", "<i8"),
         # What was written, read, or named in a refusal.
@@ -112,6 +118,7 @@ assert _WHOLE.size == RECORD.itemsize  # noqa: S101 - of the module itself
 _EXPECTED_AT = 16
 _COUNT_BITS = 40
 _GROWTH = 16_384
+_SEALED = ".gz"
 _MAGIC = b"kairos-history\0\0"
 _HEADER = struct.Struct("<16sIIQ")
 
@@ -219,10 +226,19 @@ class Recorder:
         fields[13:15] = (outcome, error)
         _WHOLE.pack_into(self._memory, at, *fields)
 
-    def saw(self, kind: Kind, session: int, seen: Seen, start_ns: int, end_ns: int) -> None:
-        """Put down what was seen within an interval."""
+    def saw(  # noqa: PLR0913 - the parts of one record
+        self,
+        kind: Kind,
+        session: int,
+        seen: Seen,
+        start_ns: int,
+        end_ns: int,
+        *,
+        expected: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Put down what was seen within an interval; `expected` only of a GET that a mutation's function was shown."""
         place = self._next_place()
-        fields = (token(self.process, place + 1), seen.writer, 0, 0, *seen.stamp, 0, start_ns, end_ns)
+        fields = (token(self.process, place + 1), seen.writer, *expected, *seen.stamp, 0, start_ns, end_ns)
         _WHOLE.pack_into(
             self._memory,
             self._at(place),
@@ -257,13 +273,38 @@ class HistoryError(ValueError):
     """A file is no history, or one of another format."""
 
 
+def seal(path: Path) -> Path:
+    """Compress a history that nobody writes any more; its file gives way to one with `.gz` behind its name."""
+    sealed = path.with_name(path.name + _SEALED)
+    half = sealed.with_name(sealed.name + ".half")
+    records = read(path)
+    header = path.read_bytes()[: _HEADER.size]
+    with gzip.open(half, "wb", compresslevel=1) as file:
+        file.write(header)
+        file.write(records.tobytes())
+    half.replace(sealed)
+    path.unlink()
+    return sealed
+
+
+def write(path: Path, records: History, process: int = 0) -> None:
+    """Put records into a file of their own, as those of the audit; compressed where the name ends in `.gz`."""
+    data = _HEADER.pack(_MAGIC, FORMAT, RECORD.itemsize, process) + records.tobytes()
+    path.write_bytes(gzip.compress(data, 1) if path.suffix == _SEALED else data)
+
+
 def read(path: Path) -> History:
-    """The records of one process, in the order in which they were begun.
+    """The records of one process, in the order in which they were begun; sealed or not.
 
     Raises:
         HistoryError: names the file and what is wrong with it.
     """
     data = path.read_bytes()
+    if path.suffix == _SEALED:
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise HistoryError(f"{path}: not a history: {error}") from error
     if len(data) < _HEADER.size or not data.startswith(_MAGIC):
         raise HistoryError(f"{path}: not a history")
     _, found, size, _ = _HEADER.unpack_from(data)
@@ -271,8 +312,10 @@ def read(path: Path) -> History:
         raise HistoryError(f"{path}: a history of format {found}, where this version reads format {FORMAT}")
     whole = (len(data) - _HEADER.size) // RECORD.itemsize
     records: History = np.frombuffer(data, RECORD, whole, _HEADER.size)
-    # A process that was killed leaves room that it did not use.
-    return records[records["token"] != 0]
+    # A process that was killed leaves room that it did not use, behind all that it did.
+    used = records["token"] != 0
+    kept: History = records if used.all() else records[used]
+    return kept
 
 
 def join(histories: Iterable[History]) -> History:
@@ -280,3 +323,46 @@ def join(histories: Iterable[History]) -> History:
     found: list[History] = list(histories)
     whole: History = np.concatenate([*found, np.empty(0, RECORD)])
     return whole
+
+
+def describe(record: Any, origin_ns: int = 0) -> str:
+    """A record in words: `p3 update of session 7, from (5, v2) to (5, v3) by 3.12, ok, 0.012031 s to 0.012048 s`.
+
+    Args:
+        record: one of a history, or what has the same names.
+        origin_ns: what times are told from.
+    """
+    kind = Kind(int(record["kind"]))
+    parts = [f"p{int(record['process'])} {kind.name.lower().replace('_', ' ')} of session {int(record['session'])}"]
+    parts += [part for part in (_stamps(record), _answer(record, kind)) if part]
+    if kind in {Kind.RECORDED, Kind.RECORDED_REMOVED}:
+        return ", ".join([*parts, f"row {int(record['start_ns'])}"])
+    return ", ".join([*parts, f"{seconds(record['start_ns'], origin_ns)} to {seconds(record['end_ns'], origin_ns)}"])
+
+
+def seconds(moment_ns: int, origin_ns: int = 0) -> str:
+    """A time as people read it, to the microsecond."""
+    return "never" if int(moment_ns) == NEVER else f"{(int(moment_ns) - origin_ns) / 1e9:.6f} s"
+
+
+def name_of(found: int) -> str:
+    """A token as people read it: the process and its count."""
+    return f"{found >> _COUNT_BITS}.{found & ((1 << _COUNT_BITS) - 1)}"
+
+
+def _stamps(record: Any) -> str:
+    expected, stamp = (
+        (int(record[f"{prefix}incarnation"]), int(record[f"{prefix}version"])) for prefix in ("expected_", "")
+    )
+    parts = [f"from ({expected[0]}, v{expected[1]})" if any(expected) else ""]
+    parts += [f"{'to' if any(expected) else 'at'} ({stamp[0]}, v{stamp[1]})" if any(stamp) else ""]
+    parts += [f"by {name_of(int(record['writer']))}" if record["writer"] else ""]
+    return " ".join(part for part in parts if part)
+
+
+def _answer(record: Any, kind: Kind) -> str:
+    if kind >= Kind.TOLD:
+        return ""
+    error = Error(int(record["error"]))
+    outcome = Outcome(int(record["outcome"])).name.lower()
+    return outcome if error == Error.NONE else f"{outcome} ({error.name.lower().replace('_', ' ')})"

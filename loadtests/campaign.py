@@ -1,0 +1,315 @@
+"""Rounds of an attack: processes that attempt and watch, a fault in the middle, and a quiet end that is looked at.
+
+Each round has sessions of its own, and so is a history of its own that begins with their absence. Processes serve one
+round after the other; those that were killed are replaced.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+import numpy as np
+
+from loadtests import exported, history
+from loadtests.attack import arrivals
+from loadtests.attacker import Ended, Process
+from loadtests.environment import as_administrator
+from loadtests.history import Kind
+from loadtests.rounds import FaultFacts, Plan, ProcessFacts, Round, write_round
+from loadtests.subjects.registry import OF_KAIROS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kairos_core import Settings
+    from loadtests.history import History
+    from loadtests.rounds import Arena
+
+# From when all are told to begin to when they do.
+_LEAD_S = 0.1
+_POLL_S = 0.05
+_CONNECT_TIMEOUT_S = 60.0
+# Beyond the time that a call may take.
+_PATIENCE_S = 20.0
+_REMOVALS = (Kind.TOLD_REMOVED, Kind.RESYNCHRONISED_ABSENT)
+
+
+def run_round(arena: Arena, plan: Plan) -> Path:
+    """Run one round with processes of its own; its folder."""
+    with Campaign(arena) as campaign:
+        return campaign.run_round(plan)
+
+
+class Campaign:
+    """Rounds in one arena, with processes that serve all of them."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        self._processes: list[Process] = []
+        # What the processes are connected to.
+        self._subject: tuple[str, str | None, Any] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all processes."""
+        # All hear of it first, so that they end at the same time.
+        for process in self._processes:
+            process.hang_up()
+        for process in self._processes:
+            process.close()
+        self._processes.clear()
+        self._arena.instances.clear()
+        self._subject = None
+
+    def run_round(self, plan: Plan) -> Path:
+        """Run one round; its folder."""
+        plan.round_folder.mkdir(parents=True)
+        self._man(plan)
+        found = self._begin(plan)
+        try:
+            self._disturb(plan, found)
+            self._gather(plan, found)
+            self._look(plan, found)
+            self._finish_watchers(plan, found)
+        finally:
+            # Whatever went wrong: none goes on attempting where the next round begins.
+            for process in self._processes:
+                process.tell("finish")
+        self._export(plan, found)
+        self._prove(plan, found)
+        write_round(plan.round_folder, found)
+        for path in sorted(plan.round_folder.glob("*.history")):
+            history.seal(path)
+        return plan.round_folder
+
+    def _man(self, plan: Plan) -> None:
+        """Have as many processes as are needed, all alive, and connected to the right thing."""
+        settings = _settings(self._arena, plan)
+        subject = (plan.subject, plan.mutant, settings)
+        if subject != self._subject:
+            self.close()
+            self._subject = subject
+        there = {(process.role, process.place): process for process in self._processes}
+        wanted = [("instance", place) for place in range(1, plan.instances + 1)]
+        wanted += [("watcher", place) for place in range(1, plan.watchers + 1)]
+        wanted.append(("reader", 1))
+        started = []
+        for key in there.keys() | set(wanted):
+            if key in there and (key not in wanted or not there[key].is_alive):
+                there.pop(key).close()
+        for role, place in wanted:
+            if (role, place) not in there:
+                # The reader is a witness: its core is not broken.
+                mutant = None if role == "reader" else plan.mutant
+                log = plan.folder / "processes.log"
+                there[role, place] = Process(
+                    settings, subject=plan.subject, role=role, place=place, mutant=mutant, log=log
+                )
+                started.append(there[role, place])
+        self._processes = [there[key] for key in wanted]
+        for process in started:
+            process.answer(_CONNECT_TIMEOUT_S)
+        self._arena.instances[:] = self._of("instance")
+
+    def _of(self, role: str) -> list[Process]:
+        return [process for process in self._processes if process.role == role]
+
+    def _begin(self, plan: Plan) -> Round:
+        """Tell all to begin, watchers first."""
+        settings = self._arena.settings
+        prefix = f"{plan.number}x{secrets.token_hex(4)}"
+        for process in self._processes:
+            process.number = plan.number_of(process.role, process.place)
+            process.path = plan.round_folder / f"{process.number}.history"
+        for process in self._of("watcher"):
+            process.tell("watch", path=str(process.path), number=process.number, prefix=prefix)
+        for process in self._of("watcher"):
+            process.answer(_CONNECT_TIMEOUT_S)
+        begin_ns = time.monotonic_ns() + round(_LEAD_S * 1e9)
+        for process in self._of("instance"):
+            process.tell(
+                "attack",
+                path=str(process.path),
+                number=process.number,
+                place=process.place,
+                prefix=prefix,
+                seed=plan.seed,
+                mix=msgspec.to_builtins(plan.mix),
+                begin_ns=begin_ns,
+                duration_s=plan.duration_s,
+                count=plan.count,
+                rate=plan.rate,
+            )
+        return Round(
+            number=plan.number,
+            seed=plan.seed,
+            subject=plan.subject,
+            mutant=plan.mutant,
+            mix=plan.mix,
+            rate=plan.rate,
+            count=plan.count,
+            duration_s=plan.duration_s,
+            arena=self._arena.kind,
+            prefix=prefix,
+            durability=settings.durability,
+            session_ttl_ms=round(settings.session_ttl_s * 1000),
+            receipt_ttl_ms=round(settings.receipt_ttl_s * 1000),
+            timeout_ms=round(settings.timeout_s * 1000),
+            begin_ns=begin_ns,
+            processes=[
+                ProcessFacts(number=process.number, role=process.role, place=process.place)
+                for process in self._processes
+            ],
+        )
+
+    def _disturb(self, plan: Plan, found: Round) -> None:
+        """Let the fault happen, and be over."""
+        fault = plan.fault
+        if fault is None:
+            return
+        _sleep_until(found.begin_ns + round(plan.fault_after_s * 1e9))
+        facts = FaultFacts(
+            name=fault.name,
+            parameters=dict(fault.parameters),
+            begin_ns=time.monotonic_ns(),
+            healed_ns=0,
+            exercised=False,
+            proof="",
+        )
+        try:
+            fault.begin(self._arena)
+            _sleep_until(facts.begin_ns + round(plan.fault_for_s * 1e9))
+        finally:
+            fault.heal(self._arena)
+        facts.healed_ns = time.monotonic_ns()
+        found.fault = facts
+        found.losses = [dict(loss) for loss in fault.losses]
+
+    def _gather(self, plan: Plan, found: Round) -> None:
+        """Wait until the instances have attempted all that they were to; one that does not come to an end is killed."""
+        after_s = 2 * self._arena.settings.timeout_s + _PATIENCE_S
+        deadline = time.monotonic() + after_s
+        if plan.count is None or plan.rate is not None:
+            deadline = max(deadline, found.begin_ns / 1e9 + plan.duration_s + after_s)
+        for process in self._of("instance"):
+            facts = _facts(found, process)
+            if plan.rate is not None:
+                facts.planned = len(arrivals(plan.seed, process.place, plan.rate, plan.duration_s))
+            try:
+                answer = process.answer(deadline - time.monotonic())
+            except Ended:
+                facts.was_killed = True
+                continue
+            except TimeoutError as error:
+                process.kill()
+                facts.was_killed = True
+                found.notes.append(str(error))
+                continue
+            facts.attempted, facts.shown = answer["attempted"], answer["shown"]
+
+    def _look(self, plan: Plan, found: Round) -> None:
+        """Have all sessions read, now that nobody writes any more."""
+        (reader,) = self._of("reader")
+        reader.tell(
+            "read",
+            path=str(reader.path),
+            number=reader.number,
+            prefix=found.prefix,
+            sessions=plan.mix.sessions,
+            timeout_s=plan.quiet_s,
+        )
+        try:
+            missing = reader.answer(plan.quiet_s + _PATIENCE_S)["missing"]
+        except (Ended, TimeoutError) as error:
+            reader.kill()
+            _facts(found, reader).was_killed = True
+            found.notes.append(f"the final states were not read: {error}")
+            return
+        if missing:
+            found.notes.append(f"the final states of {missing} sessions could not be read")
+
+    def _finish_watchers(self, plan: Plan, found: Round) -> None:
+        """Wait until the watchers have heard of all final states, then end their watches."""
+        (reader,) = self._of("reader")
+        finals = _last_of_each(history.read(reader.path)) if reader.path.exists() else {}
+        deadline = time.monotonic() + plan.quiet_s
+        waiting = [process for process in self._of("watcher") if process.is_alive]
+        while waiting and time.monotonic() < deadline:
+            waiting = [process for process in waiting if process.is_alive and not _has_reached(process.path, finals)]
+            if waiting:
+                time.sleep(_POLL_S)
+        for process in self._of("watcher"):
+            process.tell("finish")
+        for process in self._of("watcher"):
+            try:
+                process.answer()
+            except Ended:
+                _facts(found, process).was_killed = True
+            except TimeoutError as error:
+                process.kill()
+                _facts(found, process).was_killed = True
+                found.notes.append(str(error))
+
+    def _export(self, plan: Plan, found: Round) -> None:
+        """Write down what the audit recorded, once it has recorded all."""
+        if self._arena.pool is None or plan.subject not in OF_KAIROS:
+            return
+        is_drained = exported.wait_until_drained(self._arena.settings, plan.quiet_s)
+        if not is_drained:
+            found.notes.append(f"the outbox was not drained within {plan.quiet_s:.0f} s")
+        path = plan.round_folder / "audit.history"
+        found.audit = exported.export(self._arena.settings, found.prefix, path, is_drained=is_drained)
+
+    def _prove(self, plan: Plan, found: Round) -> None:
+        """Ask the fault whether it hit."""
+        if found.fault is None:
+            return
+        paths = [process.path for process in self._of("instance") if process.path.exists()]
+        exercised, proof = plan.fault.prove(self._arena, history.join(map(history.read, paths)))
+        found.fault.exercised, found.fault.proof = bool(exercised), str(proof)
+
+
+def _settings(arena: Arena, plan: Plan) -> Settings:
+    """What the processes connect to, and as whom: the rivals need more than the core's account may do."""
+    if plan.subject in OF_KAIROS:
+        return arena.settings_for(proxied=True) if plan.proxied else arena.settings
+    node = getattr(arena, "node", None)
+    if node is not None:
+        return msgspec.structs.replace(arena.settings, redis_url=node.url)
+    return as_administrator(arena.settings)
+
+
+def _sleep_until(moment_ns: int) -> None:
+    time.sleep(max(0, moment_ns - time.monotonic_ns()) / 1e9)
+
+
+def _facts(found: Round, process: Process) -> ProcessFacts:
+    return next(facts for facts in found.processes if facts.number == process.number)
+
+
+def _last_of_each(records: History) -> dict[int, tuple[Kind, tuple[int, int]]]:
+    """The last record that there is of each session: its kind and stamp."""
+    reversed_ = records[::-1]
+    _, firsts = np.unique(reversed_["session"], return_index=True)
+    return {
+        int(record["session"]): (Kind(record["kind"]), (int(record["incarnation"]), int(record["version"])))
+        for record in reversed_[firsts]
+    }
+
+
+def _has_reached(path: Path, finals: dict[int, tuple[Kind, tuple[int, int]]]) -> bool:
+    """Whether a watcher, as of its history so far, was told of these final states, or of later ones."""
+    told = _last_of_each(history.read(path))
+    for session, (_, stamp) in finals.items():
+        kind, last = told.get(session, (Kind.TOLD_REMOVED, (0, 0)))
+        if last < stamp or (stamp == (0, 0) and kind not in _REMOVALS):
+            return False
+    return True

@@ -1,0 +1,269 @@
+"""A round of an attack as it is asked for, and as it is written down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from loadtests.attack import Mix
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from kairos_core import Settings
+    from loadtests.history import History
+
+# 1: the first.
+FORMAT = 1
+# Numbers of a round's processes: so many for each round, so that no two of a run have the same.
+_NUMBERS = 64
+_ROLES = {"instance": 0, "watcher": 40, "reader": 60}
+
+
+class Arena(Protocol):
+    """Where an attack takes place; `arenas.py` has those that can be disturbed.
+
+    Attributes:
+        kind: which.
+        settings: of the instances, with the core's account.
+        worker_settings: with the worker's account.
+        pool: the running `kairos worker`; None: there is none, and no audit.
+        instances: the instances that run; whoever runs a round fills it.
+    """
+
+    kind: str
+    settings: Settings
+    worker_settings: Settings
+    pool: subprocess.Popen[str] | None
+    instances: list[Any]
+
+    def settings_for(self, *, proxied: bool) -> Settings:
+        """The settings of the instances, by way of a proxy or not."""
+        ...
+
+
+class Fault(Protocol):
+    """What befalls an arena in the middle of a round; `faults.py` has some."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What was drawn for it."""
+        ...
+
+    @property
+    def losses(self) -> Sequence[dict[str, Any]]:
+        """When acknowledged writes may have been lost, and why: `at_ns`, `back_ns`, `why`."""
+        ...
+
+    def begin(self, arena: Any) -> object:
+        """Let it happen."""
+        ...
+
+    def heal(self, arena: Any) -> object:
+        """Let it be over."""
+        ...
+
+    def prove(self, arena: Any, history: History) -> tuple[bool, str]:
+        """Whether it hit, and what shows that."""
+        ...
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A round as it is asked for.
+
+    Attributes:
+        folder: the run's; the round gets one of its own in it.
+        number: the round's, from 1.
+        seed: what everything random in it is drawn from.
+        subject: of `subjects.registry`.
+        mutant: what the core is broken with, or None.
+        instances, watchers: how many.
+        duration_s: how long the instances attempt.
+        count: how many steps each attempts, if that is done sooner; None: as many as it can.
+        rate: steps per second and instance, planned from the seed; None: one after the other.
+        mix: of the steps.
+        fault: what happens, or None.
+        proxied: whether the processes reach the store by way of the arena's proxy.
+        fault_after_s, fault_for_s: when it begins, and how long after that it is healed.
+        quiet_s: how long whatever is waited for at the end may take.
+    """
+
+    folder: Path
+    number: int = 1
+    seed: int = 1
+    subject: str = "kairos"
+    mutant: str | None = None
+    instances: int = 8
+    watchers: int = 1
+    duration_s: float = 5.0
+    count: int | None = None
+    rate: float | None = None
+    mix: Mix = Mix()
+    fault: Any = None
+    proxied: bool = False
+    fault_after_s: float = 1.0
+    fault_for_s: float = 1.0
+    quiet_s: float = 30.0
+
+    @property
+    def round_folder(self) -> Path:
+        """The round's folder."""
+        return self.folder / "rounds" / f"{self.number:03d}"
+
+    def number_of(self, role: str, place: int) -> int:
+        """The number of one of the round's processes."""
+        return self.number * _NUMBERS + _ROLES[role] + place
+
+
+class ProcessFacts(msgspec.Struct, kw_only=True):
+    """A process of a round.
+
+    Attributes:
+        number: as in its history.
+        role: `instance`, `watcher` or `reader`.
+        place: which of its role, from 1; what it attempted follows from this and the round's seed.
+        planned: how many steps it was to attempt; None: that was not planned, or it is no instance.
+        attempted: how many it says it did; None: it did not live to say.
+        shown: how many states the functions of its mutations were shown, each a GET in its history beside the steps.
+        was_killed: whether it ended before its time.
+    """
+
+    number: int
+    role: str
+    place: int
+    planned: int | None = None
+    attempted: int | None = None
+    shown: int | None = None
+    was_killed: bool = False
+
+
+class FaultFacts(msgspec.Struct, kw_only=True):
+    """What happened in the middle of a round, when, and whether it hit."""
+
+    name: str
+    parameters: dict[str, Any]
+    begin_ns: int
+    healed_ns: int
+    exercised: bool
+    proof: str
+
+
+class AuditFacts(msgspec.Struct, kw_only=True):
+    """What was exported of the audit; `is_drained`: whether the outbox was empty before."""
+
+    rows: int
+    dead_letters: int
+    is_drained: bool
+
+
+class Round(msgspec.Struct, kw_only=True):
+    """A round as it was: `round.json`. Times are `time.monotonic_ns()`.
+
+    Attributes:
+        format: of this file and what is beside it.
+        number, seed, subject, mutant, mix, rate, count, duration_s: as it was asked for.
+        arena: the name of where it took place.
+        prefix: what the ids of its sessions begin with.
+        durability, session_ttl_ms, receipt_ttl_ms, timeout_ms: as the instances' settings say.
+        begin_ns: when the instances began.
+        processes: all that took part.
+        fault: what happened, or None.
+        losses: when acknowledged writes may have been lost, and why.
+        audit: None: there was none.
+        notes: what did not go as it should, so that there is no verdict that all is well.
+    """
+
+    format: int = FORMAT
+    number: int
+    seed: int
+    subject: str
+    mutant: str | None
+    mix: Mix
+    rate: float | None
+    count: int | None
+    duration_s: float
+    arena: str
+    prefix: str
+    durability: str
+    session_ttl_ms: int
+    receipt_ttl_ms: int
+    timeout_ms: int
+    begin_ns: int
+    processes: list[ProcessFacts]
+    fault: FaultFacts | None = None
+    losses: list[dict[str, Any]] = []
+    audit: AuditFacts | None = None
+    notes: list[str] = []
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """A run of some rounds: `run.json`.
+
+    Attributes:
+        format: of this file and what is beside it.
+        profile: how much was asked for.
+        seed, subject: of all its rounds.
+        command: what it was started with.
+        versions: of the software.
+        rounds: their numbers.
+    """
+
+    format: int = FORMAT
+    profile: str
+    seed: int
+    subject: str
+    command: list[str]
+    versions: dict[str, str]
+    rounds: list[int]
+
+
+def write_run(folder: Path, found: Run) -> None:
+    """Write `run.json`."""
+    (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+
+
+def round_folders(folder: Path) -> list[Path]:
+    """The rounds of a run, in their order; a round's folder is a run of one.
+
+    Raises:
+        RoundError: there are none.
+    """
+    if (folder / "round.json").exists():
+        return [folder]
+    found = sorted(path.parent for path in (folder / "rounds").glob("*/round.json"))
+    if not found:
+        raise RoundError(f"{folder}: no rounds")
+    return found
+
+
+def write_round(folder: Path, found: Round) -> None:
+    """Write `round.json`."""
+    (folder / "round.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+
+
+class RoundError(ValueError):
+    """A folder holds no round, or one of another format."""
+
+
+def read_round(folder: Path) -> Round:
+    """Read `round.json`.
+
+    Raises:
+        RoundError: names the folder and what is wrong with it.
+    """
+    try:
+        data = (folder / "round.json").read_bytes()
+        version = msgspec.json.decode(data, type=dict[str, Any]).get("format")
+        if version != FORMAT:
+            raise RoundError(f"{folder}: a round of format {version}, where this version reads format {FORMAT}")
+        return msgspec.json.decode(data, type=Round)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise RoundError(f"{folder}: {error}") from error

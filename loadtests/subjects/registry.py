@@ -1,0 +1,26 @@
+"""The subjects by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loadtests.subjects.check_then_set import CheckThenSet
+from loadtests.subjects.lock import Locked
+from loadtests.subjects.managed import Managed
+from loadtests.subjects.watch_multi import WatchMulti
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kairos_core import Settings
+    from loadtests.subjects.register import Register
+
+SUBJECTS: dict[str, Callable[[Settings], Register]] = {
+    "kairos": Managed.connect,
+    "kairos_async": Managed.connect_awaiting,
+    "check_then_set": CheckThenSet,
+    "watch_multi": WatchMulti,
+    "lock": Locked,
+}
+# These have an audit, and need no more than the core's account.
+OF_KAIROS = ("kairos", "kairos_async")
