@@ -1,7 +1,7 @@
 """Where directed checks are asked for: a process that forks one of its own for each.
 
-`python -m loadtests.guarantees` reads a JSON object per line (`check`, `mutant`, `environment`) and answers each with one
-line: the result, or `error`, why it could not be run. To start Python anew for each would take longer than most checks.
+`python -m loadtests.guarantees` reads a JSON object per line (`check`, `mutant`, `environment`) and answers each with
+one: the result, or `error`, why it could not be run. To start Python anew for each would take longer than most checks.
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@ of its own (`apply`), and names the check that is to notice it; `python -m loadt
 
 from __future__ import annotations
 
-from loadtests.mutants import managers, records, scripts, watching
+from loadtests.mutants import harness, managers, records, scripts, watching
 from loadtests.mutants.mutant import MisfitError, Mutant
 
 __all__ = ["MUTANTS", "MisfitError", "Mutant", "apply"]
 
 MUTANTS: dict[str, Mutant] = {
-    mutant.name: mutant for mutant in (*scripts.MUTANTS, *managers.MUTANTS, *watching.MUTANTS, *records.MUTANTS)
+    mutant.name: mutant
+    for mutant in (*scripts.MUTANTS, *managers.MUTANTS, *watching.MUTANTS, *records.MUTANTS, *harness.MUTANTS)
 }
 
 

@@ -141,7 +141,7 @@ def _ground_not_looked_at() -> None:
     async def unchecked(self: operations.Operations, role: str = "core", *, lay_out: bool = True) -> None:
         del self, role, lay_out
 
-    operations.Operations.check = unchecked  # type: ignore[assignment, method-assign]
+    operations.Operations.check = unchecked  # type: ignore[method-assign]
 
 
 def _replicas_not_counted() -> None:
@@ -165,7 +165,7 @@ def _configuration_not_asked() -> None:
 
 
 def _fsync_not_awaited() -> None:
-    achieved, questions = link.achieved, link.questions
+    achieved, questions = durability.achieved, durability.questions
 
     def claimed(wanted: durability.Durability, answers: Any) -> Any:
         return (wanted, "") if wanted.level == "fsync" else achieved(wanted, answers)
