@@ -7,6 +7,7 @@ one: the result, or `error`, why it could not be run. To start Python anew for e
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -90,6 +91,8 @@ def _answer(check: Directed, order: dict[str, Any]) -> None:
     """Run a check in this process, say what it found, and end."""
     from loadtests import mutants  # noqa: PLC0415 - they know the checks' names
 
+    # A broken core has much to say, and nobody asks.
+    logging.disable()
     try:
         os.environ.update(order["environment"])
         if order["mutant"] is not None:

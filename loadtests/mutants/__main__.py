@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kairos_core.errors import ConfigurationError
+from loadtests.environment import harness, new_namespace
 from loadtests.measure import unwind_on_termination
 from loadtests.mutants import MUTANTS
 from loadtests.mutants.catch import CAUGHT, GREEN, Caught, catch, status_of
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     start = time.monotonic()
     try:
-        found = catch(options.names or list(MUTANTS), lambda one: _tell(one, evidence=options.evidence))
+        with harness(new_namespace("mutants")) as settings:
+            found = catch(settings, options.names or MUTANTS, lambda one: _tell(one, evidence=options.evidence))
     except ConfigurationError as error:
         print(f"mutants: {error}", file=sys.stderr)
         return 2

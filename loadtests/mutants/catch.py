@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loadtests import checks
-from loadtests.environment import harness, new_namespace
 from loadtests.guarantees import GUARANTEES, Desk
 from loadtests.mutants import MUTANTS
 from loadtests.mutants.rounds import Attacks, Look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from kairos_core import Settings
     from loadtests.checks import Check
@@ -74,19 +73,18 @@ def status_of(found: Iterable[Caught]) -> int:
     return int(bool(results & {SURVIVED, RED}))
 
 
-def catch(names: Sequence[str], tell: Callable[[Caught], object] = lambda _: None) -> list[Caught]:
-    """Run these mutants, and each of their checks on the unbroken core; on servers of their own, if none are given.
+def catch(settings: Settings, names: Iterable[str], tell: Callable[[Caught], object] = lambda _: None) -> list[Caught]:
+    """Run these mutants, and each of their checks on the unbroken core.
 
     Args:
+        settings: of servers on which the account may do anything; what is left there begins with the namespace.
         names: of the mutants.
         tell: told of each once it is done.
-
-    Raises:
-        ConfigurationError: there are no servers.
     """
     by_check: dict[str, list[str]] = {name: [] for name in CATCHERS}
     for name in names:
         by_check[MUTANTS[name].catcher].append(name)
+    attacks = {check: by_check.pop(check) for check in _ATTACKS}
     found: list[Caught] = []
     lock = threading.Lock()
 
@@ -95,14 +93,11 @@ def catch(names: Sequence[str], tell: Callable[[Caught], object] = lambda _: Non
             found.append(one)
             tell(one)
 
-    with harness(new_namespace("mutants")) as settings, ThreadPoolExecutor(2) as pool:
-        # Attacks want the processors, and the others mostly wait: side by side, both take hardly longer than one.
-        attacks = {check: by_check.pop(check) for check in _ATTACKS}
-            for future in [
-                pool.submit(_attack, settings, attacks, note),
-                pool.submit(_direct, settings, by_check, note),
-            ]:
-            future.result()
+    # Attacks want the processors, and the others mostly wait: side by side, both take hardly longer than one.
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(_attack, settings, attacks, note), pool.submit(_direct, settings, by_check, note)]
+    for one in running:
+        one.result()
     return found
 
 
@@ -117,7 +112,7 @@ def _direct(settings: Settings, by_check: dict[str, list[str]], note: Callable[[
 
         for check, mutants in by_check.items():
             for mutant in [None, *mutants] if mutants else []:
-                note(_looked_at(mutant, check, partial(look, check, mutant), 1))
+                note(looked_at(mutant, check, partial(look, check, mutant), 1))
 
 
 def _attack(settings: Settings, by_check: dict[str, list[str]], note: Callable[[Caught], None]) -> None:
@@ -127,10 +122,10 @@ def _attack(settings: Settings, by_check: dict[str, list[str]], note: Callable[[
         for check, mutants in by_check.items():
             for mutant in [None, *mutants] if mutants else []:
                 look = partial(getattr(attacks, check), mutant)
-                note(_looked_at(mutant, check, look, ATTEMPTS if mutant else 1))
+                note(looked_at(mutant, check, look, ATTEMPTS if mutant else 1))
 
 
-def _looked_at(name: str | None, check: str, look: Callable[[int], Look], attempts: int) -> Caught:
+def looked_at(name: str | None, check: str, look: Callable[[int], Look], attempts: int) -> Caught:
     """Look at a mutant, or at the unbroken core, until it is noticed."""
     start = time.monotonic()
     attempt, evidence = 0, ""
