@@ -266,7 +266,9 @@ class Campaign:
         if not is_drained:
             found.notes.append(f"the outbox was not drained within {plan.quiet_s:.0f} s")
         path = plan.round_folder / "audit.history"
-        found.audit = exported.export(self._arena.settings, found.prefix, path, is_drained=is_drained)
+        found.audit = exported.export(
+            self._arena.settings, found.prefix, path, is_drained=is_drained, timeout_s=plan.quiet_s
+        )
 
     def _prove(self, plan: Plan, found: Round) -> None:
         """Ask the fault whether it hit."""
