@@ -34,6 +34,8 @@ _POLL_S = 0.05
 _CONNECT_TIMEOUT_S = 60.0
 # Beyond the time that a call may take.
 _PATIENCE_S = 20.0
+# How long a fault may take, healing included, before the instances of a round end by themselves.
+_LONGEST_FAULT_S = 90.0
 _REMOVALS = (Kind.TOLD_REMOVED, Kind.RESYNCHRONISED_ABSENT)
 
 
@@ -144,7 +146,7 @@ class Campaign:
                 seed=plan.seed,
                 mix=msgspec.to_builtins(plan.mix),
                 begin_ns=begin_ns,
-                duration_s=plan.duration_s,
+                duration_s=plan.duration_s + (_LONGEST_FAULT_S if plan.is_open_end else 0.0),
                 count=plan.count,
                 rate=plan.rate,
             )
@@ -171,34 +173,36 @@ class Campaign:
         )
 
     def _disturb(self, plan: Plan, found: Round) -> None:
-        """Let the fault happen, and be over."""
+        """Let the fault happen, and be over, and let the instances go on for a while."""
         fault = plan.fault
         if fault is None:
             return
         _sleep_until(found.begin_ns + round(plan.fault_after_s * 1e9))
-        facts = FaultFacts(
+        began_ns = time.monotonic_ns()
+        try:
+            fault.begin(self._arena)
+            _sleep_until(began_ns + round(fault.hold_s * 1e9))
+        finally:
+            fault.heal(self._arena)
+            found.losses = [dict(loss) for loss in fault.losses]
+        healed_ns = time.monotonic_ns()
+        found.fault = FaultFacts(
             name=fault.name,
             parameters=dict(fault.parameters),
-            begin_ns=time.monotonic_ns(),
-            healed_ns=0,
+            begin_ns=began_ns,
+            healed_ns=healed_ns,
             exercised=False,
             proof="",
         )
-        try:
-            fault.begin(self._arena)
-            _sleep_until(facts.begin_ns + round(plan.fault_for_s * 1e9))
-        finally:
-            fault.heal(self._arena)
-        facts.healed_ns = time.monotonic_ns()
-        found.fault = facts
-        found.losses = [dict(loss) for loss in fault.losses]
+        if plan.is_open_end:
+            _sleep_until(max(found.begin_ns + round(plan.duration_s * 1e9), healed_ns + round(plan.after_s * 1e9)))
+            for process in self._of("instance"):
+                process.tell("finish")
 
     def _gather(self, plan: Plan, found: Round) -> None:
         """Wait until the instances have attempted all that they were to; one that does not come to an end is killed."""
         after_s = 2 * self._arena.settings.timeout_s + _PATIENCE_S
-        deadline = time.monotonic() + after_s
-        if plan.count is None or plan.rate is not None:
-            deadline = max(deadline, found.begin_ns / 1e9 + plan.duration_s + after_s)
+        deadline = max(time.monotonic(), found.begin_ns / 1e9 + plan.duration_s) + after_s
         for process in self._of("instance"):
             facts = _facts(found, process)
             if plan.rate is not None:
@@ -282,7 +286,7 @@ class Campaign:
 def _settings(arena: Arena, plan: Plan) -> Settings:
     """What the processes connect to, and as whom: the rivals need more than the core's account may do."""
     if plan.subject in OF_KAIROS:
-        return arena.settings_for(proxied=True) if plan.proxied else arena.settings
+        return arena.settings_for(proxied=plan.proxied or getattr(plan.fault, "uses_proxy", False))
     node = getattr(arena, "node", None)
     if node is not None:
         return msgspec.structs.replace(arena.settings, redis_url=node.url)
