@@ -8,30 +8,32 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 import numpy as np
 
 from loadtests import exported, history
 from loadtests.attack import arrivals
-from loadtests.attacker import Ended, Process
+from loadtests.attacker import Ended
 from loadtests.environment import as_administrator
 from loadtests.history import Kind
 from loadtests.rounds import FaultFacts, Plan, ProcessFacts, Round, write_round
 from loadtests.subjects.registry import OF_KAIROS
+from loadtests.team import Team
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kairos_core import Settings
+    from loadtests.attacker import Process
     from loadtests.history import History
     from loadtests.rounds import Arena
 
 # From when all are told to begin to when they do.
 _LEAD_S = 0.1
 _POLL_S = 0.05
-_CONNECT_TIMEOUT_S = 60.0
+_WATCH_TIMEOUT_S = 60.0
 # Beyond the time that a call may take.
 _PATIENCE_S = 20.0
 # How long a fault may take, healing included, before the instances of a round end by themselves.
@@ -50,9 +52,9 @@ class Campaign:
 
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
+        self._team = Team()
+        # Of the round at hand.
         self._processes: list[Process] = []
-        # What the processes are connected to.
-        self._subject: tuple[str, str | None, Any] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -62,19 +64,15 @@ class Campaign:
 
     def close(self) -> None:
         """End all processes."""
-        # All hear of it first, so that they end at the same time.
-        for process in self._processes:
-            process.hang_up()
-        for process in self._processes:
-            process.close()
+        self._team.close()
         self._processes.clear()
         self._arena.instances.clear()
-        self._subject = None
 
     def run_round(self, plan: Plan) -> Path:
         """Run one round; its folder."""
         plan.round_folder.mkdir(parents=True)
-        self._man(plan)
+        self._processes = self._team.man(_settings(self._arena, plan), plan)
+        self._arena.instances[:] = self._of("instance")
         found = self._begin(plan)
         try:
             self._disturb(plan, found)
@@ -92,35 +90,6 @@ class Campaign:
             history.seal(path)
         return plan.round_folder
 
-    def _man(self, plan: Plan) -> None:
-        """Have as many processes as are needed, all alive, and connected to the right thing."""
-        settings = _settings(self._arena, plan)
-        subject = (plan.subject, plan.mutant, settings)
-        if subject != self._subject:
-            self.close()
-            self._subject = subject
-        there = {(process.role, process.place): process for process in self._processes}
-        wanted = [("instance", place) for place in range(1, plan.instances + 1)]
-        wanted += [("watcher", place) for place in range(1, plan.watchers + 1)]
-        wanted.append(("reader", 1))
-        started = []
-        for key in there.keys() | set(wanted):
-            if key in there and (key not in wanted or not there[key].is_alive):
-                there.pop(key).close()
-        for role, place in wanted:
-            if (role, place) not in there:
-                # The reader is a witness: its core is not broken.
-                mutant = None if role == "reader" else plan.mutant
-                log = plan.folder / "processes.log"
-                there[role, place] = Process(
-                    settings, subject=plan.subject, role=role, place=place, mutant=mutant, log=log
-                )
-                started.append(there[role, place])
-        self._processes = [there[key] for key in wanted]
-        for process in started:
-            process.answer(_CONNECT_TIMEOUT_S)
-        self._arena.instances[:] = self._of("instance")
-
     def _of(self, role: str) -> list[Process]:
         return [process for process in self._processes if process.role == role]
 
@@ -134,7 +103,7 @@ class Campaign:
         for process in self._of("watcher"):
             process.tell("watch", path=str(process.path), number=process.number, prefix=prefix)
         for process in self._of("watcher"):
-            process.answer(_CONNECT_TIMEOUT_S)
+            process.answer(_WATCH_TIMEOUT_S)
         begin_ns = time.monotonic_ns() + round(_LEAD_S * 1e9)
         for process in self._of("instance"):
             process.tell(
