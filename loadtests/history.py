@@ -16,13 +16,13 @@ import os
 import struct
 import time
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 History: TypeAlias = "np.ndarray[Any, np.dtype[np.void]]"
 
@@ -49,7 +49,7 @@ class Kind(enum.IntEnum):
     TOLD_REMOVED = 17
     RESYNCHRONISED = 18
     RESYNCHRONISED_ABSENT = 19
-    # A row of the audit: of a write, of a removal. Their times are no times, but the row's place in its session's trail.
+    # A row of the audit: of a write, of a removal. Its times are none, but the row's place in its session's trail.
     RECORDED = 24
     RECORDED_REMOVED = 25
 
@@ -302,8 +302,9 @@ def read(path: Path) -> History:
         raise HistoryError(f"{path}: a history of format {found}, where this version reads format {FORMAT}")
     whole = (len(data) - _HEADER.size) // RECORD.itemsize
     records: History = np.frombuffer(data, RECORD, whole, _HEADER.size)
-    # A process that was killed leaves room that it did not use, behind all that it did.
-    used = records["token"] != 0
+    # A process that was killed leaves room that it did not use, behind all that it did; or half of what it put down,
+    # of an attempt that it had then not begun.
+    used = (records["token"] != 0) & (records["kind"] != 0)
     kept: History = records if used.all() else records[used]
     return kept
 
