@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from loadtests import history
+from loadtests.attack import Mix, arrivals
+from loadtests.campaign import Campaign, run_round
+from loadtests.history import Kind, Outcome
+from loadtests.rounds import Plan, RoundError, read_round, round_folders
+from loadtests.still import StillArena
+from loadtests.worker import worker_pool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kairos_core import Settings
+    from loadtests.history import History
+
+FEW = Mix(sessions=6)
+
+
+@pytest.fixture
+def arena(settings: Settings, worker_settings: Settings) -> StillArena:
+    """Where the test attacks."""
+    return StillArena(settings, worker_settings)
+
+
+def planned(folder: Path, **options: Any) -> Plan:
+    """A short round with few sessions."""
+    return Plan(**{"folder": folder, "instances": 4, "duration_s": 1.0, "mix": FEW, "quiet_s": 20.0, **options})
+
+
+def records_of(folder: Path, role: str) -> History:
+    """The records of a round's processes of one role."""
+    numbers = [process.number for process in read_round(folder).processes if process.role == role]
+    return history.join(history.read(folder / f"{number}.history.gz") for number in numbers)
+
+
+def attempts_in(records: History) -> History:
+    """Without what the functions of mutations were shown."""
+    is_shown = (records["kind"] == Kind.GET) & (records["expected_incarnation"] != 0)
+    attempts: History = records[(records["kind"] < Kind.TOLD) & ~is_shown]
+    return attempts
+
+
+class Killing:
+    """A fault: the first instance is killed."""
+
+    name = "kill an instance"
+    hold_s = 0.1
+    losses: tuple[dict[str, Any], ...] = ()
+
+    def __init__(self) -> None:
+        self.parameters: dict[str, Any] = {"place": 1}
+
+    def begin(self, arena: StillArena) -> None:
+        """Kill it."""
+        os.kill(arena.instances[0].pid, signal.SIGKILL)
+
+    def heal(self, arena: StillArena) -> None:
+        """The next round has another."""
+        del arena
+
+    def prove(self, arena: StillArena, records: History) -> tuple[bool, str]:
+        """It had attempted something."""
+        number = arena.instances[0].number
+        count = int((records["process"] == number).sum())
+        return count > 0, f"{count} records of process {number}"
+
+
+def test_a_round_leaves_its_evidence(arena: StillArena, tmp_path: Path) -> None:
+    """Histories, rows of the audit and a manifest: all attempts, all writes told and recorded, and the final states."""
+    with worker_pool(arena.worker_settings) as arena.pool:
+        folder = run_round(arena, planned(tmp_path))
+    found = read_round(folder)
+    assert [] == found.notes
+    assert [folder] == round_folders(tmp_path) == round_folders(folder)
+    attempts = attempts_in(records_of(folder, "instance"))
+    writes = attempts[(attempts["outcome"] == Outcome.OK) & np.isin(attempts["kind"], [1, 3, 4])]
+    assert sum(process.attempted or 0 for process in found.processes) == len(attempts) > 0
+    told = records_of(folder, "watcher")
+    assert set(writes["token"].tolist()) == set(told[told["kind"] == Kind.TOLD]["writer"].tolist())
+    rows = history.read(folder / "audit.history.gz")
+    assert found.audit is not None
+    assert (len(rows), 0, True) == (found.audit.rows, found.audit.dead_letters, found.audit.is_drained)
+    recorded = {(int(row["writer"]), int(row["digest"])) for row in rows[rows["kind"] == Kind.RECORDED]}
+    assert {(int(write["token"]), int(write["digest"])) for write in writes} == recorded
+    finals = records_of(folder, "reader")
+    assert list(range(1, FEW.sessions + 1)) == finals["session"].tolist()
+
+
+def test_who_was_killed_leaves_a_history_and_is_replaced(arena: StillArena, tmp_path: Path) -> None:
+    """What a killed instance had attempted is read; the next round has a new one in its place, and the others stay."""
+    with Campaign(arena) as campaign:
+        folder = campaign.run_round(planned(tmp_path, duration_s=0.6, fault=Killing(), fault_after_s=0.2, after_s=0.1))
+        first = [instance.pid for instance in arena.instances]
+        found = read_round(folder)
+        assert [True, False, False, False] == [one.was_killed for one in found.processes if one.role == "instance"]
+        records = records_of(folder, "instance")
+        killed = records[records["process"] == found.processes[0].number]
+        assert len(killed) > 0
+        assert np.count_nonzero(killed["outcome"] == Outcome.PENDING) <= 1
+        assert found.fault is not None
+        assert found.fault.exercised, found.fault.proof
+        assert found.begin_ns < found.fault.begin_ns < found.fault.healed_ns
+        again = read_round(campaign.run_round(planned(tmp_path, number=2, duration_s=0.3)))
+        assert not any(one.was_killed for one in again.processes)
+        second = [instance.pid for instance in arena.instances]
+        assert first[1:] == second[1:]
+        assert first[0] != second[0]
+    assert [] == arena.instances
+
+
+def test_what_was_planned_is_attempted_when_it_was_planned(arena: StillArena, tmp_path: Path) -> None:
+    """In an open workload every attempt has its moment, of the seed alone; none is left out, and none is early."""
+    folder = run_round(arena, planned(tmp_path, subject="kairos_async", rate=200.0, seed=8, duration_s=0.5, watchers=0))
+    found = read_round(folder)
+    for process in found.processes:
+        if process.role != "instance":
+            continue
+        records = attempts_in(history.read(folder / f"{process.number}.history.gz"))
+        offsets = arrivals(8, process.place, 200.0, 0.5)
+        assert [found.begin_ns + offset for offset in offsets] == records["planned_ns"].tolist()
+        assert process.planned == process.attempted == len(offsets)
+        assert (records["start_ns"] >= records["planned_ns"]).all()
+
+
+def test_a_folder_without_rounds_is_none(tmp_path: Path) -> None:
+    """What cannot be judged is an error that names it."""
+    with pytest.raises(RoundError, match="no rounds"):
+        round_folders(tmp_path)
+    (tmp_path / "round.json").write_text('{"format": 99}')
+    with pytest.raises(RoundError, match="format 99"):
+        read_round(tmp_path)
+    (tmp_path / "round.json").write_text("no JSON")
+    with pytest.raises(RoundError):
+        read_round(tmp_path)
