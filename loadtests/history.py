@@ -312,8 +312,9 @@ def read(path: Path) -> History:
         raise HistoryError(f"{path}: a history of format {found}, where this version reads format {FORMAT}")
     whole = (len(data) - _HEADER.size) // RECORD.itemsize
     records: History = np.frombuffer(data, RECORD, whole, _HEADER.size)
-    # A process that was killed leaves room that it did not use, behind all that it did.
-    used = records["token"] != 0
+    # A process that was killed leaves room that it did not use, behind all that it did; or half of what it put down,
+    # of an attempt that it had then not begun.
+    used = (records["token"] != 0) & (records["kind"] != 0)
     kept: History = records if used.all() else records[used]
     return kept
 

@@ -52,6 +52,7 @@ class Killing:
     """A fault: the first instance is killed."""
 
     name = "kill an instance"
+    hold_s = 0.1
     losses: tuple[dict[str, Any], ...] = ()
 
     def __init__(self) -> None:
@@ -96,9 +97,7 @@ def test_a_round_leaves_its_evidence(arena: StillArena, tmp_path: Path) -> None:
 def test_who_was_killed_leaves_a_history_and_is_replaced(arena: StillArena, tmp_path: Path) -> None:
     """What a killed instance had attempted is read; the next round has a new one in its place, and the others stay."""
     with Campaign(arena) as campaign:
-        folder = campaign.run_round(
-            planned(tmp_path, duration_s=0.6, fault=Killing(), fault_after_s=0.3, fault_for_s=0.1)
-        )
+        folder = campaign.run_round(planned(tmp_path, duration_s=0.6, fault=Killing(), fault_after_s=0.2, after_s=0.1))
         first = [instance.pid for instance in arena.instances]
         found = read_round(folder)
         assert [True, False, False, False] == [one.was_killed for one in found.processes if one.role == "instance"]
