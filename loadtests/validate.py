@@ -17,13 +17,12 @@ import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from kairos_core.settings import servers_given
 from loadtests.arenas import Ground, given, own_ground
 from loadtests.attack import Mix
 from loadtests.campaign import Campaign
 from loadtests.environment import harness, new_namespace
+from loadtests.faults import fault as same_fault
 from loadtests.faults import schedule
 from loadtests.judge import judge_round
 from loadtests.judging.verdict import Status
@@ -109,7 +108,6 @@ class Validator:
     def _attack_subject(self, arena: Arena, name: str) -> SubjectResult:
         seconds = self._profile.subject_s if name != WRONG else min(self._profile.subject_s, WRONG_WITHIN_S / 2)
         plan = self._plan(name, self.found.seed, seconds, folder=self._folder / "subjects" / name, number=1)
-        start = time.monotonic()
         with Campaign(arena) as campaign:
             # Starting the processes is none of the attack's time.
             campaign.man(plan)
@@ -147,7 +145,7 @@ class Validator:
 
     def _round_until_told(self, campaign: Campaign, kind: str, subject: str, fault: Fault, seed: int) -> None:
         for attempt in range(_ATTEMPTS):
-            again = fault if attempt == 0 else type(fault).like(fault)
+            again = fault if attempt == 0 else same_fault(fault.name, seed + attempt, kind)
             plan = self._plan(subject, seed + 1_000 * attempt, self._profile.round_s, fault=again)
             result = self._round(campaign, plan, kind)
             self.found.rounds.append(result)
@@ -206,7 +204,6 @@ class Validator:
             mix=Mix(sessions=self._profile.sessions),
             fault=fault,
             fault_after_s=_FAULT_AFTER_S,
-            fault_for_s=fault.hold_s if fault else 0.0,
             proxied=fault.uses_proxy if fault else False,
         )
 
