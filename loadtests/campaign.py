@@ -70,6 +70,7 @@ class Campaign:
 
     def man(self, plan: Plan) -> None:
         """Have all processes that a round needs, as `run_round` does by itself."""
+        plan.folder.mkdir(parents=True, exist_ok=True)
         self._processes = self._team.man(_settings(self._arena, plan), plan)
         self._arena.instances[:] = self._of("instance")
 
