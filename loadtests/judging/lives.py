@@ -66,7 +66,7 @@ class Lane(NamedTuple):
         lives: incarnations that were seen, in order.
         deletions: acknowledged ones whose version is not known, by start.
         absences: reads of an absent session, by start.
-        presences: what found it there, without saying in which version, by start.
+        presences: what found it there, without saying in which version, by start; and whether it refreshed it.
         perhaps: unknown deletions, by start.
     """
 
@@ -75,7 +75,7 @@ class Lane(NamedTuple):
     lives: list[Life]
     deletions: list[Loose]
     absences: list[Loose]
-    presences: list[Loose]
+    presences: list[tuple[Loose, bool]]
     perhaps: list[Loose]
 
 
@@ -106,11 +106,14 @@ def lanes(table: Table, chain: Chain, spoiled: Column) -> Iterator[Lane]:
     none: list[Loose] = []
     for number in wanted.tolist():
         first_end, found = lives.get(number, (table.far, []))
+        presences = of_lane["presences"].get(number, none)
         yield Lane(
             number,
             first_end,
             found,
-            *(of_lane[name].get(number, none) for name in parts),
+            of_lane["deletions"].get(number, none),
+            of_lane["absences"].get(number, none),
+            [(one, bool(table.kind[one.index] == Kind.TOUCH)) for one in presences],
             possible.get(number, none),
         )
 
