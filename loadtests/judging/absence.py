@@ -26,7 +26,7 @@ def check_absence(
 ) -> None:
     """Accuse sessions whose removals and reads without a stamp nothing explains."""
     searched = undecided = 0
-    for lane in lanes(table, chain, spoiled):
+    for lane in lanes(table, chain, pool, spoiled):
         trouble = _settle(table, chain, lane)
         if trouble is None:
             continue

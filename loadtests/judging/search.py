@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from loadtests.judging.settling import Lifetime, Removal, bound_to, is_bound
+from loadtests.judging.settling import Lifetime, Removal, earliest_of_one
 from loadtests.judging.standing import Bounds, Expiries, stand
 
 if TYPE_CHECKING:
@@ -126,10 +126,10 @@ class _Search:
         self._lane, self._pieces, self._pool = lane, pieces, pool
         self._far, self._has_base = table.far, has_base
         self._lifetime = Lifetime(table, lane)
-        self._perhaps = [one.start for one in lane.perhaps if not is_bound(table, one)]
-        self._bound: dict[tuple[int, int], int] = {}
-        for one in reversed([one for one in lane.perhaps if is_bound(table, one)]):
-            self._bound[bound_to(table, one)] = one.start
+        self._perhaps = [one.start for one in lane.perhaps if one.of is None]
+        self._bound = earliest_of_one(lane)
+        seen = {life.n for life in lane.lives}
+        self._of_unseen = sorted(start for (n, _), start in self._bound.items() if n not in seen)
         self._steps = 0
 
     def run(self) -> bool:
@@ -195,6 +195,8 @@ class _Search:
             yield expiry, way
         if piece.stamp in self._bound:
             yield Removal(self._bound[piece.stamp], self._far), way
+        if piece.number < 0 and self._of_unseen:
+            yield Removal(self._of_unseen[0], self._far), way
         if way.perhaps < len(self._perhaps):
             yield Removal(self._perhaps[way.perhaps], self._far), way._replace(perhaps=way.perhaps + 1)
 

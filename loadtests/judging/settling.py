@@ -50,18 +50,15 @@ class Removals:
     """Who may have removed a life of a session, where no stamp says it."""
 
     def __init__(self, table: Table, lane: Lane) -> None:
-        self._perhaps = [one for one in lane.perhaps if not is_bound(table, one)]
-        self._bound: dict[tuple[int, int], list[Loose]] = {}
-        for one in lane.perhaps:
-            if is_bound(table, one):
-                self._bound.setdefault(bound_to(table, one), []).append(one)
+        self._perhaps = [one for one in lane.perhaps if one.of is None]
+        self._bound = earliest_of_one(lane)
         self._clock = Lifetime(table, lane)
         self._far = table.far
         self._used = 0
 
     def take(self, life: Life, written: int, until: int) -> Removal | None:
         """Who may have removed a life first; None where nobody can have by then."""
-        found = [Removal(one.start, self._far) for one in self._bound.get((life.n, life.top), ())[:1]]
+        found = [Removal(self._bound[life.n, life.top], self._far)] if (life.n, life.top) in self._bound else []
         expiry = self._clock.first(written)
         found += [] if expiry is None else [expiry]
         best = min(found, default=None, key=lambda one: one.start)
@@ -108,16 +105,13 @@ class Lifetime:
             after = self._starts[inside] if inside < len(self._starts) else None
 
 
-def is_bound(table: Table, one: Loose) -> bool:
-    """Whether a deletion is of one version only, or known to have been."""
-    return bool(table.kind[one.index] == Kind.DELETE_IF or table.removed_n[one.index])
-
-
-def bound_to(table: Table, one: Loose) -> tuple[int, int]:
-    """Which version a deletion is of."""
-    if table.removed_n[one.index]:
-        return int(table.removed_n[one.index]), int(table.removed_v[one.index]) - 1
-    return int(table.expected_n[one.index]), int(table.expected_v[one.index])
+def earliest_of_one(lane: Lane) -> dict[tuple[int, int], int]:
+    """For versions that an unknown deletion was to remove, and no other: when the first of these began."""
+    found: dict[tuple[int, int], int] = {}
+    for one in lane.perhaps:
+        if one.of is not None:
+            found[one.of] = min(one.start, found.get(one.of, one.start))
+    return found
 
 
 def settle(table: Table, lane: Lane, *, has_base: bool = False) -> Trouble | None:
