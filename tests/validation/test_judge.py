@@ -13,15 +13,25 @@ from loadtests.campaign import Campaign
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
 from loadtests.judge import facts_of, judge, worst
 from loadtests.judging.verdict import Rule, Status
+from loadtests.mutants.forks import Forks
 from loadtests.rounds import AuditFacts, FaultFacts, Plan, ProcessFacts, Round, write_round
 from loadtests.still import StillArena
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from kairos_core import Settings
+    from loadtests.attacker import Start
 
 FEW = Mix(sessions=6)
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """Starts processes, which takes long unless they are forks."""
+    with Forks() as forks:
+        yield forks.start
 
 
 @pytest.fixture
@@ -31,9 +41,9 @@ def arena(settings: Settings, worker_settings: Settings) -> StillArena:
 
 
 @pytest.mark.parametrize("subject", ["kairos", "kairos_async", "watch_multi", "lock"])
-def test_a_sound_subject_is_never_accused(subject: str, arena: StillArena, tmp_path: Path) -> None:
+def test_a_sound_subject_is_never_accused(subject: str, arena: StillArena, start: Start, tmp_path: Path) -> None:
     """G1, G2, G8: what compares and sets in one step, or alone, has no contradiction in its history."""
-    with Campaign(arena) as campaign:
+    with Campaign(arena, start) as campaign:
         campaign.run_round(Plan(folder=tmp_path, subject=subject, instances=3, duration_s=0.6, mix=FEW))
     verdict = judge(tmp_path)
     assert Status.VALID == verdict.status, verdict.rounds
@@ -41,9 +51,11 @@ def test_a_sound_subject_is_never_accused(subject: str, arena: StillArena, tmp_p
     assert verdict.counts["notifications"] > 0
 
 
-def test_check_then_set_is_caught(arena: StillArena, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_then_set_is_caught(
+    arena: StillArena, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """G1: two writers of one version are found, and named in a sentence; the command says so with its status."""
-    with Campaign(arena) as campaign:
+    with Campaign(arena, start) as campaign:
         # As many rounds as it takes: how soon two writers meet is chance.
         for number in range(1, 11):
             campaign.run_round(
