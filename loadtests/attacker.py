@@ -92,7 +92,7 @@ class Process:
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._process.pid
+        return int(self._process.pid)
 
     def _listen(self) -> None:
         for line in self._process.stdout or ():

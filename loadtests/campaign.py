@@ -41,9 +41,9 @@ _LONGEST_FAULT_S = 90.0
 _REMOVALS = (Kind.TOLD_REMOVED, Kind.RESYNCHRONISED_ABSENT)
 
 
-def run_round(arena: Arena, plan: Plan) -> Path:
+def run_round(arena: Arena, plan: Plan, start: Start = started) -> Path:
     """Run one round with processes of its own; its folder."""
-    with Campaign(arena) as campaign:
+    with Campaign(arena, start) as campaign:
         return campaign.run_round(plan)
 
 
