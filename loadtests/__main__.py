@@ -24,6 +24,7 @@ from loadtests.judge import judge, records_of
 from loadtests.judging.verdict import Status
 from loadtests.manifest import manifest
 from loadtests.measure import unwind_on_termination
+from loadtests.mutants.forks import Forks
 from loadtests.profiles import profiles
 from loadtests.rounds import Plan, RoundError, read_round, round_folders, write_run
 from loadtests.still import still_arena
@@ -135,8 +136,9 @@ def _attack(options: argparse.Namespace) -> int:
         mix=Mix(sessions=options.sessions),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    with still_arena(workers=2 if options.subject in OF_KAIROS else 0, log=folder / "workers.log") as arena:
-        run_round(arena, plan)
+    workers = 2 if options.subject in OF_KAIROS else 0
+    with still_arena(workers=workers, log=folder / "workers.log") as arena, Forks() as forks:
+        run_round(arena, plan, forks.start)
     write_run(folder, manifest(plan, "attack", [plan.number]))
     print(folder)
     return _tell(judge(folder))

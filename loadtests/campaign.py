@@ -15,7 +15,7 @@ import numpy as np
 
 from loadtests import exported, history
 from loadtests.attack import arrivals
-from loadtests.attacker import Ended
+from loadtests.attacker import Ended, started
 from loadtests.environment import as_administrator
 from loadtests.history import Kind
 from loadtests.rounds import FaultFacts, Plan, ProcessFacts, Round, write_round
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kairos_core import Settings
-    from loadtests.attacker import Process
+    from loadtests.attacker import Process, Start
     from loadtests.history import History
     from loadtests.rounds import Arena
 
@@ -41,18 +41,23 @@ _LONGEST_FAULT_S = 90.0
 _REMOVALS = (Kind.TOLD_REMOVED, Kind.RESYNCHRONISED_ABSENT)
 
 
-def run_round(arena: Arena, plan: Plan) -> Path:
+def run_round(arena: Arena, plan: Plan, start: Start = started) -> Path:
     """Run one round with processes of its own; its folder."""
-    with Campaign(arena) as campaign:
+    with Campaign(arena, start) as campaign:
         return campaign.run_round(plan)
 
 
 class Campaign:
-    """Rounds in one arena, with processes that serve all of them."""
+    """Rounds in one arena, with processes that serve all of them.
 
-    def __init__(self, arena: Arena) -> None:
+    Args:
+        arena: where.
+        start: starts a process.
+    """
+
+    def __init__(self, arena: Arena, start: Start = started) -> None:
         self._arena = arena
-        self._team = Team()
+        self._team = Team(start)
         # Of the round at hand.
         self._processes: list[Process] = []
 

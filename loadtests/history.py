@@ -221,8 +221,8 @@ class Recorder:
         fields[1] = seen.writer
         fields[4:6] = seen.stamp
         fields[8] = NEVER if outcome == Outcome.UNKNOWN else end_ns
-        # A write's is that of what it was to write.
-        fields[10] = fields[10] or seen.digest
+        # A write's is that of what it was to write; of one that was refused, that of what is stored instead.
+        fields[10] = seen.digest if outcome == Outcome.REFUSED else fields[10] or seen.digest
         fields[13:15] = (outcome, error)
         _WHOLE.pack_into(self._memory, at, *fields)
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from loadtests.attacker import Process
+from loadtests.attacker import Process, started
 
 if TYPE_CHECKING:
     from kairos_core import Settings
+    from loadtests.attacker import Start
     from loadtests.rounds import Plan
 
 _CONNECT_TIMEOUT_S = 60.0
@@ -23,9 +24,14 @@ class _Key(NamedTuple):
 
 
 class Team:
-    """All of a campaign's processes, on one subject at a time."""
+    """All of a campaign's processes, on one subject at a time.
 
-    def __init__(self) -> None:
+    Args:
+        start: starts a process.
+    """
+
+    def __init__(self, start: Start = started) -> None:
+        self._start = start
         self._there: dict[_Key, Process] = {}
         self._subject: object = None
 
@@ -43,8 +49,8 @@ class Team:
         wanted = [
             _Key(settings.redis_url, role, place) for role, count in counts.items() for place in range(1, count + 1)
         ]
-        started = [key for key in wanted if key not in self._there or not self._there[key].is_alive]
-        for key in started:
+        new = [key for key in wanted if key not in self._there or not self._there[key].is_alive]
+        for key in new:
             if key in self._there:
                 self._there.pop(key).close()
             self._there[key] = Process(
@@ -55,8 +61,9 @@ class Team:
                 # The reader is a witness: its core is not broken.
                 mutant=None if key.role == "reader" else plan.mutant,
                 log=plan.folder / "processes.log",
+                start=self._start,
             )
-        for key in started:
+        for key in new:
             self._there[key].answer(_CONNECT_TIMEOUT_S)
         return [self._there[key] for key in wanted]
 

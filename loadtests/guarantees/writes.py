@@ -1,4 +1,4 @@
-"""Directed checks of single writes: what is refused, what is left behind, what is sent again."""
+"""Directed checks of single writes: what is refused, what is left behind, what is sent again (G1, G3, G4, G5, G10)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import msgspec
 from kairos_core import (
     AuditBacklogFull,
     KairosError,
-    OutcomeUnknown,
     RedisStateManager,
     SessionExists,
     SessionNotFound,
-    StoreUnavailable,
     VersionConflict,
 )
 from kairos_core.layout import Layout
@@ -231,29 +229,6 @@ def receipts_run_out(settings: Settings) -> Finding:
         state = runs_out("create", manager.create_session(sample_state("a")))
         runs_out("update", manager.update_session(state))
         runs_out("delete", manager.delete_session("a"))
-    return facts.finding
-
-
-@directed("G6", "Does an error say whether the write was applied?")
-def no_answer_is_unknown(settings: Settings) -> Finding:
-    """A write that is applied and never answered, and one that cannot be sent."""
-    facts = Facts()
-    with through(settings, 1.0) as (proxy, manager), RedisStateManager.connect(settings) as other:
-        state = manager.create_session(sample_state("a"))
-        drop_replies(proxy, 10**6)
-        answer = outcome(lambda: manager.update_session(state))
-        stored = other.get_session("a")
-        is_unknown = isinstance(answer, OutcomeUnknown) and not answer.definite
-        facts.note(
-            is_unknown and stored and stored.version == 2,
-            f"applied and never answered (stored is {said(stored)}): {said(answer)}",
-        )
-        if isinstance(answer, OutcomeUnknown):
-            settled = outcome(lambda: other.resolve(answer.operation_id))
-            facts.note(settled is True, f"resolve: {said(settled)}")
-        proxy.close()
-        answer = outcome(lambda: manager.update_session(state))
-        facts.note(isinstance(answer, StoreUnavailable) and answer.definite, f"never sent: {said(answer)}")
     return facts.finding
 
 

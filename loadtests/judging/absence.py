@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loadtests.history import NEVER
+from loadtests.history import NEVER, seconds
 from loadtests.judging.lives import Life, lanes
 from loadtests.judging.search import explain
-from loadtests.judging.settling import Removals, Trouble, settle
+from loadtests.judging.settling import Lifetime, Trouble, settle
 from loadtests.judging.verdict import TOLD_OF_A_RULE, Operation, Rule, Violation
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def check_absence(
 ) -> None:
     """Accuse sessions whose removals and reads without a stamp nothing explains."""
     searched = undecided = 0
-    for lane in lanes(table, chain, spoiled):
+    for lane in lanes(table, chain, pool, spoiled):
         trouble = _settle(table, chain, lane)
         if trouble is None:
             continue
@@ -113,10 +113,9 @@ def _sentence(
     origin = table.facts.began_ns or table.origin_ns
     what = f"incarnation {life.n} of session {against.session}"
     when = ""
-    expiry = Removals(table, lane).expiry(trouble.life, life.written)
+    expiry = Lifetime(table, lane).first(life.written)
     if expiry is not None:
-        moment_ns = table.time_of(life.written) + (table.facts.session_ttl_ms or 0) * 1_000_000
-        when = f", and it could not expire before about {(moment_ns - origin) / 1e9:.6f} s"
+        when = f", and it could not expire before {seconds(table.time_of(life.written) + expiry.start - life.written, origin)}"
     if other is None:
         return f"Nobody can have removed {what}{when}; yet another one was created. Its last: {against.words}."
     if trouble.is_present:

@@ -52,7 +52,14 @@ class Pool:
                 self._stamped[int(table.session[index]), *stamp].append(index)
 
     def take(self, lane: int, n: int, v: int, digests: set[int]) -> int | None:
-        """The unknown write that is to have made a version; None where there is none."""
+        """The unknown write that is to have made a version, for nothing else any more; None where there is none."""
+        index = self.look(lane, n, v, digests)
+        if index is not None:
+            self._used.add((lane, index))
+        return index
+
+    def look(self, lane: int, n: int, v: int, digests: set[int] | None = None) -> int | None:
+        """The unknown write that may have made a version; None where there is none."""
         table = self._table
         session, era = divmod(lane, table.eras)
         key = (session, n, v - 1) if v > 1 else (session, 0, 0)
@@ -60,7 +67,6 @@ class Pool:
             fits = not digests or not table.digest[index] or int(table.digest[index]) in digests
             in_time = table.first_era[index] <= era <= table.last_era[index]
             if fits and in_time and (lane, index) not in self._used:
-                self._used.add((lane, index))
                 return index
         return None
 
@@ -172,7 +178,9 @@ def fill(table: Table, chain: Chain, pool: Pool, findings: Findings, spoiled: Co
     removal = np.logical_or.reduceat(chain.removal, at)
     has_writer = (chain.phase[at] == 0) | removal
     before = np.where(first, 0, v[np.maximum(np.arange(len(at)) - 1, 0)])
-    wrong = ~has_writer | (v != before + 1)
+    # A removal is a version, too: what it removed was one before it.
+    of_nothing = removal & (v <= 1)
+    wrong = ~has_writer | (v != before + 1) | of_nothing
     places: list[int] = []
     rows: list[tuple[int, ...]] = []
     chosen: set[int] = set()
@@ -180,6 +188,10 @@ def fill(table: Table, chain: Chain, pool: Pool, findings: Findings, spoiled: Co
     for one in np.flatnonzero(wrong & ~spoiled[chain.lane[at] // table.eras]).tolist():
         place, lane, n = int(at[one]), int(chain.lane[at[one]]), int(chain.n[at[one]])
         if spoiled[lane // table.eras]:
+            continue
+        if of_nothing[one]:
+            _accuse_nobody(accuser, place, (n, int(v[one]) - 1), findings)
+            spoiled[lane // table.eras] = True
             continue
         low, high = int(before[one]) + 1, int(v[one]) + (not has_writer[one])
         if table.eras > 1 and lane % table.eras and chain.new_lane[place]:
@@ -193,7 +205,7 @@ def fill(table: Table, chain: Chain, pool: Pool, findings: Findings, spoiled: Co
             digests = _digests(table, chain, one) if version == v[one] else set()
             index = pool.take(lane, n, version, digests)
             if index is None:
-                _accuse_nobody(accuser, chain, place, (n, version), findings, spoiled[:])
+                _accuse_nobody(accuser, place, (n, version), findings)
                 spoiled[lane // table.eras] = True
                 break
             places.append(place)
@@ -215,9 +227,7 @@ def _digests(table: Table, chain: Chain, one: int) -> set[int]:
     return set(found[found != 0].tolist())
 
 
-def _accuse_nobody(
-    accuser: ChainAccuser, chain: Chain, place: int, stamp: tuple[int, int], findings: Findings, spoiled: Column
-) -> None:
+def _accuse_nobody(accuser: ChainAccuser, place: int, stamp: tuple[int, int], findings: Findings) -> None:
     operation = accuser.operation(place)
     what = f"version {stamp[1]} of incarnation {stamp[0]}"
     rule = Rule.WATCHER if operation.kind.startswith(("told", "resync")) else Rule.REAL_WRITER

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from loadtests.judging.chain import Chain
+    from loadtests.judging.gaps import Pool
     from loadtests.judging.table import Column, Table
 
 
@@ -50,11 +51,12 @@ class Life(NamedTuple):
 
 
 class Loose(NamedTuple):
-    """An operation without a stamp: its interval, and which record it is."""
+    """An operation without a stamp: its interval, and which record it is; of a deletion, of which version, if of one."""
 
     start: int
     end: int
     index: int
+    of: tuple[int, int] | None = None
 
 
 class Lane(NamedTuple):
@@ -66,7 +68,7 @@ class Lane(NamedTuple):
         lives: incarnations that were seen, in order.
         deletions: acknowledged ones whose version is not known, by start.
         absences: reads of an absent session, by start.
-        presences: what found it there, without saying in which version, by start.
+        presences: what found it there, without saying in which version, by start; and whether it refreshed it.
         perhaps: unknown deletions, by start.
     """
 
@@ -75,11 +77,11 @@ class Lane(NamedTuple):
     lives: list[Life]
     deletions: list[Loose]
     absences: list[Loose]
-    presences: list[Loose]
+    presences: list[tuple[Loose, bool]]
     perhaps: list[Loose]
 
 
-def lanes(table: Table, chain: Chain, spoiled: Column) -> Iterator[Lane]:
+def lanes(table: Table, chain: Chain, pool: Pool, spoiled: Column) -> Iterator[Lane]:
     """The lanes of which more must be found out than the order of stamps."""
     count = len(table.sessions) * table.eras
     clear = table.lane >= 0
@@ -106,12 +108,15 @@ def lanes(table: Table, chain: Chain, spoiled: Column) -> Iterator[Lane]:
     none: list[Loose] = []
     for number in wanted.tolist():
         first_end, found = lives.get(number, (table.far, []))
+        presences = of_lane["presences"].get(number, none)
         yield Lane(
             number,
             first_end,
             found,
-            *(of_lane[name].get(number, none) for name in parts),
-            possible.get(number, none),
+            of_lane["deletions"].get(number, none),
+            of_lane["absences"].get(number, none),
+            [(one, bool(table.kind[one.index] == Kind.TOUCH)) for one in presences],
+            [_raised(table, pool, number, found, one) for one in possible.get(number, none)],
         )
 
 
@@ -197,7 +202,26 @@ def _perhaps(table: Table, perhaps: Column) -> dict[int, list[Loose]]:
         if table.kind[index] == Kind.DELETE_IF and not table.expected_n[index]:
             continue
         first = int(table.session[index]) * table.eras
-        one = Loose(int(table.start[index]), table.far, index)
+        of = None
+        if table.removed_n[index]:
+            of = int(table.removed_n[index]), int(table.removed_v[index]) - 1
+        elif table.kind[index] == Kind.DELETE_IF:
+            of = int(table.expected_n[index]), int(table.expected_v[index])
+        one = Loose(int(table.start[index]), table.far, index, of)
         for era in range(int(table.first_era[index]), int(table.last_era[index]) + 1):
             found.setdefault(first + era, []).append(one)
     return found
+
+
+def _raised(table: Table, pool: Pool, lane: int, lives: list[Life], one: Loose) -> Loose:
+    """A deletion of a version that nobody saw: it is of the last that was seen, if unknown writes lead from there."""
+    top = next((life.top for life in lives if one.of and life.n == one.of[0]), None)
+    if one.of is None or top is None or one.of[1] <= top:
+        return one
+    start = one.start
+    for version in range(top + 1, one.of[1] + 1):
+        index = pool.look(lane, one.of[0], version)
+        if index is None:
+            return one
+        start = max(start, int(table.start[index]))
+    return one._replace(start=start, of=(one.of[0], top))

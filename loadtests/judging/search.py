@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from loadtests.judging.settling import Removals, bound_to, is_bound
-from loadtests.judging.standing import Bounds, stand
+from loadtests.judging.settling import Lifetime, Removal, earliest_of_one
+from loadtests.judging.standing import Bounds, Expiries, stand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ class Piece(NamedTuple):
     is_chosen: bool
     seen: tuple[int, int]
     written: int
-    removed: tuple[int, int] | None
+    removed: Removal | None
     told_by: int
     is_told: bool
     number: int
@@ -102,7 +102,7 @@ def _piece(table: Table, chain: Chain, lane: Lane, number: int, chosen: set[int]
             int(chain.end[first + 1 : last].min(initial=table.far)),
         ),
         written=int(chain.start[first + 1 : last_write + 1].max(initial=0)),
-        removed=life.removed if life.removed[0] >= 0 else None,
+        removed=Removal(*life.removed) if life.removed[0] >= 0 else None,
         told_by=int(ends.min(initial=table.far)),
         is_told=life.is_told,
         number=number,
@@ -112,7 +112,7 @@ def _piece(table: Table, chain: Chain, lane: Lane, number: int, chosen: set[int]
 class _Way(NamedTuple):
     """A way so far: lives with their removals, and what is used up."""
 
-    lives: tuple[tuple[Piece, tuple[int, int] | None], ...]
+    lives: tuple[tuple[Piece, Removal | None], ...]
     latest: int
     creations: int
     deletions: frozenset[int]
@@ -125,12 +125,11 @@ class _Search:
     def __init__(self, table: Table, lane: Lane, pieces: list[Piece], pool: list[int], *, has_base: bool) -> None:
         self._lane, self._pieces, self._pool = lane, pieces, pool
         self._far, self._has_base = table.far, has_base
-        self._removals = Removals(table, lane)
-        self._perhaps = [one.start for one in lane.perhaps if not is_bound(table, one)]
-        self._bound: dict[tuple[int, int], int] = {}
-        for one in reversed([one for one in lane.perhaps if is_bound(table, one)]):
-            self._bound[bound_to(table, one)] = one.start
-        self._needed = sum(piece.is_chosen for piece in pieces)
+        self._lifetime = Lifetime(table, lane)
+        self._perhaps = [one.start for one in lane.perhaps if one.of is None]
+        self._bound = earliest_of_one(lane)
+        seen = {life.n for life in lane.lives}
+        self._of_unseen = sorted(start for (n, _), start in self._bound.items() if n not in seen)
         self._steps = 0
 
     def run(self) -> bool:
@@ -149,7 +148,7 @@ class _Search:
         if number < len(self._pieces) and self._live(number + 1, self._pieces[number], way, can_last=False):
             return True
         is_carried = self._has_base and not way.lives
-        left = len(self._pool) - way.creations - (self._needed - sum(piece.is_chosen for piece, _ in way.lives))
+        left = len(self._pool) - way.creations - sum(piece.is_chosen for piece in self._pieces[number:])
         # A life that nobody saw explains nothing, unless there is something that has no place otherwise.
         if is_carried or left <= 0 or not (self._lane.deletions or self._lane.presences):
             return False
@@ -174,31 +173,32 @@ class _Search:
         if can_last and piece.removed is None and self._go(number, self._with(begun, piece, None, latest)):
             return True
         for removal, after in self._who(piece, begun, written):
-            if removal[1] >= latest and removal[0] <= piece.told_by:
-                then = self._with(after, piece, removal, max(latest, removal[0]))
+            if removal.end >= latest and removal.start <= piece.told_by:
+                then = self._with(after, piece, removal, max(latest, removal.start))
                 if self._go(number, then):
                     return True
         return False
 
     @staticmethod
-    def _with(way: _Way, piece: Piece, removal: tuple[int, int] | None, latest: int) -> _Way:
+    def _with(way: _Way, piece: Piece, removal: Removal | None, latest: int) -> _Way:
         return way._replace(lives=(*way.lives, (piece, removal)), latest=latest)
 
-    def _who(self, piece: Piece, way: _Way, written: int) -> Iterator[tuple[tuple[int, int], _Way]]:
+    def _who(self, piece: Piece, way: _Way, written: int) -> Iterator[tuple[Removal, _Way]]:
         """All who may have removed a life."""
         if piece.removed is not None:
             yield piece.removed, way
             return
         for place, one in enumerate(self._lane.deletions):
             if place not in way.deletions:
-                yield (one.start, one.end), way._replace(deletions=way.deletions | {place})
-        expiry = self._removals.expiry(piece.number, written)
-        if expiry is not None:
-            yield (expiry, self._far), way
+                yield Removal(one.start, one.end), way._replace(deletions=way.deletions | {place})
+        for expiry in self._lifetime.all(written):
+            yield expiry, way
         if piece.stamp in self._bound:
-            yield (self._bound[piece.stamp], self._far), way
+            yield Removal(self._bound[piece.stamp], self._far), way
+        if piece.number < 0 and self._of_unseen:
+            yield Removal(self._of_unseen[0], self._far), way
         if way.perhaps < len(self._perhaps):
-            yield (self._perhaps[way.perhaps], self._far), way._replace(perhaps=way.perhaps + 1)
+            yield Removal(self._perhaps[way.perhaps], self._far), way._replace(perhaps=way.perhaps + 1)
 
     def _fits(self, way: _Way) -> bool:
         """Whether a whole way explains all there is."""
@@ -211,7 +211,11 @@ class _Search:
         ends_open = bool(way.lives) and way.lives[-1][1] is None
         if ends_open:
             bounds.gap_from[-1] = self._far + 1
-        fallen, _ = stand(bounds, absences, self._lane.presences)
+        expiries = Expiries()
+        for number, (_, removal) in enumerate(way.lives):
+            if removal is not None and removal.after is not None:
+                expiries.add(number, removal.after)
+        fallen, _ = stand(bounds, absences, self._lane.presences, expiries)
         return fallen is None
 
 
@@ -221,14 +225,14 @@ def _bounds(way: _Way, far: int, *, has_base: bool) -> Bounds | None:
     for piece, removal in way.lives:
         latest = max(latest, piece.created[0])
         life_from.append(latest)
-        latest = max(latest, piece.seen[0], removal[0] if removal else 0)
+        latest = max(latest, piece.seen[0], removal.start if removal else 0)
         gap_from.append(latest)
     gap_to, life_to, earliest = [], [], far
     for piece, removal in reversed(way.lives):
         gap_to.append(earliest)
-        if removal and removal[0] > earliest:
+        if removal and removal.start > earliest:
             return None
-        earliest = min(earliest, removal[1] if removal else far, piece.told_by)
+        earliest = min(earliest, removal.end if removal else far, piece.told_by)
         life_to.append(earliest)
         if piece.seen[0] > earliest:
             return None

@@ -46,27 +46,61 @@ class Fallen(NamedTuple):
     position: int
 
 
+class Expiries:
+    """Lives that ended by themselves: what started too late to be before that must stand behind it.
+
+    An end by itself has a time that it can't come before: the lifetime behind the last write or touch. What refreshed
+    the life, or stands before its creation, was not later than that: so all of a later start has a lowest position.
+    """
+
+    def __init__(self) -> None:
+        self._after: list[int] = []
+        self._lives: list[int] = []
+
+    def add(self, life: int, after: int) -> None:
+        """A life ended by itself, counted from this moment. Lives rise."""
+        # The moments of later lives are later, but for those that were carried over a loss.
+        self._after.append(max(after, self._after[-1] if self._after else 0))
+        self._lives.append(life)
+
+    def lowest(self, one: Loose, role: int) -> int:
+        """The lowest position of an operation."""
+        number = bisect_left(self._after, one.start) - 1
+        return 2 * self._lives[number] + role if number >= 0 else 0
+
+
+# Where an operation must stand if it can't be before the end of a life, from the life's own position on.
+WITHIN, BEHIND, BEYOND = 1, 2, 3
+
+
 def stand(
-    bounds: Bounds, absences: Sequence[Loose], presences: Sequence[Loose]
+    bounds: Bounds, absences: Sequence[Loose], presences: Sequence[tuple[Loose, bool]], expiries: Expiries | None = None
 ) -> tuple[Fallen | None, list[tuple[Loose, int]]]:
-    """Give each a position; the first that can't have one, and who stands where."""
-    if not presences:
+    """Give each a position; the first that can't have one, and who stands where.
+
+    Args:
+        bounds: of the positions.
+        absences: reads of an absent session.
+        presences: what found it there, and whether it refreshed it.
+        expiries: lives that ended by themselves.
+    """
+    if not presences and expiries is None:
         return _absent_only(bounds, absences)
-    tagged = sorted([(one, 0) for one in absences] + [(one, 1) for one in presences])
+    tagged = sorted([(one, BEHIND) for one in absences] + [(one, BEYOND if new else WITHIN) for one, new in presences])
     by_end = sorted(range(len(tagged)), key=lambda place: tagged[place][0].end)
     placed: list[tuple[Loose, int]] = []
     floor = ended = 0
-    for one, parity in tagged:
+    for one, role in tagged:
         while tagged[by_end[ended]][0].end < one.start:
             floor = max(floor, placed[by_end[ended]][1])
             ended += 1
-        if parity:
-            position = 2 * bisect_left(bounds.life_to, one.start) + 1
-            position = max(position, floor + 1 - floor % 2)
-            of, number = bounds.life_from, position // 2
-        else:
-            position = max(2 * bisect_left(bounds.gap_to, one.start), floor + floor % 2)
+        lowest = max(floor, expiries.lowest(one, role) if expiries else 0)
+        if role == BEHIND:
+            position = max(2 * bisect_left(bounds.gap_to, one.start), lowest + lowest % 2)
             of, number = bounds.gap_from, position // 2
+        else:
+            position = max(2 * bisect_left(bounds.life_to, one.start) + 1, lowest + 1 - lowest % 2)
+            of, number = bounds.life_from, position // 2
         if number >= len(of) or of[number] > one.end:
             return Fallen(one, position), placed
         placed.append((one, position))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import msgspec
 
 from loadtests.attack import Mix
-from loadtests.campaign import run_round
+from loadtests.campaign import Campaign
 from loadtests.judge import judge_round
 from loadtests.judging.verdict import Status
+from loadtests.mutants.forks import Forks
 from loadtests.rounds import Plan, read_round
 from loadtests.still import StillArena
 from loadtests.worker import worker_pool
@@ -61,6 +62,7 @@ class Attacks:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kairos-mutants-")))
+            self._start = stack.enter_context(Forks()).start
             self._arena = StillArena(self._settings, self._settings)
             self._arena.pool = stack.enter_context(worker_pool(self._settings, log=self._folder / "workers.log"))
             self._stack = stack.pop_all()
@@ -90,7 +92,8 @@ class Attacks:
             mix=_MIX,
             quiet_s=_QUIET_S,
         )
-        folder = run_round(self._arena, plan)
+        with Campaign(self._arena, self._start) as campaign:
+            folder = campaign.run_round(plan)
         return judge_round(folder, read_round(folder))
 
 
