@@ -17,7 +17,7 @@ from kairos_core.audit.postgres import connect_postgres
 from loadtests.arenas import KINDS
 from loadtests.fault import Fault, Window, wait_for, with_given
 from loadtests.history import Kind
-from loadtests.stopping import Stopped, is_there
+from loadtests.stopping import Stopped, is_running, is_there
 from loadtests.worker import members
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class PostgresKilled(_Postgres):
     """SIGKILL of the postmaster, and a start on the same data."""
 
     name = "PostgreSQL killed"
+    healing_s = 1.0
 
     def strike(self, arena: Arena) -> None:
         """Kill it."""
@@ -119,8 +120,7 @@ class _Worker(Fault):
         with arena.queue_client() as client:
             while time.monotonic() < deadline:
                 with contextlib.suppress(redis.RedisError):
-                    busy = [pid for pid in _busy(client) if pid in there]
-                    if busy:
+                    if busy := _busy(client, there):
                         self.evidence["busy"] = True
                         return busy[0]
         return there[int(self.parameters["worker"]) % len(there)]
@@ -130,6 +130,7 @@ class WorkerKilled(_Worker):
     """SIGKILL; the pool puts another in its place."""
 
     name = "worker killed"
+    healing_s = 2.0
 
     def strike(self, arena: Arena) -> None:
         """Kill it."""
@@ -281,16 +282,16 @@ def _started(arena: Arena) -> str:
     return str(row[0]) if row else ""
 
 
-def _busy(client: redis.Redis) -> list[int]:
-    """The process ids of RQ's workers that have a job."""
+def _busy(client: redis.Redis, there: list[int]) -> list[int]:
+    """Which of these workers have a job, by RQ's account; or, where a store that lost all knows none of them, are at it."""
     prefix = os.environ.get("RQ_KEY_PREFIX", "rq")
-    found = []
-    for key in sorted(client.smembers(f"{prefix}:workers")):
+    states = {}
+    for key in client.smembers(f"{prefix}:workers"):
         # Not the two fields alone: a worker's account may read its queue's hashes only whole.
         worker = client.hgetall(key)
-        if worker.get("state") == "busy" and "pid" in worker:
-            found.append(int(worker["pid"]))
-    return found
+        if "pid" in worker:
+            states[int(worker["pid"])] = worker.get("state")
+    return [pid for pid in there if (states[pid] == "busy" if pid in states else is_running(pid))]
 
 
 def _pending(own: History) -> int:
