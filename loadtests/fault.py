@@ -83,6 +83,11 @@ class Fault:
         """About how long it takes until everything is as before."""
         return self.hold_s + self.healing_s
 
+    @property
+    def lasted_s(self) -> float:
+        """How long it lasted, until it began to be undone."""
+        return max(0, self.healing_ns - self.begin_ns) / 1e9
+
     def begin(self, arena: Arena) -> None:
         """Let it befall the arena; what was begun is undone where that fails.
 
@@ -90,6 +95,7 @@ class Fault:
             NotOurs: it would touch servers that the harness did not start, or does not fit.
         """
         self.check(arena)
+        arena.note_roles()
         self._acting = arena.acting()
         self.before(arena)
         self.begin_ns = time.monotonic_ns()
@@ -209,7 +215,9 @@ class Window(NamedTuple):
         faulty = np.isin(attempts["error"], _FAULTY) | np.isin(attempts["outcome"], (Outcome.UNKNOWN, Outcome.PENDING))
         good = attempts["outcome"] == Outcome.OK
         ends = np.sort(end[good & (end >= begin_ns) & (end <= end_ns)])
-        marks = np.concatenate([[begin_ns], ends, [end_ns]])
+        # Where the load ended before the fault did, the rest is no silence.
+        last_ns = max(begin_ns, int(start.max(initial=0)))
+        marks = np.concatenate([[begin_ns], ends, [min(end_ns, max(last_ns, *ends[-1:], 0))]])
         return cls(
             in_flight=int(within.sum()),
             acknowledged=int((within & good).sum()),

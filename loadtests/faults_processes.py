@@ -182,7 +182,10 @@ class WorkerStopped(_Worker):
         """It was at work."""
         del arena, history, window
         is_busy = bool(self.evidence["busy"])
-        return is_busy, f"worker {self._victim} was {'at work' if is_busy else 'idle'}, stopped for {self.hold_s:.1f} s"
+        return (
+            is_busy,
+            f"worker {self._victim} was {'at work' if is_busy else 'idle'}, stopped for {self.lasted_s:.1f} s",
+        )
 
 
 class _Instance(Fault):
@@ -261,7 +264,7 @@ class InstanceStopped(_Instance):
         around = starts[(starts > self.begin_ns - 60_000_000_000)]
         gap_s = float(np.diff(around).max()) / 1e9 if len(around) > 1 else 0.0
         has_hit = bool(
-            (starts < self.begin_ns).any() and (starts > self.healing_ns).any() and gap_s > 0.9 * self.hold_s
+            (starts < self.begin_ns).any() and (starts > self.healing_ns).any() and gap_s > 0.9 * self.lasted_s
         )
         return has_hit, f"instance {self.evidence['number']} began nothing for {gap_s:.2f} s"
 
@@ -283,7 +286,7 @@ def _started(arena: Arena) -> str:
 
 
 def _busy(client: redis.Redis, there: list[int]) -> list[int]:
-    """Which of these workers have a job, by RQ's account; or, where a store that lost all knows none of them, are at it."""
+    """Which of these workers have a job by RQ's account, or are running where a store that lost all knows none."""
     prefix = os.environ.get("RQ_KEY_PREFIX", "rq")
     states = {}
     for key in client.smembers(f"{prefix}:workers"):
