@@ -22,6 +22,7 @@ from loadtests.campaign import run_round
 from loadtests.history import HistoryError
 from loadtests.judge import judge, records_of
 from loadtests.judging.verdict import Status
+from loadtests.mutants.forks import Forks
 from loadtests.rounds import Plan, RoundError, Run, read_round, round_folders, write_run
 from loadtests.still import still_arena
 from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
@@ -108,8 +109,9 @@ def _attack(options: argparse.Namespace) -> int:
         mix=Mix(sessions=options.sessions),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    with still_arena(workers=2 if options.subject in OF_KAIROS else 0, log=folder / "workers.log") as arena:
-        run_round(arena, plan)
+    workers = 2 if options.subject in OF_KAIROS else 0
+    with still_arena(workers=workers, log=folder / "workers.log") as arena, Forks() as forks:
+        run_round(arena, plan, forks.start)
     write_run(folder, of_run(plan, "attack", [plan.number]))
     print(folder)
     return _tell(judge(folder))

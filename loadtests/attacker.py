@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -24,7 +24,7 @@ from loadtests.history import Outcome, Recorder
 from loadtests.subjects.register import session_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from loadtests.subjects.register import Register
 
@@ -34,9 +34,26 @@ ANSWER_TIMEOUT_S = 60.0
 _READER_PAUSE_S = 0.05
 _LISTEN_S = 0.05
 
+# Starts a process that serves orders: given its settings, and where its log goes.
+Start: TypeAlias = "Callable[[Settings, Path | None], Any]"
+
 
 class Ended(Exception):  # noqa: N818 - what happened to it, not always an error
     """The process ended before it answered."""
+
+
+def started(settings: Settings, log: Path | None) -> subprocess.Popen[str]:
+    """A new process that serves orders, with these settings; its log goes there, or where this process's goes."""
+    with contextlib.ExitStack() as stack:
+        return subprocess.Popen(
+            [sys.executable, "-m", "loadtests.attacker"],
+            cwd=ROOT,
+            env=child_environment(settings),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stack.enter_context(log.open("a")) if log else None,
+            text=True,
+        )
 
 
 class Process:
@@ -59,22 +76,14 @@ class Process:
         place: int,
         mutant: str | None = None,
         log: Path | None = None,
+        start: Start = started,
     ) -> None:
         self.role = role
         self.place = place
         self.number = 0
         self.path = Path()
         self.is_alive = True
-        with contextlib.ExitStack() as stack:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "loadtests.attacker"],
-                cwd=ROOT,
-                env=child_environment(settings),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stack.enter_context(log.open("a")) if log else None,
-                text=True,
-            )
+        self._process = start(settings, log)
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -83,7 +92,7 @@ class Process:
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._process.pid
+        return int(self._process.pid)
 
     def _listen(self) -> None:
         for line in self._process.stdout or ():

@@ -8,49 +8,58 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 import numpy as np
 
 from loadtests import exported, history
 from loadtests.attack import arrivals
-from loadtests.attacker import Ended, Process
+from loadtests.attacker import Ended, started
 from loadtests.environment import as_administrator
 from loadtests.history import Kind
 from loadtests.rounds import FaultFacts, Plan, ProcessFacts, Round, write_round
 from loadtests.subjects.registry import OF_KAIROS
+from loadtests.team import Team
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kairos_core import Settings
+    from loadtests.attacker import Process, Start
     from loadtests.history import History
     from loadtests.rounds import Arena
 
 # From when all are told to begin to when they do.
 _LEAD_S = 0.1
 _POLL_S = 0.05
-_CONNECT_TIMEOUT_S = 60.0
+_WATCH_TIMEOUT_S = 60.0
 # Beyond the time that a call may take.
 _PATIENCE_S = 20.0
+# How long a fault may take, healing included, before the instances of a round end by themselves.
+_LONGEST_FAULT_S = 90.0
 _REMOVALS = (Kind.TOLD_REMOVED, Kind.RESYNCHRONISED_ABSENT)
 
 
-def run_round(arena: Arena, plan: Plan) -> Path:
+def run_round(arena: Arena, plan: Plan, start: Start = started) -> Path:
     """Run one round with processes of its own; its folder."""
-    with Campaign(arena) as campaign:
+    with Campaign(arena, start) as campaign:
         return campaign.run_round(plan)
 
 
 class Campaign:
-    """Rounds in one arena, with processes that serve all of them."""
+    """Rounds in one arena, with processes that serve all of them.
 
-    def __init__(self, arena: Arena) -> None:
+    Args:
+        arena: where.
+        start: starts a process.
+    """
+
+    def __init__(self, arena: Arena, start: Start = started) -> None:
         self._arena = arena
+        self._team = Team(start)
+        # Of the round at hand.
         self._processes: list[Process] = []
-        # What the processes are connected to.
-        self._subject: tuple[str, str | None, Any] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -60,19 +69,15 @@ class Campaign:
 
     def close(self) -> None:
         """End all processes."""
-        # All hear of it first, so that they end at the same time.
-        for process in self._processes:
-            process.hang_up()
-        for process in self._processes:
-            process.close()
+        self._team.close()
         self._processes.clear()
         self._arena.instances.clear()
-        self._subject = None
 
     def run_round(self, plan: Plan) -> Path:
         """Run one round; its folder."""
         plan.round_folder.mkdir(parents=True)
-        self._man(plan)
+        self._processes = self._team.man(_settings(self._arena, plan), plan)
+        self._arena.instances[:] = self._of("instance")
         found = self._begin(plan)
         try:
             self._disturb(plan, found)
@@ -90,35 +95,6 @@ class Campaign:
             history.seal(path)
         return plan.round_folder
 
-    def _man(self, plan: Plan) -> None:
-        """Have as many processes as are needed, all alive, and connected to the right thing."""
-        settings = _settings(self._arena, plan)
-        subject = (plan.subject, plan.mutant, settings)
-        if subject != self._subject:
-            self.close()
-            self._subject = subject
-        there = {(process.role, process.place): process for process in self._processes}
-        wanted = [("instance", place) for place in range(1, plan.instances + 1)]
-        wanted += [("watcher", place) for place in range(1, plan.watchers + 1)]
-        wanted.append(("reader", 1))
-        started = []
-        for key in there.keys() | set(wanted):
-            if key in there and (key not in wanted or not there[key].is_alive):
-                there.pop(key).close()
-        for role, place in wanted:
-            if (role, place) not in there:
-                # The reader is a witness: its core is not broken.
-                mutant = None if role == "reader" else plan.mutant
-                log = plan.folder / "processes.log"
-                there[role, place] = Process(
-                    settings, subject=plan.subject, role=role, place=place, mutant=mutant, log=log
-                )
-                started.append(there[role, place])
-        self._processes = [there[key] for key in wanted]
-        for process in started:
-            process.answer(_CONNECT_TIMEOUT_S)
-        self._arena.instances[:] = self._of("instance")
-
     def _of(self, role: str) -> list[Process]:
         return [process for process in self._processes if process.role == role]
 
@@ -132,7 +108,7 @@ class Campaign:
         for process in self._of("watcher"):
             process.tell("watch", path=str(process.path), number=process.number, prefix=prefix)
         for process in self._of("watcher"):
-            process.answer(_CONNECT_TIMEOUT_S)
+            process.answer(_WATCH_TIMEOUT_S)
         begin_ns = time.monotonic_ns() + round(_LEAD_S * 1e9)
         for process in self._of("instance"):
             process.tell(
@@ -144,7 +120,7 @@ class Campaign:
                 seed=plan.seed,
                 mix=msgspec.to_builtins(plan.mix),
                 begin_ns=begin_ns,
-                duration_s=plan.duration_s,
+                duration_s=plan.duration_s + (_LONGEST_FAULT_S if plan.is_open_end else 0.0),
                 count=plan.count,
                 rate=plan.rate,
             )
@@ -171,34 +147,36 @@ class Campaign:
         )
 
     def _disturb(self, plan: Plan, found: Round) -> None:
-        """Let the fault happen, and be over."""
+        """Let the fault happen, and be over, and let the instances go on for a while."""
         fault = plan.fault
         if fault is None:
             return
         _sleep_until(found.begin_ns + round(plan.fault_after_s * 1e9))
-        facts = FaultFacts(
+        began_ns = time.monotonic_ns()
+        try:
+            fault.begin(self._arena)
+            _sleep_until(began_ns + round(fault.hold_s * 1e9))
+        finally:
+            fault.heal(self._arena)
+            found.losses = [dict(loss) for loss in fault.losses]
+        healed_ns = time.monotonic_ns()
+        found.fault = FaultFacts(
             name=fault.name,
             parameters=dict(fault.parameters),
-            begin_ns=time.monotonic_ns(),
-            healed_ns=0,
+            begin_ns=began_ns,
+            healed_ns=healed_ns,
             exercised=False,
             proof="",
         )
-        try:
-            fault.begin(self._arena)
-            _sleep_until(facts.begin_ns + round(plan.fault_for_s * 1e9))
-        finally:
-            fault.heal(self._arena)
-        facts.healed_ns = time.monotonic_ns()
-        found.fault = facts
-        found.losses = [dict(loss) for loss in fault.losses]
+        if plan.is_open_end:
+            _sleep_until(max(found.begin_ns + round(plan.duration_s * 1e9), healed_ns + round(plan.after_s * 1e9)))
+            for process in self._of("instance"):
+                process.tell("finish")
 
     def _gather(self, plan: Plan, found: Round) -> None:
         """Wait until the instances have attempted all that they were to; one that does not come to an end is killed."""
         after_s = 2 * self._arena.settings.timeout_s + _PATIENCE_S
-        deadline = time.monotonic() + after_s
-        if plan.count is None or plan.rate is not None:
-            deadline = max(deadline, found.begin_ns / 1e9 + plan.duration_s + after_s)
+        deadline = max(time.monotonic(), found.begin_ns / 1e9 + plan.duration_s) + after_s
         for process in self._of("instance"):
             facts = _facts(found, process)
             if plan.rate is not None:
@@ -266,7 +244,9 @@ class Campaign:
         if not is_drained:
             found.notes.append(f"the outbox was not drained within {plan.quiet_s:.0f} s")
         path = plan.round_folder / "audit.history"
-        found.audit = exported.export(self._arena.settings, found.prefix, path, is_drained=is_drained)
+        found.audit = exported.export(
+            self._arena.settings, found.prefix, path, is_drained=is_drained, timeout_s=plan.quiet_s
+        )
 
     def _prove(self, plan: Plan, found: Round) -> None:
         """Ask the fault whether it hit."""
@@ -280,7 +260,7 @@ class Campaign:
 def _settings(arena: Arena, plan: Plan) -> Settings:
     """What the processes connect to, and as whom: the rivals need more than the core's account may do."""
     if plan.subject in OF_KAIROS:
-        return arena.settings_for(proxied=True) if plan.proxied else arena.settings
+        return arena.settings_for(proxied=plan.proxied or getattr(plan.fault, "uses_proxy", False))
     node = getattr(arena, "node", None)
     if node is not None:
         return msgspec.structs.replace(arena.settings, redis_url=node.url)

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from kairos_core.audit.postgres import connect_postgres
 from kairos_core.blocking import BlockingTransport
-from kairos_core.errors import KairosError
+from kairos_core.errors import ConfigurationError, KairosError
 from kairos_core.operations import Operations
 from kairos_core.session import SyncState
 from kairos_core.transport import run
@@ -20,6 +20,8 @@ from loadtests.subjects.register import NOBODY, seen_of, session_number, token_o
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import psycopg
 
     from kairos_core import Settings
 
@@ -52,10 +54,14 @@ def wait_until_drained(settings: Settings, timeout_s: float) -> bool:
         operations.link.close()
 
 
-def export(settings: Settings, prefix: str, path: Path, *, is_drained: bool) -> AuditFacts:
-    """Write what the audit has of the sessions whose ids begin so into a history, of process 0."""
+def export(settings: Settings, prefix: str, path: Path, *, is_drained: bool, timeout_s: float) -> AuditFacts:
+    """Write what the audit has of the sessions whose ids begin so into a history, of process 0.
+
+    Raises:
+        ConfigurationError: PostgreSQL cannot be reached, for so long.
+    """
     count = 0
-    with connect_postgres(settings) as connection, Recorder(path, 0) as recorder:
+    with _connected(settings, timeout_s) as connection, Recorder(path, 0) as recorder:
         schema = sql.Identifier(settings.namespace)
         found = connection.execute(_LETTERS.format(schema)).fetchone()
         with connection.cursor(name="rows") as cursor:
@@ -65,6 +71,18 @@ def export(settings: Settings, prefix: str, path: Path, *, is_drained: bool) -> 
                 count += _record(recorder, prefix, *row)
     connection.close()
     return AuditFacts(rows=count, dead_letters=int(found[0]) if found else 0, is_drained=is_drained)
+
+
+def _connected(settings: Settings, timeout_s: float) -> psycopg.Connection[Any]:
+    """A connection to PostgreSQL, which may just be starting again."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return connect_postgres(settings)
+        except ConfigurationError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL_S)
 
 
 def _record(  # noqa: PLR0913, PLR0917 - the columns of a row

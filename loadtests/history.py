@@ -221,8 +221,8 @@ class Recorder:
         fields[1] = seen.writer
         fields[4:6] = seen.stamp
         fields[8] = NEVER if outcome == Outcome.UNKNOWN else end_ns
-        # A write's is that of what it was to write.
-        fields[10] = fields[10] or seen.digest
+        # A write's is that of what it was to write; of one that was refused, that of what is stored instead.
+        fields[10] = seen.digest if outcome == Outcome.REFUSED else fields[10] or seen.digest
         fields[13:15] = (outcome, error)
         _WHOLE.pack_into(self._memory, at, *fields)
 
@@ -312,8 +312,9 @@ def read(path: Path) -> History:
         raise HistoryError(f"{path}: a history of format {found}, where this version reads format {FORMAT}")
     whole = (len(data) - _HEADER.size) // RECORD.itemsize
     records: History = np.frombuffer(data, RECORD, whole, _HEADER.size)
-    # A process that was killed leaves room that it did not use, behind all that it did.
-    used = records["token"] != 0
+    # A process that was killed leaves room that it did not use, behind all that it did; or half of what it put down,
+    # of an attempt that it had then not begun.
+    used = (records["token"] != 0) & (records["kind"] != 0)
     kept: History = records if used.all() else records[used]
     return kept
 

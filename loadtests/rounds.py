@@ -54,6 +54,11 @@ class Fault(Protocol):
         ...
 
     @property
+    def hold_s(self) -> float:
+        """How long it lasts, at the least."""
+        ...
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """What was drawn for it."""
         ...
@@ -86,13 +91,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         subject: of `subjects.registry`.
         mutant: what the core is broken with, or None.
         instances, watchers: how many.
-        duration_s: how long the instances attempt.
+        duration_s: how long the instances attempt; one after the other, they go on until the fault is over, too.
         count: how many steps each attempts, if that is done sooner; None: as many as it can.
         rate: steps per second and instance, planned from the seed; None: one after the other.
         mix: of the steps.
         fault: what happens, or None.
-        proxied: whether the processes reach the store by way of the arena's proxy.
-        fault_after_s, fault_for_s: when it begins, and how long after that it is healed.
+        proxied: whether the processes reach the store by way of the arena's proxy, also where no fault needs that.
+        fault_after_s: when the fault begins.
+        after_s: how long the instances go on once it is over, at the least.
         quiet_s: how long whatever is waited for at the end may take.
     """
 
@@ -110,13 +116,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     fault: Any = None
     proxied: bool = False
     fault_after_s: float = 1.0
-    fault_for_s: float = 1.0
+    after_s: float = 1.0
     quiet_s: float = 30.0
 
     @property
     def round_folder(self) -> Path:
         """The round's folder."""
         return self.folder / "rounds" / f"{self.number:03d}"
+
+    @property
+    def is_open_end(self) -> bool:
+        """Whether the instances are told when to end: they go on for as long as the fault takes."""
+        return self.fault is not None and self.rate is None and self.count is None
 
     def number_of(self, role: str, place: int) -> int:
         """The number of one of the round's processes."""

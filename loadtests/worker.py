@@ -18,17 +18,20 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def worker_pool(settings: Settings, workers: int = 1, log: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+def worker_pool(
+    settings: Settings, workers: int = 1, log: Path | None = None, mutant: str | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """Run `kairos worker`, from when it is ready to when the context is left.
 
     Args:
         settings: of the pool.
         workers: how many.
         log: where the log of all its processes goes; None: to this process's standard error.
+        mutant: what all its processes are broken with, or None.
     """
     with contextlib.ExitStack() as stack:
         errors = stack.enter_context(log.open("a")) if log else None
-        yield stack.enter_context(_pool(settings, workers, errors))
+        yield stack.enter_context(_pool(settings, workers, errors, mutant))
 
 
 def members(pool: subprocess.Popen[str], role: str = "worker") -> list[int]:
@@ -43,9 +46,12 @@ def members(pool: subprocess.Popen[str], role: str = "worker") -> list[int]:
 
 
 @contextmanager
-def _pool(settings: Settings, workers: int, errors: IO[str] | None) -> Iterator[subprocess.Popen[str]]:
+def _pool(
+    settings: Settings, workers: int, errors: IO[str] | None, mutant: str | None
+) -> Iterator[subprocess.Popen[str]]:
+    command = ["loadtests.mutants.worker", mutant] if mutant else ["kairos_core.cli"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "kairos_core.cli", "worker", "--end-with-stdin", "--workers", str(workers)],
+        [sys.executable, "-m", *command, "worker", "--end-with-stdin", "--workers", str(workers)],
         # The pool ends when this pipe closes, so it does not outlive this process, not even one that was killed.
         stdin=subprocess.PIPE,
         # Without what only the benchmarks read, of which the command would warn.

@@ -11,17 +11,27 @@ from loadtests import history
 from loadtests.attack import Mix, arrivals
 from loadtests.campaign import Campaign, run_round
 from loadtests.history import Kind, Outcome
+from loadtests.mutants.forks import Forks
 from loadtests.rounds import Plan, RoundError, read_round, round_folders
 from loadtests.still import StillArena
 from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from kairos_core import Settings
+    from loadtests.attacker import Start
     from loadtests.history import History
 
 FEW = Mix(sessions=6)
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """Starts processes, which takes long unless they are forks."""
+    with Forks() as forks:
+        yield forks.start
 
 
 @pytest.fixture
@@ -52,6 +62,7 @@ class Killing:
     """A fault: the first instance is killed."""
 
     name = "kill an instance"
+    hold_s = 0.1
     losses: tuple[dict[str, Any], ...] = ()
 
     def __init__(self) -> None:
@@ -72,10 +83,10 @@ class Killing:
         return count > 0, f"{count} records of process {number}"
 
 
-def test_a_round_leaves_its_evidence(arena: StillArena, tmp_path: Path) -> None:
+def test_a_round_leaves_its_evidence(arena: StillArena, start: Start, tmp_path: Path) -> None:
     """Histories, rows of the audit and a manifest: all attempts, all writes told and recorded, and the final states."""
     with worker_pool(arena.worker_settings) as arena.pool:
-        folder = run_round(arena, planned(tmp_path))
+        folder = run_round(arena, planned(tmp_path), start)
     found = read_round(folder)
     assert [] == found.notes
     assert [folder] == round_folders(tmp_path) == round_folders(folder)
@@ -93,12 +104,10 @@ def test_a_round_leaves_its_evidence(arena: StillArena, tmp_path: Path) -> None:
     assert list(range(1, FEW.sessions + 1)) == finals["session"].tolist()
 
 
-def test_who_was_killed_leaves_a_history_and_is_replaced(arena: StillArena, tmp_path: Path) -> None:
+def test_who_was_killed_leaves_a_history_and_is_replaced(arena: StillArena, start: Start, tmp_path: Path) -> None:
     """What a killed instance had attempted is read; the next round has a new one in its place, and the others stay."""
-    with Campaign(arena) as campaign:
-        folder = campaign.run_round(
-            planned(tmp_path, duration_s=0.6, fault=Killing(), fault_after_s=0.3, fault_for_s=0.1)
-        )
+    with Campaign(arena, start) as campaign:
+        folder = campaign.run_round(planned(tmp_path, duration_s=0.6, fault=Killing(), fault_after_s=0.2, after_s=0.1))
         first = [instance.pid for instance in arena.instances]
         found = read_round(folder)
         assert [True, False, False, False] == [one.was_killed for one in found.processes if one.role == "instance"]
@@ -117,9 +126,11 @@ def test_who_was_killed_leaves_a_history_and_is_replaced(arena: StillArena, tmp_
     assert [] == arena.instances
 
 
-def test_what_was_planned_is_attempted_when_it_was_planned(arena: StillArena, tmp_path: Path) -> None:
+def test_what_was_planned_is_attempted_when_it_was_planned(arena: StillArena, start: Start, tmp_path: Path) -> None:
     """In an open workload every attempt has its moment, of the seed alone; none is left out, and none is early."""
-    folder = run_round(arena, planned(tmp_path, subject="kairos_async", rate=200.0, seed=8, duration_s=0.5, watchers=0))
+    folder = run_round(
+        arena, planned(tmp_path, subject="kairos_async", rate=200.0, seed=8, duration_s=0.5, watchers=0), start
+    )
     found = read_round(folder)
     for process in found.processes:
         if process.role != "instance":

@@ -1,0 +1,61 @@
+"""Directed checks of the guarantees: what a random run would not show, or not soon.
+
+Each is a function from settings (and the name of a mutant, if it is to be broken) to a `CheckResult`, and runs in a
+process of its own. They start no server but those that they break, and leave keys in the settings' namespace.
+"""
+
+from __future__ import annotations
+
+from loadtests.guarantees.desk import CheckError, Desk
+from loadtests.guarantees.ends import an_end_is_an_event, writes_put_the_end_off
+from loadtests.guarantees.finding import Directed
+from loadtests.guarantees.ground import (
+    fsync_is_only_claimed_where_it_is,
+    replicated_is_only_claimed_where_it_is,
+    unsafe_ground_is_refused,
+)
+from loadtests.guarantees.records import (
+    a_killed_drain,
+    a_refused_row_is_a_dead_letter,
+    a_session_row_never_goes_back,
+)
+from loadtests.guarantees.recoveries import a_recovery_brings_back_what_was_lost
+from loadtests.guarantees.watching import a_watcher_across_a_lost_connection, a_watcher_never_goes_back
+from loadtests.guarantees.writes import (
+    a_full_outbox_refuses,
+    a_refused_write_leaves_no_trace,
+    a_stale_writer_is_refused,
+    a_write_leaves_one_of_each,
+    a_write_sent_again,
+    no_answer_is_unknown,
+    one_round_trip,
+    receipts_run_out,
+)
+
+__all__ = ["GUARANTEES", "CheckError", "Desk", "Directed"]
+
+# The cheap ones first.
+GUARANTEES: dict[str, Directed] = {
+    check.name: check
+    for check in (
+        a_stale_writer_is_refused,
+        one_round_trip,
+        a_refused_write_leaves_no_trace,
+        a_write_leaves_one_of_each,
+        a_write_sent_again,
+        receipts_run_out,
+        no_answer_is_unknown,
+        a_full_outbox_refuses,
+        writes_put_the_end_off,
+        a_watcher_across_a_lost_connection,
+        a_watcher_never_goes_back,
+        a_session_row_never_goes_back,
+        a_refused_row_is_a_dead_letter,
+        a_killed_drain,
+        a_recovery_brings_back_what_was_lost,
+        an_end_is_an_event,
+        unsafe_ground_is_refused,
+        fsync_is_only_claimed_where_it_is,
+        replicated_is_only_claimed_where_it_is,
+    )
+}

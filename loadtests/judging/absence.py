@@ -1,0 +1,124 @@
+"""Lives of sessions, as far as stamps leave them open: removals, absence, presence, expiry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loadtests.history import NEVER, seconds
+from loadtests.judging.lives import Life, lanes
+from loadtests.judging.search import explain
+from loadtests.judging.settling import Lifetime, Trouble, settle
+from loadtests.judging.verdict import TOLD_OF_A_RULE, Operation, Rule, Violation
+
+if TYPE_CHECKING:
+    from loadtests.judging.chain import Chain
+    from loadtests.judging.gaps import Pool
+    from loadtests.judging.lives import Lane
+    from loadtests.judging.table import Column, Table
+    from loadtests.judging.verdict import Findings
+
+# How many sessions are searched at the most: beyond that a history is broken, and nobody reads on.
+_SEARCHED = 200
+
+
+def check_absence(
+    table: Table, chain: Chain, pool: Pool, chosen: set[int], findings: Findings, spoiled: Column
+) -> None:
+    """Accuse sessions whose removals and reads without a stamp nothing explains."""
+    searched = undecided = 0
+    for lane in lanes(table, chain, pool, spoiled):
+        trouble = _settle(table, chain, lane)
+        if trouble is None:
+            continue
+        if searched >= _SEARCHED:
+            undecided += 1
+            continue
+        searched += 1
+        found = explain(table, chain, lane, pool.creations(lane.number), chosen)
+        if found is None:
+            undecided += 1
+        if found is False:
+            findings.accuse(trouble.rule, 1, [_violation(table, chain, lane, trouble)])
+            spoiled[lane.number // table.eras] = True
+    findings.count("sessions searched", searched)
+    if undecided:
+        findings.count("sessions undecided", undecided)
+        findings.reasons.append(f"{undecided} sessions have more explanations than were tried")
+
+
+def _settle(table: Table, chain: Chain, lane: Lane) -> Trouble | None:
+    """Try the usual way, with and without a state that was carried over a loss."""
+    has_base = bool(lane.lives) and int(chain.index[lane.lives[0].first]) < 0
+    trouble = settle(table, lane, has_base=has_base)
+    if trouble is None or has_base or not lane.number % table.eras:
+        return trouble
+    far, end = table.far, lane.first_end
+    carried = Life(0, 0, 0, 0, 0, end, end, (-1, -1), is_told=False, first=0, last=0)
+    other = settle(table, lane._replace(lives=[carried, *lane.lives], first_end=far), has_base=True)
+    return None if other is None else trouble
+
+
+def _violation(table: Table, chain: Chain, lane: Lane, trouble: Trouble) -> Violation:
+    """What did not fit, as two operations and a sentence."""
+    origin = table.facts.began_ns or table.origin_ns
+    other = None if trouble.one is None else Operation.of(table.records[trouble.one.index], origin)
+    session = int(table.sessions[lane.number // table.eras])
+    if not lane.lives or trouble.life < 0:
+        return _of_nothing(session, other)
+    life = lane.lives[trouble.life]
+    against = _against(table, chain, lane, life, trouble)
+    return Violation(
+        rule=trouble.rule,
+        session=session,
+        sentence=_sentence(table, lane, life, trouble, against, other),
+        first=against,
+        second=other or _next_creation(table, chain, lane, trouble.life),
+    )
+
+
+def _of_nothing(session: int, other: Operation | None) -> Violation:
+    if other is None:
+        raise AssertionError("a session without lives lacks no removal")
+    sentence = f"Nobody can have created session {session}, and yet it was found there: {other.words}."
+    return Violation(rule=Rule.ABSENCE, session=session, sentence=sentence, first=other)
+
+
+def _against(table: Table, chain: Chain, lane: Lane, life: Life, trouble: Trouble) -> Operation:
+    """The operation that stands against it: the last to start of those before it, or of the life itself."""
+    origin = table.facts.began_ns or table.origin_ns
+    place = life.last - 1
+    if trouble.one is not None:
+        end = trouble.one.end
+        late = [at for at in range(life.first, life.last) if int(chain.start[at]) > end]
+        place = max(late, key=lambda at: int(chain.start[at]), default=place)
+    index, stamp = int(chain.index[place]), (int(chain.n[place]), int(chain.v[place]))
+    session = int(table.sessions[lane.number // table.eras])
+    if index < 0:
+        return Operation.by_the_store(session, stamp, table.time_of(0), origin)
+    return Operation.of(table.records[index], origin, stamp)
+
+
+def _next_creation(table: Table, chain: Chain, lane: Lane, number: int) -> Operation | None:
+    if number + 1 >= len(lane.lives):
+        return None
+    place = lane.lives[number + 1].first
+    index = int(chain.index[place])
+    origin = table.facts.began_ns or table.origin_ns
+    return None if index < 0 else Operation.of(table.records[index], origin, (int(chain.n[place]), int(chain.v[place])))
+
+
+def _sentence(
+    table: Table, lane: Lane, life: Life, trouble: Trouble, against: Operation, other: Operation | None
+) -> str:
+    origin = table.facts.began_ns or table.origin_ns
+    what = f"incarnation {life.n} of session {against.session}"
+    when = ""
+    expiry = Lifetime(table, lane).first(life.written)
+    if expiry is not None:
+        when = f", and it could not expire before {seconds(table.time_of(life.written) + expiry.start - life.written, origin)}"
+    if other is None:
+        return f"Nobody can have removed {what}{when}; yet another one was created. Its last: {against.words}."
+    if trouble.is_present:
+        return f"No life of the session is left that this can have found: {other.words}; of {what}: {against.words}."
+    gap = "" if against.start_ns in {0, NEVER} else f", {(against.start_ns - other.end_ns) / 1e6:.3f} ms apart"
+    return f"Nothing had removed {what}{when}: {against.words}. Yet it was found absent{gap}: {other.words}."
