@@ -78,9 +78,9 @@ def draw(random: Random) -> tuple[History, Facts, bool]:
     """Draw a history: what is known of it, and whether it was spoiled, which may have left it valid."""
     ttl_ms = random.choice([None, None, 4, 8])
     records = _valid(random, ttl_ms)
-    is_perturbed = random.random() < 0.8
+    is_perturbed = random.random() < 0.9
     if is_perturbed:
-        for _ in range(random.choice([1, 2, 2, 3, 4])):
+        for _ in range(random.choice([2, 3, 4, 5])):
             _perturb(random, records)
     history = np.zeros(len(records), RECORD)
     for place, record in enumerate(records):
