@@ -43,9 +43,9 @@ GIVEN = "given"
 
 TIMEOUT_S = 1.5
 WORKERS = 2
-# A server that is silent for so long is replaced; what is stopped for a moment only, is not.
-DOWN_AFTER_MS = 1_000
-_FAILOVER_TIMEOUT_MS = 1_000
+# A server that is silent for so long is replaced; what is stopped for a moment only, is not, nor what waits for a busy
+# machine.
+DOWN_AFTER_MS = 1_500
 
 _CONFIG = {
     "fsync": ("appendonly yes", "appendfsync always"),
@@ -238,7 +238,7 @@ class Ground:
             url = handles["node"].url
         elif kind in PAIRS:
             handles["pair"] = self._launcher.sentinel_pair(*config)
-            _hurry(handles["pair"].sentinels)
+            _be_patient(handles["pair"].sentinels)
             url = handles["pair"].url
         elif kind == "cluster":
             handles["cluster"] = self._launcher.cluster(True, *config, node_timeout_ms=DOWN_AFTER_MS)
@@ -332,9 +332,8 @@ class _Accounts:
         return urlunsplit(parts._replace(netloc=f"{self.logins[name]}@{parts.netloc.rpartition('@')[2]}"))
 
 
-def _hurry(sentinels: Sequence[Node]) -> None:
-    """Let the sentinels replace a primary again soon after they did: by themselves they wait for 6 seconds."""
+def _be_patient(sentinels: Sequence[Node]) -> None:
+    """Let the sentinels wait for longer until they replace a primary."""
     for sentinel in sentinels:
         with sentinel.client() as client:
-            client.execute_command("SENTINEL", "SET", SERVICE, "failover-timeout", _FAILOVER_TIMEOUT_MS)
             client.execute_command("SENTINEL", "SET", SERVICE, "down-after-milliseconds", DOWN_AFTER_MS)

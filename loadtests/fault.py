@@ -44,6 +44,7 @@ class Fault:
         kinds: of the arenas that it fits.
         touches_servers: whether it stops, pauses, fills or commands servers; only ever those of the harness's own.
         uses_proxy: whether instances must take the way by the arena's proxy.
+        healing_s: about how long healing takes.
         parameters: what was chosen for it; `hold_s`: how long it lasts.
         begin_ns: when it began; 0: not yet.
         healing_ns: when its end began; 0: not yet.
@@ -62,6 +63,7 @@ class Fault:
     kinds: ClassVar[tuple[str, ...]] = KINDS
     touches_servers: ClassVar[bool] = True
     uses_proxy: ClassVar[bool] = False
+    healing_s: ClassVar[float] = 0.2
 
     def __init__(self, chance: random.Random, kind: str) -> None:
         self.kind = kind
@@ -76,6 +78,16 @@ class Fault:
         """How long it lasts, at the least."""
         return float(self.parameters["hold_s"])
 
+    @property
+    def takes_s(self) -> float:
+        """About how long it takes until everything is as before."""
+        return self.hold_s + self.healing_s
+
+    @property
+    def lasted_s(self) -> float:
+        """How long it lasted, until it began to be undone."""
+        return max(0, self.healing_ns - self.begin_ns) / 1e9
+
     def begin(self, arena: Arena) -> None:
         """Let it befall the arena; what was begun is undone where that fails.
 
@@ -83,6 +95,7 @@ class Fault:
             NotOurs: it would touch servers that the harness did not start, or does not fit.
         """
         self.check(arena)
+        arena.note_roles()
         self._acting = arena.acting()
         self.before(arena)
         self.begin_ns = time.monotonic_ns()
@@ -202,7 +215,9 @@ class Window(NamedTuple):
         faulty = np.isin(attempts["error"], _FAULTY) | np.isin(attempts["outcome"], (Outcome.UNKNOWN, Outcome.PENDING))
         good = attempts["outcome"] == Outcome.OK
         ends = np.sort(end[good & (end >= begin_ns) & (end <= end_ns)])
-        marks = np.concatenate([[begin_ns], ends, [end_ns]])
+        # Where the load ended before the fault did, the rest is no silence.
+        last_ns = max(begin_ns, int(start.max(initial=0)))
+        marks = np.concatenate([[begin_ns], ends, [min(end_ns, max(last_ns, *ends[-1:], 0))]])
         return cls(
             in_flight=int(within.sum()),
             acknowledged=int((within & good).sum()),

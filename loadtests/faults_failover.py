@@ -113,6 +113,7 @@ class SentinelFailover(_Failover):
 
     name = "failover"
     kinds = PAIRS
+    healing_s = 4.0
 
     def _couple(self, arena: Arena) -> tuple[Node, Node]:
         assert arena.pair is not None  # noqa: S101 - of this kind
@@ -137,6 +138,7 @@ class ClusterFailover(_Failover):
 
     name = "failover in the cluster"
     kinds = ("cluster",)
+    healing_s = 4.0
 
     def _couple(self, arena: Arena) -> tuple[Node, Node]:
         assert arena.cluster is not None  # noqa: S101 - of this kind

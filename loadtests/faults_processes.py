@@ -17,7 +17,7 @@ from kairos_core.audit.postgres import connect_postgres
 from loadtests.arenas import KINDS
 from loadtests.fault import Fault, Window, wait_for, with_given
 from loadtests.history import Kind
-from loadtests.stopping import Stopped, is_there
+from loadtests.stopping import Stopped, is_running, is_there
 from loadtests.worker import members
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class PostgresKilled(_Postgres):
     """SIGKILL of the postmaster, and a start on the same data."""
 
     name = "PostgreSQL killed"
+    healing_s = 1.0
 
     def strike(self, arena: Arena) -> None:
         """Kill it."""
@@ -119,8 +120,7 @@ class _Worker(Fault):
         with arena.queue_client() as client:
             while time.monotonic() < deadline:
                 with contextlib.suppress(redis.RedisError):
-                    busy = [pid for pid in _busy(client) if pid in there]
-                    if busy:
+                    if busy := _busy(client, there):
                         self.evidence["busy"] = True
                         return busy[0]
         return there[int(self.parameters["worker"]) % len(there)]
@@ -130,6 +130,7 @@ class WorkerKilled(_Worker):
     """SIGKILL; the pool puts another in its place."""
 
     name = "worker killed"
+    healing_s = 2.0
 
     def strike(self, arena: Arena) -> None:
         """Kill it."""
@@ -181,7 +182,10 @@ class WorkerStopped(_Worker):
         """It was at work."""
         del arena, history, window
         is_busy = bool(self.evidence["busy"])
-        return is_busy, f"worker {self._victim} was {'at work' if is_busy else 'idle'}, stopped for {self.hold_s:.1f} s"
+        return (
+            is_busy,
+            f"worker {self._victim} was {'at work' if is_busy else 'idle'}, stopped for {self.lasted_s:.1f} s",
+        )
 
 
 class _Instance(Fault):
@@ -260,7 +264,7 @@ class InstanceStopped(_Instance):
         around = starts[(starts > self.begin_ns - 60_000_000_000)]
         gap_s = float(np.diff(around).max()) / 1e9 if len(around) > 1 else 0.0
         has_hit = bool(
-            (starts < self.begin_ns).any() and (starts > self.healing_ns).any() and gap_s > 0.9 * self.hold_s
+            (starts < self.begin_ns).any() and (starts > self.healing_ns).any() and gap_s > 0.9 * self.lasted_s
         )
         return has_hit, f"instance {self.evidence['number']} began nothing for {gap_s:.2f} s"
 
@@ -281,16 +285,16 @@ def _started(arena: Arena) -> str:
     return str(row[0]) if row else ""
 
 
-def _busy(client: redis.Redis) -> list[int]:
-    """The process ids of RQ's workers that have a job."""
+def _busy(client: redis.Redis, there: list[int]) -> list[int]:
+    """Which of these workers have a job by RQ's account, or are running where a store that lost all knows none."""
     prefix = os.environ.get("RQ_KEY_PREFIX", "rq")
-    found = []
-    for key in sorted(client.smembers(f"{prefix}:workers")):
+    states = {}
+    for key in client.smembers(f"{prefix}:workers"):
         # Not the two fields alone: a worker's account may read its queue's hashes only whole.
         worker = client.hgetall(key)
-        if worker.get("state") == "busy" and "pid" in worker:
-            found.append(int(worker["pid"]))
-    return found
+        if "pid" in worker:
+            states[int(worker["pid"])] = worker.get("state")
+    return [pid for pid in there if (states[pid] == "busy" if pid in states else is_running(pid))]
 
 
 def _pending(own: History) -> int:

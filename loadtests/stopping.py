@@ -72,6 +72,11 @@ def is_stopped(pid: int) -> bool:
     return _stat(pid)[:1] == ["T"]
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process is at work on a processor, or waits for one."""
+    return _stat(pid)[:1] == ["R"]
+
+
 def is_there(pid: int) -> bool:
     """Whether a process is there and has not ended; one that nobody has waited for has."""
     return _stat(pid)[:1] not in ([], ["Z"], ["X"])

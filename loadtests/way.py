@@ -1,8 +1,8 @@
 """The way to a server that can be disturbed: a proxy in a process of its own.
 
-`python -m loadtests.way` reads the server's address from its first line, says where it listens, then reads a JSON object
-per line and answers each with what has been disturbed since it began. It ends when its standard input closes. In a
-process of its own, because its threads would wait for the interpreter lock of whoever measures, and the other way round.
+`python -m loadtests.way` reads the server's address from its first line and says where it listens, then reads a JSON
+object per line and answers each with what has been disturbed since it began. It ends when its standard input closes. In
+a process of its own, because its threads would wait for the interpreter lock of whoever measures, and the other way.
 """
 
 from __future__ import annotations
