@@ -1,6 +1,6 @@
 # Each target works alone from a fresh clone with python3 (3.11 or newer) and make.
 .DEFAULT_GOAL := help
-.PHONY: help setup test report scale coverage lint lock clean
+.PHONY: help setup test report validate scale coverage lint lock clean
 
 PYTHON ?= python3
 PROFILE ?= quick
@@ -17,6 +17,9 @@ setup: $(READY) ## create .venv with the locked dependencies and this package
 
 report: $(READY) ## measure on this machine, judge the targets, write the page (PROFILE=quick or full)
 	@$(BIN)/python -m reports --profile $(PROFILE)
+
+validate: $(READY) ## attack the core, let faults befall it, break it, and judge what was seen (PROFILE=quick or full)
+	@$(BIN)/python -m loadtests validate --profile $(PROFILE)
 
 scale: $(READY) ## compare the latency with a million sessions with that with a hundred (SESSIONS=1000000)
 	@$(BIN)/python -m reports.scale --sessions $(SESSIONS)
@@ -42,7 +45,7 @@ lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv)
 	  --no-header --no-annotate --output-file requirements.lock
 
 clean: ## remove .venv, runs and caches
-	@rm -rf .venv reports/runs reports/latest.html .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis .coverage .coverage.*
+	@rm -rf .venv reports/runs loadtests/runs reports/latest.html .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis .coverage .coverage.*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: a set-up that was interrupted starts again.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from kairos_core.settings import servers_given
 from loadtests.arenas import Ground, given, own_ground
 from loadtests.attack import Mix
+from loadtests.attacker import started
 from loadtests.campaign import Campaign
 from loadtests.environment import harness, new_namespace
 from loadtests.faults import fault as same_fault
@@ -29,6 +30,7 @@ from loadtests.judging.verdict import Status
 from loadtests.manifest import manifest
 from loadtests.mutants import MUTANTS
 from loadtests.mutants.catch import FAILED, Caught, catch, status_of
+from loadtests.mutants.forks import Forks
 from loadtests.rounds import Plan, read_round, write_run
 from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
 from loadtests.validation import RoundResult, SubjectResult, Validation
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from loadtests.arenas import Arena
+    from loadtests.attacker import Start
     from loadtests.fault import Fault
     from loadtests.profiles import Profile
 
@@ -72,6 +75,7 @@ class Validator:
         self._folder = folder
         self._tell = tell
         self._numbers = itertools.count(1)
+        self._start: Start = started
 
     def run(self) -> Validation:
         """Run all parts, the one after the other."""
@@ -79,6 +83,7 @@ class Validator:
         self._folder.mkdir(parents=True)
         with contextlib.ExitStack() as stack:
             ground = None if servers_given() else stack.enter_context(own_ground())
+            self._start = stack.enter_context(Forks()).start
             self._attack_subjects(ground)
             self._attack_with_faults(ground)
             self._attack_calmly(ground)
@@ -107,8 +112,11 @@ class Validator:
 
     def _attack_subject(self, arena: Arena, name: str) -> SubjectResult:
         seconds = self._profile.subject_s if name != WRONG else min(self._profile.subject_s, WRONG_WITHIN_S / 2)
-        plan = self._plan(name, self.found.seed, seconds, folder=self._folder / "subjects" / name, number=1)
-        with Campaign(arena) as campaign:
+        # Watchers of a wrong one may wait for what never comes.
+        patience: dict[str, Any] = {"quiet_s": 1.0} if name == WRONG else {}
+        folder = self._folder / "subjects" / name
+        plan = self._plan(name, self.found.seed, seconds, folder=folder, number=1, **patience)
+        with Campaign(arena, self._start) as campaign:
             # Starting the processes is none of the attack's time.
             campaign.man(plan)
             start = time.monotonic()
@@ -130,10 +138,10 @@ class Validator:
         wanted = self._profile.rounds if ground else {"given": sum(self._profile.rounds.values())}
         for kind, count in wanted.items():
             self._tell(f"faults: {count} rounds, arena {kind}")
-            with self._arena(ground, kind) as arena, Campaign(arena) as campaign:
+            with self._arena(ground, kind) as arena, Campaign(arena, self._start) as campaign:
                 for subject, fault, seed in self._order(kind, count):
                     self._round_until_told(campaign, kind, subject, fault, seed)
-        self._write_manifest(self._plan("kairos", self.found.seed, self._profile.round_s))
+        self._write_manifest(self._plan("kairos", self.found.seed, self._profile.round_s, number=1))
 
     def _order(self, kind: str, count: int) -> list[tuple[str, Fault, int]]:
         """Subject, fault and seed of each round; those that need new processes come together."""
@@ -157,7 +165,7 @@ class Validator:
     def _attack_calmly(self, ground: Ground | None) -> None:
         """Attack the core with other seeds, and nothing else: it is never to be accused."""
         self._tell(f"calm: {self._profile.calm_seeds} seeds")
-        with self._arena(ground, "memory") as arena, Campaign(arena) as campaign:
+        with self._arena(ground, "memory") as arena, Campaign(arena, self._start) as campaign:
             for place in range(self._profile.calm_seeds):
                 plan = self._plan("kairos", self.found.seed + place, self._profile.calm_s)
                 result = self._round(campaign, plan, "memory" if ground else "given")
@@ -191,11 +199,10 @@ class Validator:
             self.found.mutants = catch(settings, MUTANTS, lambda one: self._tell(f"  {_shown(one)}"))
         self.found.mutants_status = status_of(self.found.mutants)
 
-    def _plan(self, subject: str, seed: int, seconds: float, **more: Any) -> Plan:
-        fault: Fault | None = more.get("fault")
+    def _plan(self, subject: str, seed: int, seconds: float, fault: Fault | None = None, **more: Any) -> Plan:
+        more.setdefault("folder", self._folder)
         return Plan(
-            folder=more.get("folder", self._folder),
-            number=more.get("number") or next(self._numbers),
+            number=more.pop("number", 0) or next(self._numbers),
             seed=seed,
             subject=subject,
             instances=self._profile.instances,
@@ -205,6 +212,7 @@ class Validator:
             fault=fault,
             fault_after_s=_FAULT_AFTER_S,
             proxied=fault.uses_proxy if fault else False,
+            **more,
         )
 
     def _write_manifest(self, plan: Plan) -> None:
