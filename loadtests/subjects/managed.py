@@ -166,7 +166,7 @@ def _derived(content: SyncState, state: SyncState) -> SyncState:
 
 
 class WatchOfAll:
-    """A manager's watch of all sessions; where its methods are coroutine functions, `complete` runs what they return."""
+    """A manager's watch of all sessions; see `Managed` for `complete`."""
 
     def __init__(self, watch: Any, complete: Callable[[Any], Any]) -> None:
         self._watch = watch
