@@ -50,6 +50,8 @@ def _settle(table: Table, chain: Chain, lane: Lane) -> Trouble | None:
     """Try the usual way, with and without a state that was carried over a loss."""
     has_base = bool(lane.lives) and int(chain.index[lane.lives[0].first]) < 0
     trouble = settle(table, lane, has_base=has_base)
+    if trouble is not None and table.facts.session_ttl_ms is not None:
+        trouble = settle(table, lane, has_base=has_base, is_late=True) and trouble
     if trouble is None or has_base or not lane.number % table.eras:
         return trouble
     far, end = table.far, lane.first_end
@@ -113,7 +115,7 @@ def _sentence(
     origin = table.facts.began_ns or table.origin_ns
     what = f"incarnation {life.n} of session {against.session}"
     when = ""
-    expiry = Lifetime(table, lane).first(life.written)
+    expiry = Lifetime(table, lane).first(life.written, 0)
     if expiry is not None:
         when = f", and it could not expire before {seconds(table.time_of(life.written) + expiry.start - life.written, origin)}"
     if other is None:

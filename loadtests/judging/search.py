@@ -172,7 +172,7 @@ class _Search:
         can_last = can_last or (number == len(self._pieces) and not piece.is_told)
         if can_last and piece.removed is None and self._go(number, self._with(begun, piece, None, latest)):
             return True
-        for removal, after in self._who(piece, begun, written):
+        for removal, after in self._who(piece, begun, written, self._next_created(number, begun)):
             if removal.end >= latest and removal.start <= piece.told_by:
                 then = self._with(after, piece, removal, max(latest, removal.start))
                 if self._go(number, then):
@@ -183,7 +183,15 @@ class _Search:
     def _with(way: _Way, piece: Piece, removal: Removal | None, latest: int) -> _Way:
         return way._replace(lives=(*way.lives, (piece, removal)), latest=latest)
 
-    def _who(self, piece: Piece, way: _Way, written: int) -> Iterator[tuple[Removal, _Way]]:
+    def _next_created(self, number: int, way: _Way) -> int:
+        """When the next life can have begun at the earliest: one that nobody saw at any time."""
+        if len(self._pool) - way.creations > sum(piece.is_chosen for piece in self._pieces[number:]):
+            return 0
+        if number == len(self._pieces):
+            return self._far
+        return 0 if self._pieces[number].is_chosen else self._pieces[number].created[0]
+
+    def _who(self, piece: Piece, way: _Way, written: int, next_created: int) -> Iterator[tuple[Removal, _Way]]:
         """All who may have removed a life."""
         if piece.removed is not None:
             yield piece.removed, way
@@ -191,7 +199,7 @@ class _Search:
         for place, one in enumerate(self._lane.deletions):
             if place not in way.deletions:
                 yield Removal(one.start, one.end), way._replace(deletions=way.deletions | {place})
-        for expiry in self._lifetime.all(written):
+        for expiry in self._lifetime.all(written, next_created):
             yield expiry, way
         if piece.stamp in self._bound:
             yield Removal(self._bound[piece.stamp], self._far), way
