@@ -55,7 +55,9 @@ class _OutOfStepsError(Exception):
     """The search gave up."""
 
 
-def explain(table: Table, chain: Chain, lane: Lane, creations: list[int], chosen: set[int]) -> bool | None:
+def explain(  # noqa: PLR0913 - what was decided before, and where
+    table: Table, chain: Chain, lane: Lane, creations: list[int], chosen: set[int], *, may_begin: bool
+) -> bool | None:
     """Whether any way explains a session; None: given up.
 
     Args:
@@ -64,18 +66,21 @@ def explain(table: Table, chain: Chain, lane: Lane, creations: list[int], chosen
         lane: the session.
         creations: unknown creations that are not used.
         chosen: those that are used, but need not be.
+        may_begin: whether the state that it seems to have begun with may have been created in it.
     """
     pieces = [_piece(table, chain, lane, number, chosen) for number in range(len(lane.lives))]
     used = [int(chain.index[life.first]) for life in lane.lives]
     pool = sorted(int(table.start[one]) for one in [*creations, *(set(used) & chosen)])
     starts_open = bool(lane.number % table.eras) and not _has_base(chain, lane)
-    variants = [(pieces, False)]
+    variants = [(pieces, _has_base(chain, lane))]
+    if may_begin:
+        variants.append((pieces, False))
     if starts_open:
         carried = Piece((0, 0), (0, table.far), False, (0, table.far), 0, None, table.far, False, -1)  # noqa: FBT003
         variants.append(([carried, *pieces], True))
     try:
         return any(
-            _Search(table, lane, found, pool, has_base=has_base or _has_base(chain, lane)).run()
+            _Search(table, lane, found, pool, has_base=has_base).run()
             for found, has_base in variants
         )
     except _OutOfStepsError:
