@@ -152,21 +152,51 @@ class _Play:
         new, error = self._effect(one, own, stored, expected) if applies else (None, Error.NONE)
         digest = own & 0xFFFFFFFF if one.kind in {Kind.CREATE, Kind.UPDATE, Kind.MUTATE} else 0
         if one.is_open:
-            self._put(own, one.process, one.session, one.kind, one.start, end, expected=expected, digest=digest,
-                      outcome=outcome)
+            self._put(
+                own,
+                one.process,
+                one.session,
+                one.kind,
+                one.start,
+                end,
+                expected=expected,
+                digest=digest,
+                outcome=outcome,
+            )
             return
         if error != Error.NONE:
             stamp = (stored[0], stored[1]) if stored else (0, 0)
             self._held[one.process, one.session] = stamp if stored else expected
-            self._put(own, one.process, one.session, one.kind, one.start, end, stamp, expected=expected,
-                      digest=digest, outcome=Outcome.REFUSED, error=error)
+            self._put(
+                own,
+                one.process,
+                one.session,
+                one.kind,
+                one.start,
+                end,
+                stamp,
+                expected=expected,
+                digest=digest,
+                outcome=Outcome.REFUSED,
+                error=error,
+            )
             return
         if new is None:
             self._put(own, one.process, one.session, one.kind, one.start, end, expected=expected)
             return
         self._held[one.process, one.session] = new[0], new[1]
-        self._put(own, one.process, one.session, one.kind, one.start, end, (new[0], new[1]), expected=expected,
-                  writer=new[2], digest=new[3])
+        self._put(
+            own,
+            one.process,
+            one.session,
+            one.kind,
+            one.start,
+            end,
+            (new[0], new[1]),
+            expected=expected,
+            writer=new[2],
+            digest=new[3],
+        )
 
     def _effect(
         self, one: _Attempt, own: int, stored: tuple[int, int, int, int, int] | None, expected: tuple[int, int]
@@ -202,15 +232,14 @@ class _Play:
         n, v, _, _, _ = self._stored.pop(session)
         self._tell(session, Kind.TOLD_REMOVED, Kind.RECORDED_REMOVED, (n, v + 1, own, 0, now), now)
 
-    def _tell(
-        self, session: int, told: Kind, recorded: Kind, event: tuple[int, int, int, int, int], now: int
-    ) -> None:
+    def _tell(self, session: int, told: Kind, recorded: Kind, event: tuple[int, int, int, int, int], now: int) -> None:
         n, v, own, digest, _ = event
         if self._watched:
             for watcher in _WATCHERS:
                 received = now + _TOLD_AFTER_NS + watcher
-                self._put(self._token(watcher), watcher, session, told, received, received, (n, v), writer=own,
-                          digest=digest)
+                self._put(
+                    self._token(watcher), watcher, session, told, received, received, (n, v), writer=own, digest=digest
+                )
         if self._audited:
             place = self._places[session] = self._places.get(session, 0) + 1
             self._put(self._token(0), 0, session, recorded, place, place, (n, v), writer=own, digest=digest)
@@ -248,7 +277,7 @@ def generate(
     facts = Facts(
         session_ttl_ms=ttl_ms,
         ttl_slack_ms=0,
-        planned={process: int(((history["process"] == process)).sum()) for process in range(1, _PROCESSES + 1)},
+        planned={process: int((history["process"] == process).sum()) for process in range(1, _PROCESSES + 1)},
         watchers=_WATCHERS if watched else (),
         has_audit=audited,
     )
