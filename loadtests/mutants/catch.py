@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 CAUGHT, SURVIVED, GREEN, RED, FAILED = "caught", "SURVIVED", "green", "RED", "could not run"
 # Those whose steps are drawn.
-_ATTACKS = ("history", "assumption")
+_ATTACKS = ("history", "drain", "assumption")
 _CHECKS: dict[str, Check] = {check.__name__: check for check in checks.CHECKS[:-1]}
 CATCHERS = (*_ATTACKS, *_CHECKS, *GUARANTEES)
 
