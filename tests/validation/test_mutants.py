@@ -57,7 +57,6 @@ SOME = (
     "watcher_accepts_older",
     "delete_before_commit",
     "version_not_compared",
-    "row_dropped",
     "timer_rounds",
 )
 
