@@ -36,6 +36,7 @@ _POLL_S = 0.05
 _WATCH_TIMEOUT_S = 60.0
 # Beyond the time that a call may take.
 _PATIENCE_S = 20.0
+_RIVALS_PATIENCE_S = 2.0
 # How long a fault may take, healing included, before the instances of a round end by themselves.
 _LONGEST_FAULT_S = 90.0
 _REMOVALS = (Kind.TOLD_REMOVED, Kind.RESYNCHRONISED_ABSENT)
@@ -218,7 +219,9 @@ class Campaign:
         """Wait until the watchers have heard of all final states, then end their watches."""
         (reader,) = self._of("reader")
         finals = _last_of_each(history.read(reader.path)) if reader.path.exists() else {}
-        deadline = time.monotonic() + plan.quiet_s
+        # What a rival's watcher missed it will never hear of.
+        patience_s = plan.quiet_s if plan.subject in OF_KAIROS else min(plan.quiet_s, _RIVALS_PATIENCE_S)
+        deadline = time.monotonic() + patience_s
         waiting = [process for process in self._of("watcher") if process.is_alive]
         while waiting and time.monotonic() < deadline:
             waiting = [process for process in waiting if process.is_alive and not _has_reached(process.path, finals)]

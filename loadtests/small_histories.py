@@ -165,7 +165,9 @@ def _named(record: dict[str, Any], held: tuple[int, int, int]) -> dict[str, Any]
     return record
 
 
-def _refuse(random: Random, record: dict[str, Any], held: tuple[int, int, int] | None, error: Error) -> dict[str, Any]:
+def _refuse(
+    random: Random, record: dict[str, Any], held: tuple[int, int, int] | None, error: Error
+) -> dict[str, Any]:
     record["outcome"] = Outcome.REFUSED
     record["error"] = error if held else Error.NOT_FOUND
     if held and random.random() < 0.8:

@@ -227,7 +227,9 @@ def _digests(table: Table, chain: Chain, one: int) -> set[int]:
     return set(found[found != 0].tolist())
 
 
-def _accuse_nobody(accuser: ChainAccuser, place: int, stamp: tuple[int, int], findings: Findings) -> None:
+def _accuse_nobody(
+    accuser: ChainAccuser, place: int, stamp: tuple[int, int], findings: Findings
+) -> None:
     operation = accuser.operation(place)
     what = f"version {stamp[1]} of incarnation {stamp[0]}"
     rule = Rule.WATCHER if operation.kind.startswith(("told", "resync")) else Rule.REAL_WRITER

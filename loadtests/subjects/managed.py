@@ -152,9 +152,9 @@ class Managed:
         found: bool = self._call(self._manager.touch_session, session_id)
         return found
 
-    def watch(self) -> _Watch:
+    def watch(self) -> WatchOfAll:
         """See `Register`."""
-        return _Watch(self._manager.watch_sessions(), self._complete)
+        return WatchOfAll(self._manager.watch_sessions(), self._complete)
 
     def close(self) -> None:
         """Close the connections."""
@@ -165,8 +165,8 @@ def _derived(content: SyncState, state: SyncState) -> SyncState:
     return content.replace(incarnation=state.incarnation, version=state.version)
 
 
-class _Watch:
-    """A watch of all sessions."""
+class WatchOfAll:
+    """A manager's watch of all sessions; see `Managed` for `complete`."""
 
     def __init__(self, watch: Any, complete: Callable[[Any], Any]) -> None:
         self._watch = watch

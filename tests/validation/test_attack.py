@@ -24,10 +24,11 @@ from kairos_core import (
     VersionConflict,
 )
 from kairos_core.errors import Stamp
+from kairos_core.updates import StateUpdate
 from loadtests import history
 from loadtests.attack import Attacker, Mix, Step, arrivals, due, steps
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
-from loadtests.subjects.managed import translated
+from loadtests.subjects.managed import WatchOfAll, translated
 from loadtests.subjects.register import (
     NOBODY,
     DurabilityMissed,
@@ -164,6 +165,59 @@ def test_what_became_of_a_rivals_attempt(
         raise error
     with pytest.raises(while_writing), writing():
         raise error
+
+
+def update(event: str, state: SyncState | None) -> StateUpdate:
+    """What a watch of the core gives."""
+    return StateUpdate(
+        session_id="r-1",
+        incarnation=7,
+        version=3,
+        event_type=event,
+        operation_id="",
+        occurred_at=None,
+        state=state,
+    )
+
+
+OWN = history.token(3, 12)
+STATE = payload("r-1", OWN).replace(incarnation=7, version=3)
+
+
+@pytest.mark.parametrize(
+    ("event", "state", "kind", "writer"),
+    [
+        (event_type(OWN), STATE, Kind.TOLD, OWN),
+        (event_type(OWN), None, Kind.TOLD_REMOVED, OWN),
+        ("expired", None, Kind.TOLD_REMOVED, 0),
+        ("resynchronised", STATE, Kind.RESYNCHRONISED, OWN),
+        ("resynchronised", None, Kind.RESYNCHRONISED_ABSENT, 0),
+        (event_type(OWN + 1), STATE, Kind.TOLD, NOBODY),
+        ("created", STATE, Kind.TOLD, NOBODY),
+        ("deleted", None, Kind.TOLD_REMOVED, NOBODY),
+    ],
+)
+def test_what_a_watcher_was_told(event: str, state: SyncState | None, kind: Kind, writer: int) -> None:
+    """G8: a write, a removal, or what was read instead; and whose, if its state and its event type agree."""
+
+    class Watch:
+        def receive(self, timeout_s: float) -> StateUpdate | None:
+            return update(event, state) if timeout_s else None
+
+    watch = WatchOfAll(Watch(), lambda result: result)
+    before_ns = time.monotonic_ns()
+    assert watch.receive(0.0) is None
+    since_ns = time.monotonic_ns()
+    first_, second = watch.receive(1.0), watch.receive(1.0)
+    assert first_ is not None
+    assert second is not None
+    assert ("r-1", kind, (7, 3), writer) == (second.session_id, second.kind, second.seen.stamp, second.seen.writer)
+    assert (digest_of(STATE) if state else 0) == second.seen.digest
+    if kind in {Kind.RESYNCHRONISED, Kind.RESYNCHRONISED_ABSENT}:
+        # All that comes without a pause may have been read when the first of it was.
+        assert before_ns <= first_.start_ns == second.start_ns <= since_ns < second.received_ns
+    else:
+        assert first_.received_ns < second.start_ns == second.received_ns
 
 
 class Scripted:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,6 +125,35 @@ def test_who_was_killed_leaves_a_history_and_is_replaced(arena: StillArena, star
         assert first[1:] == second[1:]
         assert first[0] != second[0]
     assert [] == arena.instances
+
+
+class Stopping(Killing):
+    """A fault: the watcher stands still until long after the instances have ended."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        super().__init__()
+        self._campaign = campaign
+
+    def begin(self, arena: StillArena) -> None:
+        """Stop it, for a while."""
+        del arena
+        (watcher,) = self._campaign._of("watcher")
+        os.kill(watcher.pid, signal.SIGSTOP)
+        threading.Timer(1.2, os.kill, [watcher.pid, signal.SIGCONT]).start()
+
+
+def test_a_watcher_is_waited_for(arena: StillArena, start: Start, tmp_path: Path) -> None:
+    """G8: a watcher that is late is told of the final states before the round ends."""
+    with Campaign(arena, start) as campaign:
+        fault = Stopping(campaign)
+        folder = campaign.run_round(planned(tmp_path, duration_s=0.3, fault=fault, fault_after_s=0.0, after_s=0.0))
+    finals = records_of(folder, "reader")
+    told = records_of(folder, "watcher")
+    latest = {int(note["session"]): (int(note["incarnation"]), int(note["version"])) for note in told}
+    there = finals[finals["version"] != 0]
+    assert len(there) > 0
+    for final in there:
+        assert (int(final["incarnation"]), int(final["version"])) == latest[int(final["session"])]
 
 
 def test_what_was_planned_is_attempted_when_it_was_planned(arena: StillArena, start: Start, tmp_path: Path) -> None:
