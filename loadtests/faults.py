@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 
 FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in (*STORE, *PROCESSES, *WAY, *FAILOVER)}
 
+# What is to befall an arena of a kind in any case.
+FIRST = {
+    "memory": "Valkey killed",
+    "everysec": "Valkey killed",
+    "sentinel": "failover",
+    "replicated": "failover",
+    "cluster": "failover in the cluster",
+}
+
 
 def fitting(kind: str) -> list[type[Fault]]:
     """The faults that fit an arena of this kind."""
@@ -29,6 +38,8 @@ def fault(name: str, seed: int, kind: str) -> Fault:
 def schedule(seed: int, kind: str, rounds: int) -> list[Fault]:
     """A fault for each round: all that fit before one comes again, each time in another order.
 
+    What an arena is there for comes first: what its servers lose, or how one takes over from another.
+
     The same for the same seed, and the first rounds of a longer one are those of a shorter one.
     """
     order = _chance(seed, kind, "order")
@@ -36,6 +47,7 @@ def schedule(seed: int, kind: str, rounds: int) -> list[Fault]:
     while len(found) < rounds:
         turn = fitting(kind)
         order.shuffle(turn)
+        turn.sort(key=lambda one: one.name != FIRST.get(kind))
         found += [one(_chance(seed, kind, f"{len(found) + place}"), kind) for place, one in enumerate(turn)]
     return found[:rounds]
 

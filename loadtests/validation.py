@@ -123,7 +123,9 @@ class Validation(msgspec.Struct, kw_only=True):
         found = [f"round {one.number} is undecided" for one in last if one.status == Status.UNDECIDED]
         found += [f"round {one.number}: {one.fault} was not exercised" for one in last if not one.exercised]
         found += [f"{one.subject} is undecided" for one in self.subjects if one.status == Status.UNDECIDED]
-        if self.mutants_status == 2:
+        if not any(one.should_be_caught for one in self.subjects):
+            found.append("no wrong subject was attacked")
+        if self.mutants_status == 2 or not any(one.mutant for one in self.mutants):
             found.append("not all mutants could be run")
         if self.count("attempted") < self.attempts_at_least:
             found.append(f"{self.count('attempted'):,} attempts, where {self.attempts_at_least:,} were wanted")
