@@ -146,7 +146,7 @@ class Validation(msgspec.Struct, kw_only=True):
         controls = [one for one in self.mutants if not one.mutant]
         mutants = [one for one in self.mutants if one.mutant]
         slowest = max((one.seconds for one in mutants), default=0.0)
-        allowed = sum(one.counts.get("lost", 0) for one in self.rounds if one.losses_allowed)
+        allowed = sum(one.counts.get("lost (expected)", 0) for one in self.rounds if one.losses_allowed)
         attempts = (
             f"{self.count('attempted'):,} operations attempted, {self.count('acknowledged'):,} acknowledged, in"
             f" {len(self.rounds)} rounds; {len(faults)} pairs of arena and fault exercised"
