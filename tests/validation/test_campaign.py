@@ -106,7 +106,7 @@ def test_a_round_leaves_its_evidence(arena: StillArena, start: Start, tmp_path: 
 
 def test_who_was_killed_leaves_a_history_and_is_replaced(arena: StillArena, start: Start, tmp_path: Path) -> None:
     """What a killed instance had attempted is read; the next round has a new one in its place, and the others stay."""
-    with Campaign(arena, start) as campaign:
+    with Campaign(arena, start) as rounds:
         folder = rounds.run_round(planned(tmp_path, duration_s=0.6, fault=Killing(), fault_after_s=0.2, after_s=0.1))
         first = [instance.pid for instance in arena.instances]
         found = read_round(folder)
