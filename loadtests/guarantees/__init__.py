@@ -6,6 +6,7 @@ process of its own. They start no server but those that they break, and leave ke
 
 from __future__ import annotations
 
+from loadtests.guarantees.answers import a_write_given_up_never_happens, every_call_ends, no_answer_is_unknown
 from loadtests.guarantees.desk import CheckError, Desk
 from loadtests.guarantees.ends import an_end_is_an_event, writes_put_the_end_off
 from loadtests.guarantees.finding import Directed
@@ -20,14 +21,18 @@ from loadtests.guarantees.records import (
     a_session_row_never_goes_back,
 )
 from loadtests.guarantees.recoveries import a_recovery_brings_back_what_was_lost
-from loadtests.guarantees.watching import a_watcher_across_a_lost_connection, a_watcher_never_goes_back
+from loadtests.guarantees.watching import (
+    a_deaf_watcher_notices,
+    a_watcher_across_a_lost_connection,
+    a_watcher_never_goes_back,
+    a_watcher_notices_a_gap,
+)
 from loadtests.guarantees.writes import (
     a_full_outbox_refuses,
     a_refused_write_leaves_no_trace,
     a_stale_writer_is_refused,
     a_write_leaves_one_of_each,
     a_write_sent_again,
-    no_answer_is_unknown,
     one_round_trip,
     receipts_run_out,
 )
@@ -44,15 +49,19 @@ GUARANTEES: dict[str, Directed] = {
         a_write_leaves_one_of_each,
         a_write_sent_again,
         receipts_run_out,
-        no_answer_is_unknown,
+        a_write_given_up_never_happens,
         a_full_outbox_refuses,
         writes_put_the_end_off,
         a_watcher_across_a_lost_connection,
         a_watcher_never_goes_back,
+        a_watcher_notices_a_gap,
         a_session_row_never_goes_back,
         a_refused_row_is_a_dead_letter,
         a_killed_drain,
         a_recovery_brings_back_what_was_lost,
+        no_answer_is_unknown,
+        every_call_ends,
+        a_deaf_watcher_notices,
         an_end_is_an_event,
         unsafe_ground_is_refused,
         fsync_is_only_claimed_where_it_is,

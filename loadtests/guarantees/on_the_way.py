@@ -60,11 +60,12 @@ def pass_all(proxy: Proxy) -> None:
 @contextmanager
 def through(settings: Settings, timeout_s: float) -> Iterator[tuple[Proxy, RedisStateManager]]:
     """A proxy before the store, and a manager behind it; the server knows all of its scripts."""
+    with RedisStateManager.connect(settings) as manager:
+        state = manager.update_session(manager.create_session(sample_state("warm")))
+        manager.delete_session(state.session_id)
     with Proxy(settings.redis_url) as proxy:
         found = msgspec.structs.replace(settings, redis_url=proxy.url, timeout_s=timeout_s)
         with RedisStateManager.connect(found) as manager:
-            state = manager.update_session(manager.create_session(sample_state("warm")))
-            manager.delete_session(state.session_id)
             yield proxy, manager
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from kairos_core import RedisStateManager
+from kairos_core.updates import RESYNCHRONISED
 from loadtests.environment import admin
 from loadtests.guarantees.finding import Facts, Finding, directed
 from loadtests.guarantees.on_the_way import PATIENCE_S, Ear
+from loadtests.proxy import Proxy
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
@@ -17,6 +22,10 @@ if TYPE_CHECKING:
     from kairos_core.watches import SessionWatch
 
 _marks = itertools.count(1)
+# A server that says nothing for so long is asked for a sign of life, and is given up after as long again.
+_SILENCE_S = 0.5
+# What a busy machine may add before a watcher counts as deaf for good.
+_PATIENCE_S = 4.0
 
 
 def _versions_until_now(updates: SessionWatch, manager: RedisStateManager, name: str) -> list[int]:
@@ -92,4 +101,62 @@ def a_watcher_never_goes_back(settings: Settings) -> Finding:
         told += _versions_until_now(updates, manager, "a")
         facts.note(len(again) == 4, f"{len(again)} messages of 4 writes, 3 of them sent once more")
         facts.note(told == [1, 2, 3, 4], f"told {told}")
+    return facts.finding
+
+
+@directed("G8", "Does a watcher notice that a message was lost, and ask for the state?")
+def a_watcher_notices_a_gap(settings: Settings) -> Finding:
+    """One message that does not come, on a connection that goes on."""
+    facts = Facts()
+    lost = threading.Event()
+
+    def lose(data: bytes) -> bytes:
+        if b'"v":2' in data and not lost.is_set():
+            lost.set()
+            return b""
+        return data
+
+    with Proxy(settings.redis_url) as proxy, RedisStateManager.connect(settings) as manager:
+        behind = msgspec.structs.replace(settings, redis_url=proxy.url)
+        with RedisStateManager.connect(behind) as other, other.watch_sessions() as updates:
+            state = manager.create_session(sample_state("a"))
+            known = _versions_until_now(updates, manager, "a")
+            proxy.on_reply = lose
+            state = manager.update_session(state)
+            facts.note(lost.wait(PATIENCE_S) and known == [1], f"told {known}, then a message lost")
+            manager.update_session(state)
+            update = updates.receive(PATIENCE_S)
+            told = (update.version, update.event_type) if update else None
+            facts.note(told == (3, RESYNCHRONISED), f"after the next one told {told}")
+            facts.note(updates.reconnects == 0, f"{updates.reconnects} connections made again")
+    return facts.finding
+
+
+@directed("G8", "Does a watcher that hears nothing any more notice that, and end at the final state?")
+def a_deaf_watcher_notices(settings: Settings) -> Finding:
+    """A connection on which nothing comes, and which does not end."""
+    facts = Facts()
+    is_silent = threading.Event()
+
+    def on_request(data: bytes) -> bytes:
+        # Another connection, which nobody has cut off.
+        if b"SUBSCRIBE" in data or b"AUTH" in data:
+            is_silent.clear()
+        return data
+
+    with Proxy(settings.redis_url) as proxy, RedisStateManager.connect(settings) as manager:
+        behind = msgspec.structs.replace(settings, redis_url=proxy.url, timeout_s=_SILENCE_S)
+        with RedisStateManager.connect(behind) as other, other.watch_sessions() as updates:
+            state = manager.create_session(sample_state("a"))
+            known = _versions_until_now(updates, manager, "a")
+            proxy.on_request, proxy.on_reply = on_request, lambda data: b"" if is_silent.is_set() else data
+            is_silent.set()
+            manager.update_session(state)
+            told: list[int] = []
+            deadline = time.monotonic() + 2 * _SILENCE_S + _PATIENCE_S
+            while not told and time.monotonic() < deadline:
+                if (update := updates.receive(0.2)) is not None:
+                    told.append(update.version)
+            facts.note(known == [1], f"told {known}, then silence")
+            facts.note(told == [2], f"written to version 2 meanwhile, then told {told or 'nothing'}")
     return facts.finding

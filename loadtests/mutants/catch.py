@@ -10,6 +10,7 @@ import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from loadtests.mutants import MUTANTS
 from loadtests.mutants.rounds import Attacks, Look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from kairos_core import Settings
     from loadtests.checks import Check
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 CAUGHT, SURVIVED, GREEN, RED, FAILED = "caught", "SURVIVED", "green", "RED", "could not run"
 # Those whose steps are drawn.
-_ATTACKS = ("history", "assumption")
+_ATTACKS = ("history", "drain", "assumption")
 _CHECKS: dict[str, Check] = {check.__name__: check for check in checks.CHECKS[:-1]}
 CATCHERS = (*_ATTACKS, *_CHECKS, *GUARANTEES)
 
@@ -93,15 +94,32 @@ def catch(settings: Settings, names: Iterable[str], tell: Callable[[Caught], obj
             found.append(one)
             tell(one)
 
+    stop = threading.Event()
     # Attacks want the processors, and the others mostly wait: side by side, both take hardly longer than one.
     with ThreadPoolExecutor(2) as pool:
-        running = [pool.submit(_attack, settings, attacks, note), pool.submit(_direct, settings, by_check, note)]
-    for one in running:
-        one.result()
+        running = [
+            pool.submit(_attack, settings, _steps(attacks, stop), note),
+            pool.submit(_direct, settings, _steps(by_check, stop), note),
+        ]
+        try:
+            for one in running:
+                one.result()
+        finally:
+            # Whoever is interrupted waits for what is being looked at, and for no more.
+            stop.set()
     return found
 
 
-def _direct(settings: Settings, by_check: dict[str, list[str]], note: Callable[[Caught], None]) -> None:
+def _steps(by_check: dict[str, list[str]], stop: threading.Event) -> Iterator[tuple[str, str | None]]:
+    """Each check that has mutants, first on the unbroken core."""
+    for check, mutants in by_check.items():
+        for mutant in [None, *mutants] if mutants else []:
+            if stop.is_set():
+                return
+            yield check, mutant
+
+
+def _direct(settings: Settings, steps: Iterator[tuple[str, str | None]], note: Callable[[Caught], None]) -> None:
     numbers = itertools.count(1)
     with Desk() as desk:
 
@@ -110,19 +128,17 @@ def _direct(settings: Settings, by_check: dict[str, list[str]], note: Callable[[
             result = _CHECKS[check](own, mutant) if check in _CHECKS else desk.ask(check, own, mutant)
             return Look(not result.passed, result.passed, result.evidence)
 
-        for check, mutants in by_check.items():
-            for mutant in [None, *mutants] if mutants else []:
-                note(looked_at(mutant, check, partial(look, check, mutant), 1))
+        for check, mutant in steps:
+            note(looked_at(mutant, check, partial(look, check, mutant), 1))
 
 
-def _attack(settings: Settings, by_check: dict[str, list[str]], note: Callable[[Caught], None]) -> None:
-    if not any(by_check.values()):
-        return
-    with Attacks(settings) as attacks:
-        for check, mutants in by_check.items():
-            for mutant in [None, *mutants] if mutants else []:
-                look = partial(getattr(attacks, check), mutant)
-                note(looked_at(mutant, check, look, ATTEMPTS if mutant else 1))
+def _attack(settings: Settings, steps: Iterator[tuple[str, str | None]], note: Callable[[Caught], None]) -> None:
+    with ExitStack() as stack:
+        attacks: Attacks | None = None
+        for check, mutant in steps:
+            # Only where there is something to attack.
+            attacks = attacks or stack.enter_context(Attacks(settings))
+            note(looked_at(mutant, check, partial(getattr(attacks, check), mutant), ATTEMPTS if mutant else 1))
 
 
 def looked_at(name: str | None, check: str, look: Callable[[int], Look], attempts: int) -> Caught:

@@ -125,6 +125,15 @@ def _unknown_reported_as_conflict() -> None:
     attempts.Attempts._ended = mistaken  # type: ignore[method-assign]  # noqa: SLF001
 
 
+def _deadline_passed_over() -> None:
+    prepare = attempts.Attempts.__init__
+
+    def endless(self: attempts.Attempts, command: Command[Any], deadline: float, *, patient: bool = True) -> None:
+        prepare(self, command, deadline + 3600, patient=patient)
+
+    attempts.Attempts.__init__ = endless  # type: ignore[method-assign]
+
+
 def _ttl_set_on_read() -> None:
     get = commands.Commands.get
     script = "redis.call('PEXPIRE', KEYS[1], ARGV[1]) return redis.call('HMGET', KEYS[1], 'n', 'v', 'c', 'u', 's')"
@@ -207,6 +216,13 @@ MUTANTS = (
         "a write that was never answered is called a conflict",
         _unknown_reported_as_conflict,
         "no_answer_is_unknown",
+    ),
+    Mutant(
+        "deadline_passed_over",
+        "G10",
+        "a call that is not answered is tried again and again, whatever its deadline",
+        _deadline_passed_over,
+        "every_call_ends",
     ),
     Mutant("ttl_set_on_read", "G9", "a read puts a session's end off", _ttl_set_on_read, "writes_put_the_end_off"),
     Mutant(

@@ -121,7 +121,7 @@ MUTANTS = (
         _delete_before_commit,
         "a_killed_drain",
     ),
-    Mutant("row_dropped", "G7", "of each batch a row is left out, and nobody told", _row_dropped, "a_killed_drain"),
+    Mutant("row_dropped", "G7", "of each batch a row is left out, and nobody told", _row_dropped, "drain"),
     Mutant(
         "recorded_not_looked_up",
         "G7",

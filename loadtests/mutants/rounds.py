@@ -1,4 +1,7 @@
-"""Short attacks on mutants, judged by the checker: `history`, and `assumption` for a broken harness."""
+"""Short attacks on mutants, judged by the checker.
+
+`history`: the instances and the watcher are broken; `drain`: the workers are; `assumption`: what measures is.
+"""
 
 from __future__ import annotations
 
@@ -73,17 +76,27 @@ class Attacks:
 
     def history(self, mutant: str | None, seed: int) -> Look:
         """As many steps as four instances can make, judged."""
-        verdict = self._judged(Plan(folder=self._folder, seed=seed, mutant=mutant))
-        return Look(verdict.status == Status.VIOLATION, verdict.status == Status.VALID, _told(verdict))
+        return _seen(self._judged(self._arena, Plan(folder=self._folder, seed=seed, mutant=mutant)))
+
+    def drain(self, mutant: str | None, seed: int) -> Look:
+        """The same, with workers of its own that are broken."""
+        plan = Plan(folder=self._folder, seed=seed)
+        if mutant is None:
+            return _seen(self._judged(self._arena, plan))
+        # Whole workers in the same namespace would do the work.
+        own = msgspec.structs.replace(self._settings, namespace=f"{self._settings.namespace}_{mutant[:8]}{seed}")
+        arena = StillArena(own, own)
+        with worker_pool(own, log=self._folder / "workers.log", mutant=mutant) as arena.pool:
+            return _seen(self._judged(arena, plan))
 
     def assumption(self, mutant: str | None, seed: int) -> Look:
         """Planned steps: whether what was recorded can be judged at all."""
-        verdict = self._judged(Plan(folder=self._folder, seed=seed, mutant=mutant, rate=_RATE))
+        verdict = self._judged(self._arena, Plan(folder=self._folder, seed=seed, mutant=mutant, rate=_RATE))
         doubts = [reason for reason in verdict.reasons if reason.startswith("assumption") or "planned" in reason]
         is_noticed = verdict.status == Status.UNDECIDED and bool(doubts)
         return Look(is_noticed, verdict.status == Status.VALID, doubts[0] if doubts else _told(verdict))
 
-    def _judged(self, plan: Plan) -> Verdict:
+    def _judged(self, arena: StillArena, plan: Plan) -> Verdict:
         plan = msgspec.structs.replace(
             plan,
             number=next(self._numbers),
@@ -92,9 +105,13 @@ class Attacks:
             mix=_MIX,
             quiet_s=_QUIET_S,
         )
-        with Campaign(self._arena, self._start) as campaign:
+        with Campaign(arena, self._start) as campaign:
             folder = campaign.run_round(plan)
         return judge_round(folder, read_round(folder))
+
+
+def _seen(verdict: Verdict) -> Look:
+    return Look(verdict.status == Status.VIOLATION, verdict.status == Status.VALID, _told(verdict))
 
 
 def _told(verdict: Verdict) -> str:

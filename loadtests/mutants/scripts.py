@@ -144,6 +144,13 @@ MUTANTS = (
         "an_end_is_an_event",
     ),
     Mutant(
+        "given_up_not_marked",
+        "G6",
+        "a write that was settled as not applied leaves no mark, so that it is applied if it arrives later",
+        edits("RESOLVE", ("call('SET', KEYS[1], '-', 'PX', ARGV[3])\n", "")),
+        "a_write_given_up_never_happens",
+    ),
+    Mutant(
         "outbox_limit_ignored",
         "G10",
         "an update is taken however full the outbox is",

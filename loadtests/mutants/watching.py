@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kairos_core import tracking, updates
+from kairos_core import subscription, tracking, updates
 from loadtests.mutants.mutant import Mutant
 
 if TYPE_CHECKING:
@@ -27,6 +27,24 @@ def _watcher_accepts_older() -> None:
     tracking.Tracker.note = noted  # type: ignore[method-assign]
 
 
+def _gap_not_noticed() -> None:
+    weigh = tracking.Tracker.weigh
+
+    def weighed(self: tracking.Tracker, session_id: str, stamp: Stamp) -> tracking.News:
+        news = weigh(self, session_id, stamp)
+        return tracking.News.NEXT if news is tracking.News.GAP else news
+
+    tracking.Tracker.weigh = weighed  # type: ignore[method-assign]
+
+
+def _silence_not_noticed() -> None:
+    async def asked(self: subscription.Subscription) -> None:
+        for line in self._lines.values():
+            line.hear()
+
+    subscription.Subscription._check_signs_of_life = asked  # type: ignore[method-assign]  # noqa: SLF001
+
+
 MUTANTS = (
     Mutant(
         "watcher_does_not_resync",
@@ -41,5 +59,19 @@ MUTANTS = (
         "a watcher passes on every message, also one that is older than what it knows",
         _watcher_accepts_older,
         "a_watcher_never_goes_back",
+    ),
+    Mutant(
+        "gap_not_noticed",
+        "G8",
+        "a watcher takes whatever is newer for the next, and does not see that something is missing",
+        _gap_not_noticed,
+        "a_watcher_notices_a_gap",
+    ),
+    Mutant(
+        "silence_not_noticed",
+        "G8",
+        "a watcher waits for ever on a connection on which nothing comes any more",
+        _silence_not_noticed,
+        "a_deaf_watcher_notices",
     ),
 )

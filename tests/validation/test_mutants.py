@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -55,10 +56,11 @@ SOME = (
     "ttl_set_on_read",
     "watcher_accepts_older",
     "delete_before_commit",
-    "namespace_of_its_own",
     "version_not_compared",
     "timer_rounds",
 )
+
+_numbers = itertools.count(1)
 
 # Run in a process of its own: breaks a fork of it in each way, and names those that do not fit.
 FIT = """
@@ -109,7 +111,7 @@ def test_every_directed_check_has_a_mutant() -> None:
 @pytest.fixture
 def own(servers: Settings) -> Settings:
     """Settings with an account that may do anything, and a namespace of this test's own."""
-    return msgspec.structs.replace(servers, namespace=f"{servers.namespace}_mutants")
+    return msgspec.structs.replace(servers, namespace=f"{servers.namespace}_m{next(_numbers)}")
 
 
 def said(found: list[Caught]) -> str:
