@@ -12,6 +12,7 @@ from redis import exceptions as foreign
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
+from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from kairos_core import addresses
 from kairos_core.commands import Command
@@ -293,8 +294,30 @@ def _client_by_sentinel(address: addresses.Address, options: dict[str, Any]) -> 
     sentinel |= {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
     sentinel["driver_info"] = None
     found = Sentinel([tuple(endpoint) for endpoint in address.endpoints], sentinel_kwargs=sentinel)
-    client: Redis = found.master_for(address.service, **store)
+    kind = _ManagedSecurely if store.pop("ssl", False) else _Managed
+    client: Redis = found.master_for(address.service, connection_class=kind, **store)
     return client
+
+
+class _LetGo:
+    """Lets a connection go whose reply was not read to its end, as all of redis-py's do but those under Sentinel.
+
+    What comes next on it is that reply, or nothing for as long as the server waits: a worker that is told to end while
+    it waits for a job would first wait for that job.
+    """
+
+    def read_response(self, *arguments: Any, **options: Any) -> Any:
+        options.setdefault("disconnect_on_error", True)
+        parent: Any = super()
+        return parent.read_response(*arguments, **options)
+
+
+class _Managed(_LetGo, SentinelManagedConnection):
+    pass
+
+
+class _ManagedSecurely(_LetGo, SentinelManagedSSLConnection):
+    pass
 
 
 def _sentinels_arguments(url: str) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from loadtests.judging.writers import attribute
 
 if TYPE_CHECKING:
     from loadtests.history import History
+    from loadtests.judging.table import Column
 
 __all__ = ["Facts", "Fault", "Loss", "Operation", "Rule", "Status", "Verdict", "Violation", "check"]
 
@@ -77,16 +78,26 @@ def check(history: History, facts: Facts) -> Verdict:
     return findings.verdict()
 
 
-def _check_order(table: Table, chain: Chain, findings: Findings, spoiled: object) -> None:
+def _check_order(table: Table, chain: Chain, findings: Findings, spoiled: Column) -> None:
     """Accuse pairs whose order in time is the opposite of that of their versions."""
-    accuser = ChainAccuser(table, chain, findings, spoiled)  # type: ignore[arg-type]
-    told, others = [], []
-    for first, second in chain.contradictions():
-        is_told = bool(table.is_note[chain.index[second]])
-        (told if is_told else others).append((first, second))
-    why = "the second ended before the first began, and yet comes behind it in the order of versions"
-    accuser(Rule.ORDER, others, why)
-    accuser(Rule.WATCHER, told, "a watcher was told before that could be: before what comes first in order began")
+    accuser = ChainAccuser(table, chain, findings, spoiled)
+    pairs = chain.contradictions()
+    told = [pair for pair in pairs if table.is_note[chain.index[pair[1]]]]
+    others = [pair for pair in pairs if not table.is_note[chain.index[pair[1]]]]
+    accuser(Rule.ORDER, others, _out_of_order)
+    accuser(Rule.WATCHER, told, _out_of_order)
+
+
+def _out_of_order(first: Operation, second: Operation) -> str:
+    """Say what a person can check: two times, two stamps."""
+    later_ms = (first.start_ns - second.end_ns) / 1e6
+    stamps = [f"({n}, v{v})" for n, v in (first.stamp, second.stamp)]
+    if first.stamp == second.stamp:
+        return f"{stamps[0]} was made {later_ms:.3f} ms after it was seen: {second.words}; {first.words}."
+    return (
+        f"{stamps[1]} was there, and {later_ms:.3f} ms after that came what can only be before it, at {stamps[0]}: "
+        f"{second.words}; {first.words}."
+    )
 
 
 def _count(table: Table, findings: Findings) -> None:

@@ -134,6 +134,18 @@ def make_accounts(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, redis_url=_with_login(settings.redis_url, {former: core}))
 
 
+def note_accounts(core: str, worker: str, former: str) -> None:
+    """Note accounts that are on servers of one's own already, each as user and password in an address.
+
+    Args:
+        core: of the core.
+        worker: of the worker.
+        former: of who may do anything.
+    """
+    _administrators.update({core: former, worker: former})
+    _workers[core] = worker
+
+
 def _with_login(url: str, logins: Mapping[str, str]) -> str:
     parts = urlsplit(url)
     login, at, host = parts.netloc.rpartition("@")

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.local import _Postgres
+from loadtests.stopping import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,11 +37,14 @@ class Postgres:
 
     Attributes:
         url: its address, the same over every restart; the account may do anything.
+        pid: process id of the postmaster; a restart changes it.
     """
 
     def __init__(self, helper: subprocess.Popen[str]) -> None:
         self._helper = helper
         self.url = ""
+        self.pid = 0
+        self._stopped: Stopped | None = None
         self.start()
 
     def start(self) -> None:
@@ -49,13 +53,27 @@ class Postgres:
         Raises:
             ConfigurationError: it did not start.
         """
-        self.url = self._ask("start")
+        answer = self._ask("start")
+        self.url, self.pid = answer["url"], int(answer["pid"])
 
     def kill(self) -> None:
         """End it with SIGKILL, whatever it is doing; the postmaster has ended when this returns."""
+        # Its backends, which end by themselves where it has ended, cannot while they are stopped.
+        self.resume()
         self._ask("kill")
 
-    def _ask(self, order: str) -> str:
+    def pause(self) -> None:
+        """Stop all its processes with SIGSTOP: its connections stay open and nothing is answered."""
+        self.resume()
+        self._stopped = Stopped([self.pid], with_children=True)
+
+    def resume(self) -> None:
+        """Let it go on; nothing happens where it does already."""
+        if self._stopped is not None:
+            self._stopped.resume()
+            self._stopped = None
+
+    def _ask(self, order: str) -> dict[str, str]:
         assert self._helper.stdin is not None  # noqa: S101 - opened by `own_postgres`
         assert self._helper.stdout is not None  # noqa: S101
         print(order, file=self._helper.stdin, flush=True)
@@ -63,7 +81,7 @@ class Postgres:
         answer: dict[str, str] = json.loads(line) if line else {"cause": "the helper ended early"}
         if "cause" in answer:
             raise ConfigurationError("KAIROS_LOCAL_FOLDER", answer["cause"])
-        return answer["url"]
+        return answer
 
 
 @contextmanager
@@ -79,9 +97,14 @@ def own_postgres() -> Iterator[Postgres]:
     )
     assert helper.stdin is not None  # noqa: S101 - opened above
     assert helper.stdout is not None  # noqa: S101
+    postgres: Postgres | None = None
     try:
-        yield Postgres(helper)
+        postgres = Postgres(helper)
+        yield postgres
     finally:
+        if postgres is not None:
+            # A server that is stopped would not hear that it is to end.
+            postgres.resume()
         with contextlib.suppress(BrokenPipeError):
             helper.stdin.close()
         helper.wait()
@@ -119,7 +142,7 @@ class _Server:
                 self._kill()
         except ConfigurationError as error:
             return {"cause": error.cause}
-        return {"url": self._postgres.url}
+        return {"url": self._postgres.url, "pid": str(self._pid)}
 
     def _kill(self) -> None:
         os.kill(self._pid, signal.SIGKILL)

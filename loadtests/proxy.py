@@ -59,10 +59,12 @@ class Proxy:
         self._listener.close()
         self.cut()
 
-    def cut(self) -> None:
-        """Close every connection; new ones are accepted."""
-        for end in list(self._sockets):
+    def cut(self) -> int:
+        """Close every connection, and return how many there were; new ones are accepted."""
+        ends = list(self._sockets)
+        for end in ends:
             _close(end)
+        return len(ends) // 2
 
     def _accept(self) -> None:
         while True:
@@ -75,6 +77,9 @@ class Proxy:
             except OSError:
                 _close(accepted)
                 continue
+            for end in (accepted, server):
+                # A second small piece would wait for the acknowledgement of the first, up to 40 ms.
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client = _Secured(accepted, self._tls) if self._tls else accepted
             self._sockets |= {client, server}
             # Looked up for each piece that passes, since a test sets them while connections are open.

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from loadtests.checker import Facts, Loss, Verdict, check
 from loadtests.history import NEVER, RECORD, Error, Kind, Outcome, token
-from loadtests.judging.verdict import Facts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from random import Random
 
     from loadtests.history import History
@@ -34,6 +35,8 @@ class _Store:
         self._refreshed = 0
         self._incarnation = 0
         self.known: list[tuple[int, int]] = []
+        # All that it ever was, for a loss to go back to.
+        self._was: list[tuple[tuple[int, int, int] | None, int]] = [(None, 0)]
         self.notes: list[dict[str, Any]] = []
 
     def expire(self, now: int) -> None:
@@ -47,6 +50,7 @@ class _Store:
         self.held = (*stamp, writer)
         self._refreshed = now
         self.known.append(stamp)
+        self._was.append((self.held, now))
         self._note(Kind.TOLD, self.held, now)
         return self.held
 
@@ -61,7 +65,12 @@ class _Store:
             raise AssertionError("nothing can't be removed")
         n, v, _ = self.held
         self.held = None
+        self._was.append((None, now))
         self._note(Kind.TOLD_REMOVED, (n, v + 1, writer), now)
+
+    def lose(self) -> None:
+        """Go back to something that it once was."""
+        self.held, self._refreshed = self._random.choice(self._was[-3:])
 
     def touch(self, now: int) -> None:
         """Let it live on."""
@@ -78,22 +87,89 @@ def draw(random: Random) -> tuple[History, Facts, bool]:
     """Draw a history: what is known of it, and whether it was spoiled, which may have left it valid."""
     ttl_ms = random.choice([None, None, 4, 8])
     records = _valid(random, ttl_ms)
-    is_perturbed = random.random() < 0.8
+    is_perturbed = random.random() < 0.9
     if is_perturbed:
-        for _ in range(random.choice([1, 2, 2, 3, 4])):
+        for _ in range(random.choice([2, 3, 4, 5])):
             _perturb(random, records)
-    history = np.zeros(len(records), RECORD)
-    for place, record in enumerate(records):
-        for name, value in record.items():
-            history[place][name] = value
-    return history, Facts(session_ttl_ms=ttl_ms, ttl_slack_ms=0), is_perturbed
+    return history_of(records), Facts(session_ttl_ms=ttl_ms, ttl_slack_ms=0), is_perturbed
+
+
+def draw_with_loss(random: Random) -> tuple[History, Facts]:
+    """Draw a valid history in which the store went back once to something that it had been."""
+    ttl_ms = random.choice([None, None, 4, 8])
+    killed = random.randint(4, 20)
+    up = killed + random.randint(1, 4)
+    at, back = killed - random.randint(0, 2), up + random.randint(0, 2)
+    records = _valid(random, ttl_ms, (killed * _MS, up * _MS))
+    losses = (Loss(at_ns=at * _MS, back_ns=back * _MS),)
+    return history_of(records), Facts(session_ttl_ms=ttl_ms, ttl_slack_ms=0, losses=losses)
 
 
 def _record(kind: Kind, start: int, end: int, **fields: Any) -> dict[str, Any]:
     return {"kind": kind, "start_ns": start, "end_ns": end, "session": 1, **fields}
 
 
-def _valid(random: Random, ttl_ms: int | None) -> list[dict[str, Any]]:
+def history_of(records: Iterable[Mapping[str, Any]]) -> History:
+    """A history of records that are given by the names of their fields."""
+    found = list(records)
+    history = np.zeros(len(found), RECORD)
+    for place, record in enumerate(found):
+        for name, value in record.items():
+            history[place][name] = value
+    return history
+
+
+class Story:
+    """A history that is told by hand: times in milliseconds, each attempt by a process of its own if none is given."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+    def add(self, kind: Kind, start_ms: float, end_ms: float | None, **fields: Any) -> int:
+        """Add a record, and return its token. What has no end is unknown; `at` and `of` are stamps."""
+        process = fields.setdefault("process", len(self.records) + 1)
+        own = fields.setdefault("token", token(process, len(self.records) + 1))
+        for short, long in (("at", ""), ("of", "expected_")):
+            if short in fields:
+                fields[f"{long}incarnation"], fields[f"{long}version"] = fields.pop(short)
+        fields.setdefault("outcome", Outcome.UNKNOWN if end_ms is None else Outcome.OK)
+        end = NEVER if end_ms is None else round(end_ms * _MS)
+        self.records.append(_record(kind, round(start_ms * _MS), end, **fields))
+        return int(own)
+
+    def create(self, start_ms: float, end_ms: float | None, n: int = 1, **fields: Any) -> int:
+        """A creation of an incarnation."""
+        at = {} if end_ms is None else {"at": (n, 1)}
+        return self.add(Kind.CREATE, start_ms, end_ms, **at, **fields)
+
+    def update(self, start_ms: float, end_ms: float | None, of: tuple[int, int], **fields: Any) -> int:
+        """An update of a version, to the next."""
+        at = {} if end_ms is None or "at" in fields else {"at": (of[0], of[1] + 1)}
+        return self.add(Kind.UPDATE, start_ms, end_ms, of=of, **at, **fields)
+
+    def get(self, start_ms: float, end_ms: float, at: tuple[int, int] = (0, 0), writer: int = 0, **fields: Any) -> int:
+        """A read; without a stamp, of an absent session."""
+        return self.add(Kind.GET, start_ms, end_ms, at=at, writer=writer, **fields)
+
+    def delete(self, start_ms: float, end_ms: float | None, **fields: Any) -> int:
+        """A deletion of whatever is there."""
+        return self.add(Kind.DELETE, start_ms, end_ms, **fields)
+
+    def told(self, at_ms: float, at: tuple[int, int], writer: int, watcher: int = 50, **fields: Any) -> int:
+        """What a watcher is told."""
+        kind = fields.pop("kind", Kind.TOLD)
+        return self.add(kind, at_ms, at_ms, at=at, writer=writer, process=watcher, **fields)
+
+    def row(self, place: int, at: tuple[int, int], writer: int, kind: Kind = Kind.RECORDED, **fields: Any) -> int:
+        """A row of the audit."""
+        return self.add(kind, place / _MS, place / _MS, at=at, writer=writer, process=0, **fields)
+
+    def check(self, **facts: Any) -> Verdict:
+        """Judge it."""
+        return check(history_of(self.records), Facts(**facts))
+
+
+def _valid(random: Random, ttl_ms: int | None, loss: tuple[int, int] | None = None) -> list[dict[str, Any]]:
     """Let operations happen at some time within their intervals, and write down what they would have been told."""
     count = random.randint(2, 9)
     weights = _ATTEMPTED[random.choice(sorted(_ATTEMPTED))]
@@ -108,13 +184,19 @@ def _valid(random: Random, ttl_ms: int | None) -> list[dict[str, Any]]:
         planned.append((at, start * _MS, end * _MS, kind, is_open))
     store = _Store(random, ttl_ms)
     records = []
+    lost = False
     for number, (at, start, end, kind, is_open) in enumerate(sorted(planned), 1):
-        now = min(int(at) * _MS, NEVER)
+        now = int(at) * _MS
+        if loss and not lost and now >= loss[0]:
+            lost = True
+            store.lose()
+        if loss and loss[0] <= now < loss[1]:
+            # Nobody answers.
+            records.append(_forget(random, {**_record(kind, start, end), "token": token(number, 1)}))
+            continue
         store.expire(now)
         record = _attempt(random, store, number, now, _record(kind, start, end))
-        if is_open:
-            _forget(random, record)
-        records.append(record)
+        records.append(_forget(random, record) if is_open else record)
     records += store.notes
     for number, record in enumerate(records, 1):
         record["process"] = number
@@ -122,12 +204,13 @@ def _valid(random: Random, ttl_ms: int | None) -> list[dict[str, Any]]:
     return records
 
 
-def _forget(random: Random, record: dict[str, Any]) -> None:
+def _forget(random: Random, record: dict[str, Any]) -> dict[str, Any]:
     """Leave the outcome open."""
     for name in ("incarnation", "version", "writer", "error"):
         record.pop(name, None)
     record["outcome"] = random.choice([Outcome.UNKNOWN, Outcome.PENDING])
     record["end_ns"] = NEVER
+    return record
 
 
 def _attempt(random: Random, store: _Store, number: int, now: int, record: dict[str, Any]) -> dict[str, Any]:
@@ -165,9 +248,7 @@ def _named(record: dict[str, Any], held: tuple[int, int, int]) -> dict[str, Any]
     return record
 
 
-def _refuse(
-    random: Random, record: dict[str, Any], held: tuple[int, int, int] | None, error: Error
-) -> dict[str, Any]:
+def _refuse(random: Random, record: dict[str, Any], held: tuple[int, int, int] | None, error: Error) -> dict[str, Any]:
     record["outcome"] = Outcome.REFUSED
     record["error"] = error if held else Error.NOT_FOUND
     if held and random.random() < 0.8:

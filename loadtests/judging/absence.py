@@ -8,7 +8,7 @@ from loadtests.history import NEVER, seconds
 from loadtests.judging.lives import Life, lanes
 from loadtests.judging.search import explain
 from loadtests.judging.settling import Lifetime, Trouble, settle
-from loadtests.judging.verdict import TOLD_OF_A_RULE, Operation, Rule, Violation
+from loadtests.judging.verdict import Operation, Rule, Violation
 
 if TYPE_CHECKING:
     from loadtests.judging.chain import Chain
@@ -27,14 +27,16 @@ def check_absence(
     """Accuse sessions whose removals and reads without a stamp nothing explains."""
     searched = undecided = 0
     for lane in lanes(table, chain, pool, spoiled):
-        trouble = _settle(table, chain, lane)
+        trouble = _settle(table, chain, pool, lane)
         if trouble is None:
             continue
         if searched >= _SEARCHED:
             undecided += 1
             continue
         searched += 1
-        found = explain(table, chain, lane, pool.creations(lane.number), chosen)
+        found = explain(
+            table, chain, lane, pool.creations(lane.number), chosen, may_begin=_may_begin(chain, pool, lane)
+        )
         if found is None:
             undecided += 1
         if found is False:
@@ -46,10 +48,23 @@ def check_absence(
         findings.reasons.append(f"{undecided} sessions have more explanations than were tried")
 
 
-def _settle(table: Table, chain: Chain, lane: Lane) -> Trouble | None:
+def _may_begin(chain: Chain, pool: Pool, lane: Lane) -> bool:
+    """Whether the state that a lane seems to have begun with may as well have been created in it."""
+    if not lane.lives or int(chain.index[lane.lives[0].first]) >= 0:
+        return False
+    place = lane.lives[0].first
+    n, top = int(chain.n[place]), int(chain.v[place])
+    return all(pool.look(lane.number, n, version) is not None for version in range(1, top + 1))
+
+
+def _settle(table: Table, chain: Chain, pool: Pool, lane: Lane) -> Trouble | None:
     """Try the usual way, with and without a state that was carried over a loss."""
     has_base = bool(lane.lives) and int(chain.index[lane.lives[0].first]) < 0
     trouble = settle(table, lane, has_base=has_base)
+    if trouble is not None and table.facts.session_ttl_ms is not None:
+        trouble = settle(table, lane, has_base=has_base, is_late=True) and trouble
+    if trouble is not None and _may_begin(chain, pool, lane):
+        return settle(table, lane) and trouble
     if trouble is None or has_base or not lane.number % table.eras:
         return trouble
     far, end = table.far, lane.first_end
@@ -61,7 +76,10 @@ def _settle(table: Table, chain: Chain, lane: Lane) -> Trouble | None:
 def _violation(table: Table, chain: Chain, lane: Lane, trouble: Trouble) -> Violation:
     """What did not fit, as two operations and a sentence."""
     origin = table.facts.began_ns or table.origin_ns
-    other = None if trouble.one is None else Operation.of(table.records[trouble.one.index], origin)
+    if trouble.one is None:
+        other = _next_creation(table, chain, lane, trouble.life)
+    else:
+        other = Operation.of(table.records[trouble.one.index], origin)
     session = int(table.sessions[lane.number // table.eras])
     if not lane.lives or trouble.life < 0:
         return _of_nothing(session, other)
@@ -72,7 +90,7 @@ def _violation(table: Table, chain: Chain, lane: Lane, trouble: Trouble) -> Viol
         session=session,
         sentence=_sentence(table, lane, life, trouble, against, other),
         first=against,
-        second=other or _next_creation(table, chain, lane, trouble.life),
+        second=other,
     )
 
 
@@ -113,11 +131,14 @@ def _sentence(
     origin = table.facts.began_ns or table.origin_ns
     what = f"incarnation {life.n} of session {against.session}"
     when = ""
-    expiry = Lifetime(table, lane).first(life.written)
+    expiry = Lifetime(table, lane).first(life.written, 0)
     if expiry is not None:
-        when = f", and it could not expire before {seconds(table.time_of(life.written) + expiry.start - life.written, origin)}"
+        due = table.time_of(life.written) + expiry.start - life.written
+        when = f", and it could not expire before {seconds(due, origin)}"
     if other is None:
-        return f"Nobody can have removed {what}{when}; yet another one was created. Its last: {against.words}."
+        return f"Nobody can have removed {what}{when}; yet a watcher was told of its end. Its last: {against.words}."
+    if trouble.one is None:
+        return f"Nobody can have removed {what}{when}: {against.words}. Yet another one began: {other.words}."
     if trouble.is_present:
         return f"No life of the session is left that this can have found: {other.words}; of {what}: {against.words}."
     gap = "" if against.start_ns in {0, NEVER} else f", {(against.start_ns - other.end_ns) / 1e6:.3f} ms apart"

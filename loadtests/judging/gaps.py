@@ -8,7 +8,7 @@ earlier incarnation.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -18,9 +18,14 @@ from loadtests.judging.verdict import Operation, Rule, Violation
 from loadtests.judging.writers import named
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from loadtests.judging.chain import Chain
     from loadtests.judging.table import Column, Table
     from loadtests.judging.verdict import Findings
+
+
+Why: TypeAlias = "Callable[[Operation, Operation], str]"
 
 
 class Pool:
@@ -30,6 +35,7 @@ class Pool:
         self._table = table
         self._by_expected: dict[tuple[int, int, int], list[int]] = defaultdict(list)
         self._stamped: dict[tuple[int, int, int], list[int]] = defaultdict(list)
+        self._strays: dict[int, list[int]] = defaultdict(list)
         self._used: set[tuple[int, int]] = set()
         loose = np.flatnonzero(table.is_open & table.is_write & (table.wrote_n == 0))
         loose = loose[np.argsort(table.start[loose], kind="stable")]
@@ -50,6 +56,8 @@ class Pool:
             for index in np.flatnonzero((table.wrote_n != 0) & (table.lane < 0)).tolist():
                 stamp = int(table.wrote_n[index]), int(table.wrote_v[index])
                 self._stamped[int(table.session[index]), *stamp].append(index)
+                if table.kind[index] == Kind.CREATE:
+                    self._strays[int(table.session[index])].append(index)
 
     def take(self, lane: int, n: int, v: int, digests: set[int]) -> int | None:
         """The unknown write that is to have made a version, for nothing else any more; None where there is none."""
@@ -75,21 +83,33 @@ class Pool:
         table = self._table
         session, era = divmod(lane, table.eras)
         same = (table.session == session) & (table.first_era < era) & table.is_write
-        made = (table.wrote_n == n) & (table.wrote_v == v)
-        expected = (table.expected_n == n) & (table.expected_v == v - 1)
-        loose = table.is_open & (table.wrote_n == 0) & ((table.kind == Kind.CREATE) if v == 1 else expected)
-        return bool((same & (made | loose)).any())
+        made = same & (table.wrote_n == n)
+        loose = same & table.is_open & (table.wrote_n == 0)
+        while v >= 1:
+            if (made & (table.wrote_v == v)).any():
+                return True
+            expected = (table.expected_n == n) & (table.expected_v == v - 1)
+            if not (loose & ((table.kind == Kind.CREATE) if v == 1 else expected)).any():
+                return False
+            v -= 1
+        return True
+
+    def base(self, lane: int, n: int, v: int) -> int:
+        """The version that a lane began with, v or one below it from which unknown writes lead there; 0: none."""
+        while v >= 1 and not self.was_possible_before(lane, n, v):
+            v = v - 1 if self.look(lane, n, v) is not None else 0
+        return v
 
     def creations(self, lane: int) -> list[int]:
-        """Unknown creations that a lane has not used yet, earliest first."""
-        session = lane // self._table.eras
+        """Unknown creations that a lane has not used yet, earliest first; and known ones of who knows which lane."""
+        session, era = divmod(lane, self._table.eras)
         first, last = self._table.first_era, self._table.last_era
-        era = lane % self._table.eras
-        return [
+        found = [
             index
-            for index in self._by_expected.get((session, 0, 0), ())
+            for index in [*self._by_expected.get((session, 0, 0), ()), *self._strays.get(session, ())]
             if (lane, index) not in self._used and first[index] <= era <= last[index]
         ]
+        return sorted(found, key=lambda index: int(self._table.start[index]))
 
 
 def check_structure(table: Table, chain: Chain, findings: Findings, spoiled: Column) -> None:
@@ -130,7 +150,9 @@ class ChainAccuser:
     def __init__(self, table: Table, chain: Chain, findings: Findings, spoiled: Column) -> None:
         self._table, self._chain, self._findings, self._spoiled = table, chain, findings, spoiled
 
-    def __call__(self, rule: Rule, pairs: list[tuple[int, int]], why: str, number: int | None = None) -> None:
+    def __call__(
+        self, rule: Rule, pairs: list[tuple[int, int]], why: str | Why, number: int | None = None
+    ) -> None:
         """Accuse pairs (first, second); `number` is how many there are in truth."""
         told: list[Violation] = []
         sessions: set[int] = set()
@@ -144,8 +166,10 @@ class ChainAccuser:
         self._spoiled[list(sessions)] = True
         self._findings.accuse(rule, len(told) if number is None else max(number, len(told)), told)
 
-    def _violation(self, rule: Rule, first: int, second: int, why: str) -> Violation:
+    def _violation(self, rule: Rule, first: int, second: int, why: str | Why) -> Violation:
         one, other = self.operation(first), self.operation(second)
+        if not isinstance(why, str):
+            return Violation(rule=rule, session=other.session, sentence=why(one, other), first=one, second=other)
         return Violation(
             rule=rule,
             session=other.session,
@@ -196,8 +220,8 @@ def fill(table: Table, chain: Chain, pool: Pool, findings: Findings, spoiled: Co
         low, high = int(before[one]) + 1, int(v[one]) + (not has_writer[one])
         if table.eras > 1 and lane % table.eras and chain.new_lane[place]:
             # What the lane began with: its first version, if nobody in the lane made it, or else the one before that.
-            base = int(v[one]) - int(has_writer[one])
-            if base >= 1 and pool.was_possible_before(lane, n, base):
+            base = pool.base(lane, n, int(v[one]) - int(has_writer[one]))
+            if base:
                 places.append(place)
                 rows.append((BASE, lane, n, base, 0, False, 0, table.far))
                 low = base + 1
@@ -227,9 +251,7 @@ def _digests(table: Table, chain: Chain, one: int) -> set[int]:
     return set(found[found != 0].tolist())
 
 
-def _accuse_nobody(
-    accuser: ChainAccuser, place: int, stamp: tuple[int, int], findings: Findings
-) -> None:
+def _accuse_nobody(accuser: ChainAccuser, place: int, stamp: tuple[int, int], findings: Findings) -> None:
     operation = accuser.operation(place)
     what = f"version {stamp[1]} of incarnation {stamp[0]}"
     rule = Rule.WATCHER if operation.kind.startswith(("told", "resync")) else Rule.REAL_WRITER

@@ -28,13 +28,13 @@ def count_losses(table: Table, chain: Chain, findings: Findings) -> None:
     sessions = table.session[order]
     for session in np.unique(sessions).tolist():
         own = order[np.searchsorted(sessions, session) : np.searchsorted(sessions, session, side="right")]
-        lost += sum(_lost(table, chain, own, session * table.eras + era, begins, absent) for era in range(1, table.eras))
+        lost += sum(
+            _lost(table, chain, own, session * table.eras + era, begins, absent) for era in range(1, table.eras)
+        )
     findings.count("lost (expected)", lost)
 
 
-def _lost(
-    table: Table, chain: Chain, writes: np.ndarray, lane: int, begins: dict[int, int], absent: set[int]
-) -> int:
+def _lost(table: Table, chain: Chain, writes: np.ndarray, lane: int, begins: dict[int, int], absent: set[int]) -> int:
     """How many acknowledged writes of the era before are above the state that a lane began with."""
     before = writes[table.last_era[writes] == lane % table.eras - 1]
     if not len(before):

@@ -55,7 +55,9 @@ class _OutOfStepsError(Exception):
     """The search gave up."""
 
 
-def explain(table: Table, chain: Chain, lane: Lane, creations: list[int], chosen: set[int]) -> bool | None:
+def explain(  # noqa: PLR0913 - what was decided before, and where
+    table: Table, chain: Chain, lane: Lane, creations: list[int], chosen: set[int], *, may_begin: bool
+) -> bool | None:
     """Whether any way explains a session; None: given up.
 
     Args:
@@ -64,18 +66,21 @@ def explain(table: Table, chain: Chain, lane: Lane, creations: list[int], chosen
         lane: the session.
         creations: unknown creations that are not used.
         chosen: those that are used, but need not be.
+        may_begin: whether the state that it seems to have begun with may have been created in it.
     """
     pieces = [_piece(table, chain, lane, number, chosen) for number in range(len(lane.lives))]
     used = [int(chain.index[life.first]) for life in lane.lives]
     pool = sorted(int(table.start[one]) for one in [*creations, *(set(used) & chosen)])
     starts_open = bool(lane.number % table.eras) and not _has_base(chain, lane)
-    variants = [(pieces, False)]
+    variants = [(pieces, _has_base(chain, lane))]
+    if may_begin:
+        variants.append((pieces, False))
     if starts_open:
         carried = Piece((0, 0), (0, table.far), False, (0, table.far), 0, None, table.far, False, -1)  # noqa: FBT003
         variants.append(([carried, *pieces], True))
     try:
         return any(
-            _Search(table, lane, found, pool, has_base=has_base or _has_base(chain, lane)).run()
+            _Search(table, lane, found, pool, has_base=has_base).run()
             for found, has_base in variants
         )
     except _OutOfStepsError:
@@ -172,7 +177,7 @@ class _Search:
         can_last = can_last or (number == len(self._pieces) and not piece.is_told)
         if can_last and piece.removed is None and self._go(number, self._with(begun, piece, None, latest)):
             return True
-        for removal, after in self._who(piece, begun, written):
+        for removal, after in self._who(piece, begun, written, self._next_created(number, begun)):
             if removal.end >= latest and removal.start <= piece.told_by:
                 then = self._with(after, piece, removal, max(latest, removal.start))
                 if self._go(number, then):
@@ -183,7 +188,15 @@ class _Search:
     def _with(way: _Way, piece: Piece, removal: Removal | None, latest: int) -> _Way:
         return way._replace(lives=(*way.lives, (piece, removal)), latest=latest)
 
-    def _who(self, piece: Piece, way: _Way, written: int) -> Iterator[tuple[Removal, _Way]]:
+    def _next_created(self, number: int, way: _Way) -> int:
+        """When the next life can have begun at the earliest: one that nobody saw at any time."""
+        if len(self._pool) - way.creations > sum(piece.is_chosen for piece in self._pieces[number:]):
+            return 0
+        if number == len(self._pieces):
+            return self._far
+        return 0 if self._pieces[number].is_chosen else self._pieces[number].created[0]
+
+    def _who(self, piece: Piece, way: _Way, written: int, next_created: int) -> Iterator[tuple[Removal, _Way]]:
         """All who may have removed a life."""
         if piece.removed is not None:
             yield piece.removed, way
@@ -191,7 +204,7 @@ class _Search:
         for place, one in enumerate(self._lane.deletions):
             if place not in way.deletions:
                 yield Removal(one.start, one.end), way._replace(deletions=way.deletions | {place})
-        for expiry in self._lifetime.all(written):
+        for expiry in self._lifetime.all(written, next_created):
             yield expiry, way
         if piece.stamp in self._bound:
             yield Removal(self._bound[piece.stamp], self._far), way

@@ -49,17 +49,22 @@ class Removal(NamedTuple):
 class Removals:
     """Who may have removed a life of a session, where no stamp says it."""
 
-    def __init__(self, table: Table, lane: Lane) -> None:
+    def __init__(self, table: Table, lane: Lane, *, is_late: bool) -> None:
+        self._is_late = is_late
         self._perhaps = [one for one in lane.perhaps if one.of is None]
         self._bound = earliest_of_one(lane)
         self._clock = Lifetime(table, lane)
         self._far = table.far
         self._used = 0
 
-    def take(self, life: Life, written: int, until: int) -> Removal | None:
+    def take(self, life: Life, written: int, until: int, next_created: int) -> Removal | None:
         """Who may have removed a life first; None where nobody can have by then."""
         found = [Removal(self._bound[life.n, life.top], self._far)] if (life.n, life.top) in self._bound else []
-        expiry = self._clock.first(written)
+        ways = self._clock.all(written, next_created)
+        if self._is_late:
+            # The last way that is still in time, rather than the first.
+            ways = iter([one for one in ways if one.start <= until][-1:])
+        expiry = next(ways, None)
         found += [] if expiry is None else [expiry]
         best = min(found, default=None, key=lambda one: one.start)
         loose = self._perhaps[self._used] if self._used < len(self._perhaps) else None
@@ -78,15 +83,23 @@ class Lifetime:
         self._far = table.far
         if self._life is not None:
             # What can't be before an end by itself, once it is too late for what that end is counted from.
-            self._reads = sorted([*lane.absences, *(one for one, refreshes in lane.presences if refreshes)])
-            self._starts = [one.start for one in self._reads]
+            touches = [(one.start, one.end, True) for one, refreshes in lane.presences if refreshes]
+            reads = sorted([(one.start, one.end, False) for one in lane.absences] + touches)
+            self._starts = [start for start, _, _ in reads]
+            self._ends = [end for _, end, _ in reads]
+            self._touches = [is_touch for _, _, is_touch in reads]
 
-    def first(self, written: int) -> Removal | None:
+    def first(self, written: int, next_created: int) -> Removal | None:
         """The first way in which a life that was last written then may have ended by itself."""
-        return next(self.all(written), None)
+        return next(self.all(written, next_created), None)
 
-    def all(self, written: int) -> Iterator[Removal]:
-        """All ways: each counts from a moment behind which nothing was that must have been before the end."""
+    def all(self, written: int, next_created: int) -> Iterator[Removal]:
+        """All ways: each counts from a moment behind which nothing was that must have been before the end.
+
+        Args:
+            written: the moment of the last write.
+            next_created: when the next life can have begun: who touched one ended after that, or touched this one.
+        """
         if self._life is None:
             return
         if not written:
@@ -97,7 +110,11 @@ class Lifetime:
             place = bisect_right(self._starts, after)
             end = after + self._life
             inside = place
-            while inside < len(self._starts) and self._reads[inside].end >= end and self._starts[inside] < end:
+            while (
+                inside < len(self._starts)
+                and self._starts[inside] < end
+                and self._ends[inside] >= (max(end, next_created) if self._touches[inside] else end)
+            ):
                 inside += 1
             if inside == len(self._starts) or self._starts[inside] >= end:
                 yield Removal(min(end, self._far - 1), self._far, after)
@@ -114,15 +131,16 @@ def earliest_of_one(lane: Lane) -> dict[tuple[int, int], int]:
     return found
 
 
-def settle(table: Table, lane: Lane, *, has_base: bool = False) -> Trouble | None:
+def settle(table: Table, lane: Lane, *, has_base: bool = False, is_late: bool = False) -> Trouble | None:
     """Try the usual way; None where it fits.
 
     Args:
         table: the records.
         lane: the session.
         has_base: whether the first life was carried over a loss, so that nothing was absent before it.
+        is_late: whether lives that ended by themselves are to have done so as late as they may, rather than as early.
     """
-    removals = Removals(table, lane)
+    removals = Removals(table, lane, is_late=is_late)
     removed, trouble = _remove(table, lane, removals)
     if trouble is not None:
         return trouble
@@ -134,7 +152,7 @@ def settle(table: Table, lane: Lane, *, has_base: bool = False) -> Trouble | Non
             first = min(behind, key=lambda one: one.end)
             life = lane.lives[-1]
             latest = max((one.start for one in removed if one), default=0)
-            removal = removals.take(life, max(life.written, latest), first.end)
+            removal = removals.take(life, max(life.written, latest), first.end, table.far)
             if removal is None:
                 return Trouble(_rule(table), len(lane.lives) - 1, first)
             removed[-1] = removal
@@ -174,7 +192,8 @@ def _remove(table: Table, lane: Lane, removals: Removals) -> tuple[list[Removal 
             if one.end < max(life.seen, latest):
                 return removed, Trouble(Rule.ABSENCE, number, one, is_present=True)
         elif number < len(lives) - 1 or life.is_told:
-            found = removals.take(life, max(life.written, latest), life.gone)
+            next_created = lives[number + 1].created if number + 1 < len(lives) else table.far
+            found = removals.take(life, max(life.written, latest), life.gone, next_created)
             if found is None:
                 return removed, Trouble(_rule(table), number, None)
         removed.append(found)

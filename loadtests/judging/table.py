@@ -71,6 +71,8 @@ class Table:
         no_session = self.error == Error.NOT_FOUND
         self.is_acknowledged: Column = self.is_write & ok
         self.is_deleted: Column = self.is_removal & ok & ~no_session
+        # The content that a refused write names is that which it was to write, not what it was refused for.
+        self.digest = np.where(self.is_write & refused, 0, self.digest)
         told_of = refused & (stamped & ~no_session)
         self.is_read: Column = self.is_attempt & (((kind == Kind.GET) & ok & stamped) | told_of)
         self.is_absent: Column = self.is_attempt & (

@@ -105,9 +105,7 @@ def _check_answers(table: Table, accuse: _Accuser) -> None:
     accuse(Rule.REAL_WRITER, found, found, lambda one, _: f"{one} was answered with another's write")
 
 
-def _adopt(
-    table: Table, seen: Column, writers: Column, stamps: tuple[Column, Column], accuse: _Accuser
-) -> None:
+def _adopt(table: Table, seen: Column, writers: Column, stamps: tuple[Column, Column], accuse: _Accuser) -> None:
     """What was seen of a write says what it made; all that was seen of it must say the same."""
     wrote_n, wrote_v = stamps
     unstamped = wrote_n[writers] == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import signal
 import socket
 import threading
 import time
@@ -20,6 +22,7 @@ from kairos_core import AsyncRedisStateManager, RedisStateManager, SessionExists
 from kairos_core.audit.jobs import DrainQueue, check_queue
 from kairos_core.blocking import BlockingTransport
 from kairos_core.errors import ConfigurationError
+from kairos_core.ground import store_client
 from kairos_core.operations import Operations
 from loadtests.environment import new_namespace
 from loadtests.states import sample_state
@@ -97,6 +100,44 @@ def connect_awaiting(settings: Settings) -> None:
 
 
 CONNECTS: list[Callable[[Settings], Any]] = [RedisStateManager.connect, connect_awaiting]
+
+
+# The queue.
+
+
+class Interrupted(Exception):  # noqa: N818 - as RQ's own: a worker is told to end
+    """Raised where a signal comes."""
+
+
+@pytest.fixture
+def interrupting() -> Iterator[Callable[[], None]]:
+    """Lets a signal interrupt this thread a little later."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    former = signal.signal(signal.SIGUSR1, interrupt)
+    timers: list[threading.Timer] = []
+
+    def later() -> None:
+        timers.append(threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)))
+        timers[-1].start()
+
+    yield later
+    for timer in timers:
+        timer.join()
+    signal.signal(signal.SIGUSR1, former)
+
+
+def test_an_interrupted_wait_holds_nothing_up(pair: SentinelPair, interrupting: Callable[[], None]) -> None:
+    """A worker that waits for a job and is told to end does so at once, and does not first wait for that job."""
+    with store_client(pair.url, socket_timeout=DEADLINE_S) as client:
+        interrupting()
+        with pytest.raises(Interrupted):
+            client.blpop([f"{NAMESPACE}-nothing"], timeout=60)
+        start = time.monotonic()
+        assert client.ping()
+        assert time.monotonic() - start < DEADLINE_S / 2
 
 
 # Operations.

@@ -2,16 +2,15 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from loadtests import history
+from loadtests import campaign, history
 from loadtests.attack import Mix, arrivals
-from loadtests.campaign import Campaign, run_round
-from loadtests.history import Kind, Outcome
+from loadtests.campaign import Campaign, _has_reached, run_round
+from loadtests.history import Kind, Outcome, Recorder, Seen
 from loadtests.mutants.forks import Forks
 from loadtests.rounds import Plan, RoundError, read_round, round_folders
 from loadtests.still import StillArena
@@ -107,8 +106,8 @@ def test_a_round_leaves_its_evidence(arena: StillArena, start: Start, tmp_path: 
 
 def test_who_was_killed_leaves_a_history_and_is_replaced(arena: StillArena, start: Start, tmp_path: Path) -> None:
     """What a killed instance had attempted is read; the next round has a new one in its place, and the others stay."""
-    with Campaign(arena, start) as campaign:
-        folder = campaign.run_round(planned(tmp_path, duration_s=0.6, fault=Killing(), fault_after_s=0.2, after_s=0.1))
+    with Campaign(arena, start) as rounds:
+        folder = rounds.run_round(planned(tmp_path, duration_s=0.6, fault=Killing(), fault_after_s=0.2, after_s=0.1))
         first = [instance.pid for instance in arena.instances]
         found = read_round(folder)
         assert [True, False, False, False] == [one.was_killed for one in found.processes if one.role == "instance"]
@@ -119,7 +118,7 @@ def test_who_was_killed_leaves_a_history_and_is_replaced(arena: StillArena, star
         assert found.fault is not None
         assert found.fault.exercised, found.fault.proof
         assert found.begin_ns < found.fault.begin_ns < found.fault.healed_ns
-        again = read_round(campaign.run_round(planned(tmp_path, number=2, duration_s=0.3)))
+        again = read_round(rounds.run_round(planned(tmp_path, number=2, duration_s=0.3)))
         assert not any(one.was_killed for one in again.processes)
         second = [instance.pid for instance in arena.instances]
         assert first[1:] == second[1:]
@@ -127,33 +126,38 @@ def test_who_was_killed_leaves_a_history_and_is_replaced(arena: StillArena, star
     assert [] == arena.instances
 
 
-class Stopping(Killing):
-    """A fault: the watcher stands still until long after the instances have ended."""
-
-    def __init__(self, campaign: Campaign) -> None:
-        super().__init__()
-        self._campaign = campaign
-
-    def begin(self, arena: StillArena) -> None:
-        """Stop it, for a while."""
-        del arena
-        (watcher,) = self._campaign._of("watcher")
-        os.kill(watcher.pid, signal.SIGSTOP)
-        threading.Timer(1.2, os.kill, [watcher.pid, signal.SIGCONT]).start()
+FINAL = {1: (Kind.GET, (7, 3)), 2: (Kind.GET, (0, 0))}
 
 
-def test_a_watcher_is_waited_for(arena: StillArena, start: Start, tmp_path: Path) -> None:
-    """G8: a watcher that is late is told of the final states before the round ends."""
-    with Campaign(arena, start) as campaign:
-        fault = Stopping(campaign)
-        folder = campaign.run_round(planned(tmp_path, duration_s=0.3, fault=fault, fault_after_s=0.0, after_s=0.0))
-    finals = records_of(folder, "reader")
-    told = records_of(folder, "watcher")
-    latest = {int(note["session"]): (int(note["incarnation"]), int(note["version"])) for note in told}
-    there = finals[finals["version"] != 0]
-    assert len(there) > 0
-    for final in there:
-        assert (int(final["incarnation"]), int(final["version"])) == latest[int(final["session"])]
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([(Kind.TOLD, 1, 3)], True),
+        ([(Kind.TOLD, 1, 2)], False),
+        ([(Kind.TOLD, 1, 3), (Kind.TOLD_REMOVED, 1, 4)], True),
+        ([(Kind.RESYNCHRONISED, 1, 3), (Kind.TOLD, 2, 5)], False),
+        ([(Kind.TOLD, 2, 5), (Kind.TOLD, 1, 3), (Kind.TOLD_REMOVED, 2, 6)], True),
+        ([(Kind.TOLD, 2, 5), (Kind.TOLD, 1, 3), (Kind.RESYNCHRONISED_ABSENT, 2, 5)], True),
+        ([], False),
+    ],
+)
+def test_when_a_watcher_has_reached_the_end(told: list[tuple[Kind, int, int]], expected: bool, tmp_path: Path) -> None:
+    """G8: it has where it was told of what is stored, or of something later; of what is gone, that it is gone."""
+    with Recorder(tmp_path / "w.history", 5) as recorder:
+        for kind, session, version in told:
+            recorder.saw(kind, session, Seen((7, version)), 1, 1)
+        # Also while it is still being written.
+        assert expected == _has_reached(tmp_path / "w.history", FINAL)
+
+
+def test_a_watcher_is_waited_for(
+    arena: StillArena, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G8: a round ends once its watchers have reached the final states, not before."""
+    answers = [False, False, False, True]
+    monkeypatch.setattr(campaign, "_has_reached", lambda *_: answers.pop(0))
+    run_round(arena, planned(tmp_path, instances=1, duration_s=0.1), start)
+    assert [] == answers
 
 
 def test_what_was_planned_is_attempted_when_it_was_planned(arena: StillArena, start: Start, tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""The faults by their names, and which of them befall an arena in what order."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from loadtests.faults_failover import FAILOVER
+from loadtests.faults_processes import PROCESSES
+from loadtests.faults_store import STORE
+from loadtests.faults_way import WAY
+
+if TYPE_CHECKING:
+    from loadtests.fault import Fault
+
+FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in (*STORE, *PROCESSES, *WAY, *FAILOVER)}
+
+
+def fitting(kind: str) -> list[type[Fault]]:
+    """The faults that fit an arena of this kind."""
+    return [fault for fault in FAULTS.values() if kind in fault.kinds]
+
+
+def fault(name: str, seed: int, kind: str) -> Fault:
+    """One fault, its parameters chosen by the seed."""
+    return FAULTS[name](_chance(seed, kind, name), kind)
+
+
+def schedule(seed: int, kind: str, rounds: int) -> list[Fault]:
+    """A fault for each round: all that fit before one comes again, each time in another order.
+
+    The same for the same seed, and the first rounds of a longer one are those of a shorter one.
+    """
+    order = _chance(seed, kind, "order")
+    found: list[Fault] = []
+    while len(found) < rounds:
+        turn = fitting(kind)
+        order.shuffle(turn)
+        found += [one(_chance(seed, kind, f"{len(found) + place}"), kind) for place, one in enumerate(turn)]
+    return found[:rounds]
+
+
+def _chance(seed: int, kind: str, purpose: str) -> random.Random:
+    return random.Random(f"{seed} {kind} {purpose}")  # noqa: S311 - not a secret

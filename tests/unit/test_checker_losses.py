@@ -1,0 +1,129 @@
+"""Losses that a round states: what they take is counted, and nothing else is excused."""
+
+from __future__ import annotations
+
+import time
+from random import Random
+
+from loadtests.checker import Loss, Rule, Status, Verdict
+from loadtests.history import Error, Kind, Outcome
+from loadtests.small_histories import Story, draw_with_loss, history_of
+from loadtests import checker
+
+_MS = 1_000_000
+_LOSS = Loss(at_ns=10 * _MS, back_ns=12 * _MS, why="killed")
+
+
+def rolled_back(*, read: tuple[int, int], losses: tuple[Loss, ...] = (_LOSS,)) -> Verdict:
+    """Three acknowledged versions, a kill, and what is there after it."""
+    story = Story()
+    writers = {(0, 0): 0, (1, 1): story.create(1, 2), (1, 2): story.update(3, 4, (1, 1))}
+    writers[1, 3] = story.update(5, 6, (1, 2))
+    story.get(14, 15, read, writers.get(read, 0))
+    story.get(20, 21, read, writers.get(read, 0))
+    return story.check(losses=losses)
+
+
+def test_an_older_state_is_an_expected_loss() -> None:
+    """Acknowledged writes above the state that is left are counted, and are no violation."""
+    found = rolled_back(read=(1, 1))
+    assert (Status.VALID, 2) == (found.status, found.counts["lost (expected)"])
+    found = rolled_back(read=(1, 3))
+    assert (Status.VALID, 0) == (found.status, found.counts["lost (expected)"])
+
+
+def test_a_session_that_is_gone_is_an_expected_loss() -> None:
+    """All versions of the life that was lost are counted."""
+    found = rolled_back(read=(0, 0))
+    assert (Status.VALID, 3) == (found.status, found.counts["lost (expected)"])
+
+
+def test_without_a_stated_loss_it_is_a_violation() -> None:
+    """What was acknowledged must not go where nobody said that it may."""
+    assert Rule.ORDER == rolled_back(read=(1, 1), losses=()).violations[0].rule
+    assert Rule.ABSENCE == rolled_back(read=(0, 0), losses=()).violations[0].rule
+
+
+def test_what_nobody_wrote_is_not_excused() -> None:
+    """A state that was never there does not come out of a loss."""
+    assert Rule.REAL_WRITER == rolled_back(read=(1, 4)).violations[0].rule
+
+
+def test_what_is_lost_does_not_come_back() -> None:
+    """Within the time after a loss everything is judged as ever."""
+    story = Story()
+    first = story.create(1, 2)
+    second = story.update(3, 4, (1, 1))
+    story.get(14, 15, (1, 1), first)
+    story.get(16, 17, (1, 2), second)
+    assert Status.VALID != story.check(losses=(_LOSS,)).status
+    twin = Story()
+    first = twin.create(1, 2)
+    twin.update(3, 4, (1, 1))
+    twin.get(14, 15, (1, 1), first)
+    twin.get(16, 19, (1, 2), twin.update(16, 17, (1, 1)))
+    assert Status.VALID == twin.check(losses=(_LOSS,)).status
+
+
+def test_two_writers_after_a_loss() -> None:
+    """One version may be made once before a loss and once behind it, not twice behind it."""
+    for twice in (False, True):
+        story = Story()
+        story.create(1, 2)
+        story.update(3, 4, (1, 1))
+        story.update(14, 15, (1, 1))
+        if twice:
+            story.update(14, 16, (1, 1))
+        assert (Status.VIOLATION if twice else Status.VALID) == story.check(losses=(_LOSS,)).status
+
+
+def test_what_straddles_a_loss_may_be_of_either_side() -> None:
+    """A write that was sent before a kill and answered behind it may have been made before, and lost, or after."""
+    for read in ((1, 1), (1, 2)):
+        story = Story()
+        writers = {(1, 1): story.create(1, 2), (1, 2): story.update(9, 13, (1, 1))}
+        story.get(14, 15, read, writers[read])
+        assert Status.VALID == story.check(losses=(_LOSS,)).status
+
+
+def test_a_watcher_may_go_back_once_for_each_loss() -> None:
+    """A resynchronisation behind a loss may find an older version; without one, or a second time, it may not."""
+    for times, losses in ((1, (_LOSS,)), (2, (_LOSS,)), (1, ())):
+        story = Story()
+        first = story.create(1, 2)
+        second = story.update(3, 4, (1, 1))
+        story.told(5, (1, 2), second)
+        for time_ms in range(times):
+            story.told(14 + 2 * time_ms, (1, 1), first, kind=Kind.RESYNCHRONISED)
+            story.told(15 + 2 * time_ms, (1, 2), second, kind=Kind.RESYNCHRONISED)
+        verdict = story.check(losses=losses)
+        if times == len(losses):
+            assert Status.VALID == verdict.status
+        else:
+            assert Rule.WATCHER == verdict.violations[0].rule
+
+
+def test_refused_is_refused_on_both_sides() -> None:
+    """A refused write that is seen behind a loss is a violation."""
+    story = Story()
+    story.create(1, 2)
+    own = story.update(3, 4, (1, 1), at=(0, 0), outcome=Outcome.REFUSED, error=Error.UNAVAILABLE)
+    story.get(14, 15, (1, 2), own)
+    assert Rule.REAL_WRITER == story.check(losses=(_LOSS,)).violations[0].rule
+
+
+def test_a_correct_store_that_loses_is_never_accused() -> None:
+    """Random histories of a store that goes back once are valid, whatever was in flight."""
+    seed = time.time_ns()
+    for number in range(250):
+        history, facts = draw_with_loss(Random(f"{seed} {number}"))
+        verdict = checker.check(history, facts)
+        assert not verdict.violations, f"seed '{seed} {number}': {verdict.violations}"
+
+
+def test_history_of_nothing_known() -> None:
+    """Only reads: after a loss as before it, an absent session is absent."""
+    story = Story()
+    story.get(1, 2)
+    story.get(14, 15)
+    assert Status.VALID == checker.check(history_of(story.records), checker.Facts(losses=(_LOSS,))).status
