@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kairos_core.audit.dead_letters import DeadLetter
 
 _SESSIONS = 5
-_WRITES = 60
+_WRITES = 20
 
 
 def _migrated(settings: Settings) -> Settings:

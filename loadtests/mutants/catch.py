@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -28,11 +29,15 @@ if TYPE_CHECKING:
     from loadtests.checks import Check
 
 ATTEMPTS = 3
+# How many directed checks are asked for at a time.
+_DESKS = 2
 CAUGHT, SURVIVED, GREEN, RED, FAILED = "caught", "SURVIVED", "green", "RED", "could not run"
 # Those whose steps are drawn.
 _ATTACKS = ("history", "drain", "assumption")
 _CHECKS: dict[str, Check] = {check.__name__: check for check in checks.CHECKS[:-1]}
-CATCHERS = (*_ATTACKS, *_CHECKS, *GUARANTEES)
+# A check, and what it is to look at: a mutant, or the unbroken core.
+_Step: TypeAlias = "tuple[str, str | None]"
+CATCHERS = (*_ATTACKS, *GUARANTEES, *_CHECKS)
 
 
 class Caught(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +86,9 @@ def catch(settings: Settings, names: Iterable[str], tell: Callable[[Caught], obj
         settings: of servers on which the account may do anything; what is left there begins with the namespace.
         names: of the mutants.
         tell: told of each once it is done.
+
+    Returns:
+        What became of each, by its check, the unbroken core first.
     """
     by_check: dict[str, list[str]] = {name: [] for name in CATCHERS}
     for name in names:
@@ -94,33 +102,35 @@ def catch(settings: Settings, names: Iterable[str], tell: Callable[[Caught], obj
             found.append(one)
             tell(one)
 
-    stop = threading.Event()
-    # Attacks want the processors, and the others mostly wait: side by side, both take hardly longer than one.
-    with ThreadPoolExecutor(2) as pool:
-        running = [
-            pool.submit(_attack, settings, _steps(attacks, stop), note),
-            pool.submit(_direct, settings, _steps(by_check, stop), note),
-        ]
+    attacking, asking = _steps(attacks), _steps(by_check)
+    # Attacks want the processors, and the others mostly wait: side by side, all take hardly longer than the attacks.
+    with ThreadPoolExecutor(1 + _DESKS) as pool:
+        running = [pool.submit(_attack, settings, attacking, note)]
+        numbers = itertools.count(1)
+        running += [pool.submit(_direct, settings, asking, numbers, note) for _ in range(_DESKS)]
         try:
             for one in running:
                 one.result()
         finally:
             # Whoever is interrupted waits for what is being looked at, and for no more.
-            stop.set()
-    return found
+            attacking.clear()
+            asking.clear()
+    return sorted(found, key=lambda one: (CATCHERS.index(one.check), one.mutant))
 
 
-def _steps(by_check: dict[str, list[str]], stop: threading.Event) -> Iterator[tuple[str, str | None]]:
-    """Each check that has mutants, first on the unbroken core."""
-    for check, mutants in by_check.items():
-        for mutant in [None, *mutants] if mutants else []:
-            if stop.is_set():
-                return
-            yield check, mutant
+def _steps(by_check: dict[str, list[str]]) -> deque[_Step]:
+    """Each check that has mutants, first on the unbroken core, and then on each of these."""
+    return deque((check, name) for check, names in by_check.items() if names for name in [None, *names])
 
 
-def _direct(settings: Settings, steps: Iterator[tuple[str, str | None]], note: Callable[[Caught], None]) -> None:
-    numbers = itertools.count(1)
+def _taken(steps: deque[_Step]) -> Iterator[_Step]:
+    """One after the other, until none is left, whoever takes them."""
+    with suppress(IndexError):
+        while True:
+            yield steps.popleft()
+
+
+def _direct(settings: Settings, steps: deque[_Step], numbers: Iterator[int], note: Callable[[Caught], None]) -> None:
     with Desk() as desk:
 
         def look(check: str, mutant: str | None, _: int) -> Look:
@@ -128,16 +138,15 @@ def _direct(settings: Settings, steps: Iterator[tuple[str, str | None]], note: C
             result = _CHECKS[check](own, mutant) if check in _CHECKS else desk.ask(check, own, mutant)
             return Look(not result.passed, result.passed, result.evidence)
 
-        for check, mutant in steps:
+        for check, mutant in _taken(steps):
             note(looked_at(mutant, check, partial(look, check, mutant), 1))
 
 
-def _attack(settings: Settings, steps: Iterator[tuple[str, str | None]], note: Callable[[Caught], None]) -> None:
-    with ExitStack() as stack:
-        attacks: Attacks | None = None
-        for check, mutant in steps:
-            # Only where there is something to attack.
-            attacks = attacks or stack.enter_context(Attacks(settings))
+def _attack(settings: Settings, steps: deque[_Step], note: Callable[[Caught], None]) -> None:
+    if not steps:
+        return
+    with Attacks(settings) as attacks:
+        for check, mutant in _taken(steps):
             note(looked_at(mutant, check, partial(getattr(attacks, check), mutant), ATTEMPTS if mutant else 1))
 
 
