@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.checker import Facts, Loss, Rule, Status, Verdict, check
 from loadtests.history import Error, Kind, Outcome, token
-from loadtests.small_histories import Story, history_of
+from loadtests.story import Story, history_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -418,24 +418,38 @@ def nothing(_: Story, __: list[Any]) -> None:
     """No change."""
 
 
+def without(place: int) -> Callable[[Story, list[Any]], None]:
+    """One row less."""
+
+    def drop(_: Story, rows: list[Any]) -> None:
+        del rows[place]
+
+    return drop
+
+
+def doubled(_: Story, rows: list[Any]) -> None:
+    """The last row again."""
+    rows.append((5, *rows[3][1:]))
+
+
 def audit_lacks_a_row(*, broken: bool) -> Verdict:
     """The last row is missing."""
-    return audited((lambda _, rows: rows.pop()) if broken else nothing)
+    return audited(without(3) if broken else nothing)
 
 
 def audit_lacks_the_first_row(*, broken: bool) -> Verdict:
     """The first row is missing."""
-    return audited((lambda _, rows: rows.pop(0)) if broken else nothing)
+    return audited(without(0) if broken else nothing)
 
 
 def audit_lacks_a_removal(*, broken: bool) -> Verdict:
     """The row of the deletion is missing."""
-    return audited((lambda _, rows: rows.pop(2)) if broken else nothing)
+    return audited(without(2) if broken else nothing)
 
 
 def audit_has_a_row_twice(*, broken: bool) -> Verdict:
     """A row is there twice."""
-    return audited((lambda _, rows: rows.append((5, *rows[3][1:]))) if broken else nothing)
+    return audited(doubled if broken else nothing)
 
 
 def audit_is_out_of_order(*, broken: bool) -> Verdict:
@@ -583,7 +597,10 @@ def test_the_worst_pair_is_told() -> None:
     # The read at 90 ms is the latest to begin of those that come before the update, which ended at 4 ms.
     verdict = story.check()
     assert 1 == len(verdict.violations)
-    assert last in {verdict.violations[0].first.token, verdict.violations[0].second and verdict.violations[0].second.token}
+    assert last in {
+        verdict.violations[0].first.token,
+        verdict.violations[0].second and verdict.violations[0].second.token,
+    }
 
 
 def test_sessions_do_not_meet() -> None:
