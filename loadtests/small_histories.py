@@ -147,7 +147,10 @@ def _forget(random: Random, record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def _attempt(random: Random, store: _Store, number: int, now: int, record: dict[str, Any]) -> dict[str, Any]:
+def _attempt(  # noqa: PLR0911 - each kind of attempt has its answers
+    random: Random, store: _Store, number: int, now: int, record: dict[str, Any]
+) -> dict[str, Any]:
+    """Let an attempt happen, and write down what it was answered."""
     kind: Kind = record["kind"]
     own = record["token"] = token(number, 1)
     record["outcome"] = Outcome.OK
@@ -190,7 +193,7 @@ def _refuse(random: Random, record: dict[str, Any], held: tuple[int, int, int] |
     return record
 
 
-def _perturb(random: Random, records: list[dict[str, Any]]) -> None:
+def _perturb(random: Random, records: list[dict[str, Any]]) -> None:  # noqa: C901 - a list of what can be done
     """Do something to a history that is likely to make it impossible."""
     record = random.choice(records)
     what = random.choice(["shift", "shift", "shift", "stamp", "outcome", "drop", "writer", "absent", "swap", "refuse"])

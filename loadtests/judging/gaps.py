@@ -123,24 +123,19 @@ def check_structure(table: Table, chain: Chain, findings: Findings, spoiled: Col
     at = chain.class_at
     some = np.logical_or.reduceat(chain.removal, at)
     every = np.logical_and.reduceat(chain.removal, at)
-    of_class = np.repeat(np.arange(len(at)), np.diff(np.append(at, len(chain.lane))))
-    mixed = np.flatnonzero(some & ~every)
-    accuser(
-        Rule.ONE_WRITER,
-        [_either(chain, np.flatnonzero(of_class == one)) for one in mixed[: accuser.MOST]],
-        "one removed the session as the version that the other has as a state",
-        len(mixed),
-    )
+    ends = np.append(at[1:], len(chain.lane))
+    pairs = [_either(chain, int(at[one]), int(ends[one])) for one in np.flatnonzero(some & ~every)]
+    accuser(Rule.ONE_WRITER, pairs, "one removed the session as the version that the other has as a state")
     last = np.append(chain.new_group[at[1:]], True)
     followed = np.flatnonzero(some & ~last)
     pairs = [(int(at[one]), int(at[one + 1])) for one in followed]
     accuser(Rule.ORDER, pairs, "one removed the session, the other is of a later version of the same incarnation")
-    # An incarnation ends once.
 
 
-def _either(chain: Chain, places: Column) -> tuple[int, int]:
-    removal = chain.removal[places]
-    return int(places[removal][0]), int(places[~removal][0])
+def _either(chain: Chain, begin: int, end: int) -> tuple[int, int]:
+    """Of a version's operations one that is about a removal, and one that is not."""
+    removal = chain.removal[begin:end]
+    return begin + int(np.argmax(removal)), begin + int(np.argmin(removal))
 
 
 class ChainAccuser:
@@ -151,8 +146,8 @@ class ChainAccuser:
     def __init__(self, table: Table, chain: Chain, findings: Findings, spoiled: Column) -> None:
         self._table, self._chain, self._findings, self._spoiled = table, chain, findings, spoiled
 
-    def __call__(self, rule: Rule, pairs: list[tuple[int, int]], why: str | Why, number: int | None = None) -> None:
-        """Accuse pairs (first, second); `number` is how many there are in truth."""
+    def __call__(self, rule: Rule, pairs: list[tuple[int, int]], why: str | Why) -> None:
+        """Accuse pairs (first, second)."""
         told: list[Violation] = []
         sessions: set[int] = set()
         for first, second in pairs:
@@ -163,7 +158,7 @@ class ChainAccuser:
             if len(told) < self.MOST:
                 told.append(self._violation(rule, first, second, why))
         self._spoiled[list(sessions)] = True
-        self._findings.accuse(rule, len(told) if number is None else max(number, len(told)), told)
+        self._findings.accuse(rule, len(sessions), told)
 
     def _violation(self, rule: Rule, first: int, second: int, why: str | Why) -> Violation:
         one, other = self.operation(first), self.operation(second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +35,7 @@ class _Ledger:
         writes = np.flatnonzero(table.is_acknowledged)
         order = writes[np.argsort(table.session[writes], kind="stable")]
         bounds = np.flatnonzero(np.diff(table.session[order], prepend=-1, append=-1))
-        own = [order[begin:end] for begin, end in zip(bounds[:-1], bounds[1:], strict=True)]
+        own = [order[begin:end] for begin, end in pairwise(bounds.tolist())]
         return sum(self._lost(part, era) for part in own for era in range(1, table.eras))
 
     def _lost(self, writes: Column, era: int) -> int:
