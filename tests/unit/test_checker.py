@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from loadtests.checker import Facts, Loss, Rule, Status, Verdict, check
 from loadtests.history import Error, Kind, Outcome, token
+from loadtests.judging.table import running_max, running_min_from_behind
 from loadtests.story import Story, history_of
 
 if TYPE_CHECKING:
@@ -125,9 +127,9 @@ def right_version(*, broken: bool) -> Verdict:
 
 def right_session(*, broken: bool) -> Verdict:
     """A read of what was written into another session."""
-    story, _, last = two_versions()
+    story, first, _ = two_versions()
     other = story.create(1, 2, session=2)
-    story.get(3, 6, (1, 1), last if broken else other, session=2)
+    story.get(3, 6, (1, 1), first if broken else other, session=2)
     return story.check()
 
 
@@ -438,6 +440,15 @@ def watcher_of_a_removal_that_was_none(*, broken: bool) -> Verdict:
     return story.check()
 
 
+def watcher_of_a_removal_that_found_nothing(*, broken: bool) -> Verdict:
+    """Likewise, where that is not a refusal but an answer."""
+    story, _, _ = two_versions()
+    own = story.delete(5, 6)
+    none = story.delete(5, 6, error=Error.NOT_FOUND)
+    story.told(8, (1, 3), none if broken else own, kind=Kind.TOLD_REMOVED)
+    return story.check()
+
+
 def audited(change: Callable[[Story, list[tuple[int, tuple[int, int], int, Kind]]], None]) -> Verdict:
     """Two lives and all their rows, with a change."""
     story, first, last = two_versions()
@@ -602,6 +613,7 @@ CASES: dict[Callable[..., Verdict], Rule] = {
     watcher_missed_the_removal: Rule.WATCHER,
     watcher_of_nothing: Rule.WATCHER,
     watcher_of_a_removal_that_was_none: Rule.REAL_WRITER,
+    watcher_of_a_removal_that_found_nothing: Rule.REAL_WRITER,
     audit_lacks_a_row: Rule.AUDIT,
     audit_lacks_the_first_row: Rule.AUDIT,
     audit_lacks_a_removal: Rule.AUDIT,
@@ -637,16 +649,43 @@ def test_sentence(case: Callable[..., Verdict]) -> None:
 
 def test_the_worst_pair_is_told() -> None:
     """Of many contradictions in a session the one with the largest gap is told, once."""
-    story, first, _ = two_versions()
-    story.get(5, 6, (1, 1), first)
+    story, first, second = two_versions()
+    story.update(5, 6, (1, 2))
+    story.get(7, 8, (1, 1), first)
     last = story.get(90, 91, (1, 1), first)
-    # The read at 90 ms is the latest to begin of those that come before the update, which ended at 4 ms.
-    verdict = story.check()
-    assert 1 == len(verdict.violations)
-    assert last in {
-        verdict.violations[0].first.token,
-        verdict.violations[0].second and verdict.violations[0].second.token,
-    }
+    (violation,) = story.check().violations
+    assert (last, second) == (violation.first.token, violation.second and violation.second.token)
+
+
+def test_what_is_pending_has_no_end() -> None:
+    """A process that was killed while it completed a record may have put down a time; it is none."""
+    story = Story()
+    first = story.create(1, 2)
+    story.update(3, 4, (1, 1), at=(0, 0), outcome=Outcome.PENDING)
+    story.get(5, 6, (1, 1), first)
+    story.get(7, 8, (1, 2))
+    assert Status.VALID == story.check().status
+
+
+def test_what_was_refused_names_no_content() -> None:
+    """A refused write's content is that which it was to write, whatever version it was refused for."""
+    story = Story()
+    own = story.create(1, 2, digest=7)
+    refused = {"outcome": Outcome.REFUSED, "error": Error.EXISTS, "digest": 8}
+    story.add(Kind.CREATE, 3, 4, at=(1, 1), writer=own, **refused)
+    story.add(Kind.CREATE, 3, 4, at=(1, 1), **refused)
+    assert Status.VALID == story.check().status
+
+
+def test_lanes_are_apart_however_many() -> None:
+    """Many sessions over a long time are more than one integer holds; they are scanned in parts."""
+    far = 2**50
+    lanes = np.sort(np.arange(40_000) % 20_000) * 3
+    values = np.arange(40_000) * 25_000_000_000 % far
+    expected = np.where(np.arange(40_000) % 2, np.maximum(values, np.roll(values, 1)), values)
+    assert expected.tolist() == running_max(values, lanes, far).tolist()
+    backwards = far - running_min_from_behind(far - values[::-1], lanes, far)
+    assert expected.tolist() == backwards[::-1].tolist()
 
 
 def test_sessions_do_not_meet() -> None:
