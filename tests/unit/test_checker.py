@@ -407,8 +407,16 @@ def watcher_not_at_the_end(*, broken: bool) -> Verdict:
 
 
 def watcher_never_told(*, broken: bool) -> Verdict:
-    """A watcher that was told nothing."""
-    return watched(*[] if broken else [(9, (1, 2), Kind.RESYNCHRONISED)])
+    """A watcher that was told nothing of a session, however much of another."""
+    story = Story()
+    other = story.create(1, 2, 9, session=2)
+    story.told(3, (9, 1), other, session=2)
+    story.get(20, 21, (9, 1), other, session=2)
+    own = story.create(1, 2)
+    if not broken:
+        story.told(9, (1, 1), own, kind=Kind.RESYNCHRONISED)
+    story.get(20, 21, (1, 1), own)
+    return story.check(watchers=(50,))
 
 
 def watcher_missed_the_removal(*, broken: bool) -> Verdict:
