@@ -521,6 +521,26 @@ def audit_is_out_of_order(*, broken: bool) -> Verdict:
     return audited(swap if broken else nothing)
 
 
+def audit_is_out_of_order_behind(*, broken: bool) -> Verdict:
+    """Two rows behind the first have each other's place."""
+
+    def swap(_: Story, rows: list[Any]) -> None:
+        rows[1], rows[2] = (3, *rows[1][1:]), (2, *rows[2][1:])
+
+    return audited(swap if broken else nothing)
+
+
+def audit_lacks_an_expiry(*, broken: bool) -> Verdict:
+    """A life that came to its end by itself, without a row of that."""
+    story, first, last = two_versions()
+    story.row(1, (1, 1), first)
+    story.row(2, (1, 2), last)
+    if not broken:
+        story.row(3, (1, 3), 0, Kind.RECORDED_REMOVED)
+    story.row(4, (2, 1), story.create(20, 21, 2))
+    return story.check(has_audit=True, session_ttl_ms=10)
+
+
 def audit_has_one_place_twice(*, broken: bool) -> Verdict:
     """Two rows are at one place."""
 
@@ -627,6 +647,8 @@ CASES: dict[Callable[..., Verdict], Rule] = {
     audit_lacks_a_removal: Rule.AUDIT,
     audit_has_a_row_twice: Rule.AUDIT,
     audit_is_out_of_order: Rule.AUDIT,
+    audit_is_out_of_order_behind: Rule.AUDIT,
+    audit_lacks_an_expiry: Rule.AUDIT,
     audit_has_one_place_twice: Rule.AUDIT,
     audit_has_another_writer: Rule.AUDIT,
     audit_has_what_was_refused: Rule.AUDIT,
