@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from random import Random
 
+from loadtests import checker
 from loadtests.checker import Loss, Rule, Status, Verdict
 from loadtests.history import Error, Kind, Outcome
-from loadtests.small_histories import Story, draw_with_loss, history_of
-from loadtests import checker
+from loadtests.small_histories import draw_with_loss
+from loadtests.story import Story, history_of
 
 _MS = 1_000_000
 _LOSS = Loss(at_ns=10 * _MS, back_ns=12 * _MS, why="killed")
@@ -103,6 +104,20 @@ def test_a_watcher_may_go_back_once_for_each_loss() -> None:
             assert Rule.WATCHER == verdict.violations[0].rule
 
 
+def test_no_row_is_doubled_by_a_loss() -> None:
+    """The audit may lack what was lost, and hold what the store no longer does; not one attempt twice."""
+    for twice in (False, True):
+        story = Story()
+        first = story.create(1, 2)
+        story.update(3, 4, (1, 1))
+        story.row(1, (1, 1), first)
+        if twice:
+            story.row(2, (1, 1), first)
+        story.get(14, 15, (1, 1), first)
+        verdict = story.check(losses=(_LOSS,), has_audit=True)
+        assert ({Rule.AUDIT} if twice else set()) == {one.rule for one in verdict.violations}
+
+
 def test_refused_is_refused_on_both_sides() -> None:
     """A refused write that is seen behind a loss is a violation."""
     story = Story()
@@ -116,7 +131,7 @@ def test_a_correct_store_that_loses_is_never_accused() -> None:
     """Random histories of a store that goes back once are valid, whatever was in flight."""
     seed = time.time_ns()
     for number in range(250):
-        history, facts = draw_with_loss(Random(f"{seed} {number}"))
+        history, facts = draw_with_loss(Random(f"{seed} {number}"))  # noqa: S311 - not for secrets
         verdict = checker.check(history, facts)
         assert not verdict.violations, f"seed '{seed} {number}': {verdict.violations}"
 
