@@ -1,9 +1,9 @@
 """The checker: what processes recorded of their attempts, and whether any correct store can have answered so.
 
 A session is a register whose states have stamps: an incarnation and, within it, versions one behind the other. So the
-order of what changed it is known, and what is left to decide is whether the order in time allows it. That takes sorting,
-not searching: a history of n records is judged in O(n log n). Only a session in which the usual explanation of what has
-no stamp does not fit is searched for another, and is accused where there is none.
+order of what changed it is known, and what is left to decide is whether the order in time allows it. That takes
+sorting, not searching: a history of n records is judged in O(n log n). Only a session in which the usual explanation of
+what has no stamp does not fit is searched for another, and is accused where there is none.
 
 A record is read like this:
 
@@ -29,7 +29,7 @@ import numpy as np
 
 from loadtests.history import Kind, Outcome
 from loadtests.judging import assumptions
-from loadtests.judging.absence import check_absence
+from loadtests.judging.absence import Case, check_absence
 from loadtests.judging.audit import check_audit
 from loadtests.judging.chain import Chain
 from loadtests.judging.expiry import check_late_ends
@@ -69,10 +69,10 @@ def check(history: History, facts: Facts) -> Verdict:
     check_contents(table, chain, findings, spoiled)
     _check_order(table, chain, findings, spoiled)
     check_late_ends(table, chain, ChainAccuser(table, chain, findings, spoiled))
-    check_absence(table, chain, pool, chosen, findings, spoiled)
+    check_absence(Case(table, chain, pool, chosen, findings, spoiled))
     check_watchers(table, findings)
     if facts.has_audit:
-        check_audit(table, chain, findings, spoiled)
+        check_audit(table, findings, spoiled)
     count_losses(table, chain, findings)
     findings.count("adopted", int(((table.wrote_n != 0) & table.is_open).sum()))
     return findings.verdict()

@@ -25,6 +25,10 @@ LANES = 8
 _WIDTH, _LABELS, _RIGHT = 960, 300, 24
 _TOP, _LANE, _BAR = 58, 34, 16
 _TICKS = 5
+_OPENING = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    ' font-family="sans-serif" font-size="12" role="img">'
+)
 _COLOURS = {"ok": "#6db6fe", "unknown": "#ffaa26", "pending": "#ffaa26", "refused": "#feb5da"}
 _ACCUSED = "#c62828"
 _INK, _FAINT, _BAND = "#222222", "#9a9a9a", "#f3e3c3"
@@ -63,8 +67,7 @@ def picture(violation: Violation, history: History, facts: Facts) -> str:
     fault = _nearest(facts.faults, scale)
     height = _TOP + _LANE * len(found) + 40
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
-        f' font-family="sans-serif" font-size="12" role="img">',
+        _OPENING.format(width=_WIDTH, height=height),
         f"<title>{escape(sentence(violation))}</title>",
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
         _text(12, 20, f"{violation.rule}: session {violation.session}", weight="bold"),
@@ -187,6 +190,4 @@ def _label(one: Operation) -> str:
 def _text(  # noqa: PLR0913 - a text has that many properties
     x: float, y: float, words: str, *, colour: str = _INK, weight: str = "normal", anchor: str = "start"
 ) -> str:
-    return (
-        f'<text x="{x}" y="{y}" fill="{colour}" font-weight="{weight}" text-anchor="{anchor}">{escape(words)}</text>'
-    )
+    return f'<text x="{x}" y="{y}" fill="{colour}" font-weight="{weight}" text-anchor="{anchor}">{escape(words)}</text>'

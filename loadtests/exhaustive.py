@@ -89,20 +89,18 @@ def _step(record: Any) -> Step | None:
 
 
 def _does(kind: Kind, outcome: Outcome, error: Error, stamp: tuple[int, int]) -> str | None:
-    if kind in {Kind.TOLD, Kind.TOLD_REMOVED}:
-        return "told" if kind == Kind.TOLD else "told removed"
     is_open = outcome in {Outcome.UNKNOWN, Outcome.PENDING}
-    if is_open and kind in {Kind.GET, Kind.TOUCH}:
-        return None
+    by_kind = {Kind.TOLD: "told", Kind.TOLD_REMOVED: "told removed", Kind.DELETE: "remove", Kind.DELETE_IF: "remove"}
+    by_kind |= dict.fromkeys(_WRITES, "write")
+    if is_open or kind in {Kind.TOLD, Kind.TOLD_REMOVED}:
+        # A read without an answer says nothing, a touch without one does nothing that is needed.
+        return by_kind.get(kind)
     if error == Error.NOT_FOUND:
         return "absent"
     if outcome == Outcome.REFUSED:
         return "see" if any(stamp) else "present" if error == Error.EXISTS else None
-    if kind == Kind.GET:
-        return "see" if any(stamp) else "absent"
-    if kind == Kind.TOUCH:
-        return "present"
-    return "write" if kind in _WRITES else "remove"
+    by_kind |= {Kind.GET: "see" if any(stamp) else "absent", Kind.TOUCH: "present"}
+    return by_kind[kind]
 
 
 class Oracle:
@@ -147,22 +145,19 @@ class Oracle:
         if step.does == "write":
             yield from self._write(step, world)
         elif step.does == "remove":
-            fits = step.kind == Kind.DELETE or (held and held[:2] == step.expected)
-            if held is not None and fits:
+            if held is not None and (step.kind == Kind.DELETE or held[:2] == step.expected):
                 yield self._remove(world, step.token)
-        elif step.does == "see":
-            if held is not None and held[:2] == step.stamp and step.writer in {0, held[2]}:
-                yield world
-        elif step.does == "absent":
-            if held is None:
-                yield world
-        elif step.does == "present":
-            if held is not None:
-                yield world._replace(refreshed=world.now) if step.kind == Kind.TOUCH else world
-        else:
-            events = world.made if step.does == "told" else world.removed
-            if any(event[:2] == step.stamp and step.writer in {0, event[2]} for event in events):
-                yield world
+        elif self._allows(step, world):
+            yield world._replace(refreshed=world.now) if step.kind == Kind.TOUCH and held else world
+
+    @staticmethod
+    def _allows(step: Step, world: World) -> bool:
+        """Whether what a step saw is so."""
+        if step.does in {"absent", "present"}:
+            return (world.held is None) == (step.does == "absent")
+        held = set() if world.held is None else {world.held}
+        events = {"see": held, "told": world.made, "told removed": world.removed}[step.does]
+        return any(event[:2] == step.stamp and step.writer in {0, event[2]} for event in events)
 
     def _write(self, step: Step, world: World) -> Iterator[World]:
         held = world.held

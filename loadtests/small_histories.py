@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from loadtests.checker import Facts, Loss, Verdict, check
-from loadtests.history import NEVER, RECORD, Error, Kind, Outcome, token
+from loadtests.checker import Facts, Loss
+from loadtests.history import NEVER, Error, Kind, Outcome, token
+from loadtests.story import history_of, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from random import Random
 
     from loadtests.history import History
@@ -80,7 +78,7 @@ class _Store:
         if self._random.random() < 0.15:
             told = now + self._random.randint(0, 4) * _MS
             n, v, writer = event
-            self.notes.append(_record(kind, told, told, incarnation=n, version=v, writer=writer, outcome=Outcome.OK))
+            self.notes.append(record_of(kind, told, told, incarnation=n, version=v, writer=writer, outcome=Outcome.OK))
 
 
 def draw(random: Random) -> tuple[History, Facts, bool]:
@@ -103,70 +101,6 @@ def draw_with_loss(random: Random) -> tuple[History, Facts]:
     records = _valid(random, ttl_ms, (killed * _MS, up * _MS))
     losses = (Loss(at_ns=at * _MS, back_ns=back * _MS),)
     return history_of(records), Facts(session_ttl_ms=ttl_ms, ttl_slack_ms=0, losses=losses)
-
-
-def _record(kind: Kind, start: int, end: int, **fields: Any) -> dict[str, Any]:
-    return {"kind": kind, "start_ns": start, "end_ns": end, "session": 1, **fields}
-
-
-def history_of(records: Iterable[Mapping[str, Any]]) -> History:
-    """A history of records that are given by the names of their fields."""
-    found = list(records)
-    history = np.zeros(len(found), RECORD)
-    for place, record in enumerate(found):
-        for name, value in record.items():
-            history[place][name] = value
-    return history
-
-
-class Story:
-    """A history that is told by hand: times in milliseconds, each attempt by a process of its own if none is given."""
-
-    def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
-
-    def add(self, kind: Kind, start_ms: float, end_ms: float | None, **fields: Any) -> int:
-        """Add a record, and return its token. What has no end is unknown; `at` and `of` are stamps."""
-        process = fields.setdefault("process", len(self.records) + 1)
-        own = fields.setdefault("token", token(process, len(self.records) + 1))
-        for short, long in (("at", ""), ("of", "expected_")):
-            if short in fields:
-                fields[f"{long}incarnation"], fields[f"{long}version"] = fields.pop(short)
-        fields.setdefault("outcome", Outcome.UNKNOWN if end_ms is None else Outcome.OK)
-        end = NEVER if end_ms is None else round(end_ms * _MS)
-        self.records.append(_record(kind, round(start_ms * _MS), end, **fields))
-        return int(own)
-
-    def create(self, start_ms: float, end_ms: float | None, n: int = 1, **fields: Any) -> int:
-        """A creation of an incarnation."""
-        at = {} if end_ms is None else {"at": (n, 1)}
-        return self.add(Kind.CREATE, start_ms, end_ms, **at, **fields)
-
-    def update(self, start_ms: float, end_ms: float | None, of: tuple[int, int], **fields: Any) -> int:
-        """An update of a version, to the next."""
-        at = {} if end_ms is None or "at" in fields else {"at": (of[0], of[1] + 1)}
-        return self.add(Kind.UPDATE, start_ms, end_ms, of=of, **at, **fields)
-
-    def get(self, start_ms: float, end_ms: float, at: tuple[int, int] = (0, 0), writer: int = 0, **fields: Any) -> int:
-        """A read; without a stamp, of an absent session."""
-        return self.add(Kind.GET, start_ms, end_ms, at=at, writer=writer, **fields)
-
-    def delete(self, start_ms: float, end_ms: float | None, **fields: Any) -> int:
-        """A deletion of whatever is there."""
-        return self.add(Kind.DELETE, start_ms, end_ms, **fields)
-
-    def told(self, at_ms: float, at: tuple[int, int], writer: int, watcher: int = 50, **fields: Any) -> int:
-        """What a watcher is told."""
-        kind = fields.pop("kind", Kind.TOLD)
-        return self.add(kind, at_ms, at_ms, at=at, writer=writer, process=watcher, **fields)
-
-    def row(self, place: int, at: tuple[int, int], writer: int, kind: Kind = Kind.RECORDED, **fields: Any) -> int:
-        """A row of the audit."""
-        return self.add(kind, place / _MS, place / _MS, at=at, writer=writer, process=0, **fields)
-
-    def check(self, **facts: Any) -> Verdict:
-        """Judge it."""
-        return check(history_of(self.records), Facts(**facts))
 
 
 def _valid(random: Random, ttl_ms: int | None, loss: tuple[int, int] | None = None) -> list[dict[str, Any]]:
@@ -192,10 +126,10 @@ def _valid(random: Random, ttl_ms: int | None, loss: tuple[int, int] | None = No
             store.lose()
         if loss and loss[0] <= now < loss[1]:
             # Nobody answers.
-            records.append(_forget(random, {**_record(kind, start, end), "token": token(number, 1)}))
+            records.append(_forget(random, {**record_of(kind, start, end), "token": token(number, 1)}))
             continue
         store.expire(now)
-        record = _attempt(random, store, number, now, _record(kind, start, end))
+        record = _attempt(random, store, number, now, record_of(kind, start, end))
         records.append(_forget(random, record) if is_open else record)
     records += store.notes
     for number, record in enumerate(records, 1):
@@ -213,7 +147,10 @@ def _forget(random: Random, record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def _attempt(random: Random, store: _Store, number: int, now: int, record: dict[str, Any]) -> dict[str, Any]:
+def _attempt(  # noqa: PLR0911 - each kind of attempt has its answers
+    random: Random, store: _Store, number: int, now: int, record: dict[str, Any]
+) -> dict[str, Any]:
+    """Let an attempt happen, and write down what it was answered."""
     kind: Kind = record["kind"]
     own = record["token"] = token(number, 1)
     record["outcome"] = Outcome.OK
@@ -256,7 +193,7 @@ def _refuse(random: Random, record: dict[str, Any], held: tuple[int, int, int] |
     return record
 
 
-def _perturb(random: Random, records: list[dict[str, Any]]) -> None:
+def _perturb(random: Random, records: list[dict[str, Any]]) -> None:  # noqa: C901 - a list of what can be done
     """Do something to a history that is likely to make it impossible."""
     record = random.choice(records)
     what = random.choice(["shift", "shift", "shift", "stamp", "outcome", "drop", "writer", "absent", "swap", "refuse"])

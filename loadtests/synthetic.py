@@ -198,7 +198,7 @@ class _Play:
             digest=new[3],
         )
 
-    def _effect(
+    def _effect(  # noqa: PLR0911 - each kind of attempt has its answers
         self, one: _Attempt, own: int, stored: tuple[int, int, int, int, int] | None, expected: tuple[int, int]
     ) -> tuple[tuple[int, int, int, int, int] | None, Error]:
         """What an attempt does, and is answered."""
@@ -245,7 +245,7 @@ class _Play:
             self._put(self._token(0), 0, session, recorded, place, place, (n, v), writer=own, digest=digest)
 
 
-def generate(
+def generate(  # noqa: PLR0913 - what a history may be like
     attempts: int,
     seed: int = 1,
     *,
@@ -463,9 +463,9 @@ def main() -> int:
         ratio = one["records"] * math.log(one["records"]) / (first["records"] * math.log(first["records"]))
         growth = one["cpu_s"] / first["cpu_s"] / ratio
         print(
-            f"{one['attempted']:,} attempts, {one['records']:,} records, {one['sessions']:,} sessions: {one['status']} "
-            f"in {one['judged_s']:.2f} s ({one['read_s']:.2f} s of it reading; {one['cpu_s']:.2f} s of processor time), "
-            f"{one['peak_mb']:,} MB at most, {growth:.2f} × n log n, {one['searched']} sessions searched"
+            f"{one['attempted']:,} attempts, {one['records']:,} records, {one['sessions']:,} sessions: "
+            f"{one['status']} in {one['judged_s']:.2f} s ({one['read_s']:.2f} s of it reading; {one['cpu_s']:.2f} s of "
+            f"processor time), {one['peak_mb']:,} MB at most, {growth:.2f} × n log n, {one['searched']} searched"
         )
         for line in [*one["reasons"], *one["violations"]]:
             print("  ", line)

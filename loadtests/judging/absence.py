@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from loadtests.history import NEVER, seconds
 from loadtests.judging.lives import Life, lanes
@@ -21,10 +21,29 @@ if TYPE_CHECKING:
 _SEARCHED = 200
 
 
-def check_absence(
-    table: Table, chain: Chain, pool: Pool, chosen: set[int], findings: Findings, spoiled: Column
-) -> None:
+class Case(NamedTuple):
+    """What was decided before.
+
+    Attributes:
+        table: all records.
+        chain: those with a stamp, in their order.
+        pool: unknown writes that nobody needs so far.
+        chosen: unknown creations that were chosen, rather than seen.
+        findings: what is found goes there.
+        spoiled: sessions that are beyond further judgement.
+    """
+
+    table: Table
+    chain: Chain
+    pool: Pool
+    chosen: set[int]
+    findings: Findings
+    spoiled: Column
+
+
+def check_absence(case: Case) -> None:
     """Accuse sessions whose removals and reads without a stamp nothing explains."""
+    table, chain, pool, chosen, findings, spoiled = case
     searched = undecided = 0
     for lane in lanes(table, chain, pool, spoiled):
         trouble = _settle(table, chain, pool, lane)
@@ -34,9 +53,8 @@ def check_absence(
             undecided += 1
             continue
         searched += 1
-        found = explain(
-            table, chain, lane, pool.creations(lane.number), chosen, may_begin=_may_begin(chain, pool, lane)
-        )
+        may_begin = _may_begin(chain, pool, lane)
+        found = explain(table, chain, lane, pool.creations(lane.number), chosen, may_begin=may_begin)
         if found is None:
             undecided += 1
         if found is False:
@@ -79,7 +97,7 @@ def _violation(table: Table, chain: Chain, lane: Lane, trouble: Trouble) -> Viol
     if trouble.one is None:
         other = _next_creation(table, chain, lane, trouble.life)
     else:
-        other = Operation.of(table.records[trouble.one.index], origin)
+        other = Operation.of(table.records[trouble.one.record], origin)
     session = int(table.sessions[lane.number // table.eras])
     if not lane.lives or trouble.life < 0:
         return _of_nothing(session, other)
@@ -88,7 +106,7 @@ def _violation(table: Table, chain: Chain, lane: Lane, trouble: Trouble) -> Viol
     return Violation(
         rule=trouble.rule,
         session=session,
-        sentence=_sentence(table, lane, life, trouble, against, other),
+        sentence=_sentence(table, lane, trouble, against, other),
         first=against,
         second=other,
     )
@@ -125,9 +143,8 @@ def _next_creation(table: Table, chain: Chain, lane: Lane, number: int) -> Opera
     return None if index < 0 else Operation.of(table.records[index], origin, (int(chain.n[place]), int(chain.v[place])))
 
 
-def _sentence(
-    table: Table, lane: Lane, life: Life, trouble: Trouble, against: Operation, other: Operation | None
-) -> str:
+def _sentence(table: Table, lane: Lane, trouble: Trouble, against: Operation, other: Operation | None) -> str:
+    life = lane.lives[trouble.life]
     origin = table.facts.began_ns or table.origin_ns
     what = f"incarnation {life.n} of session {against.session}"
     when = ""

@@ -13,12 +13,11 @@ from loadtests.history import Kind
 from loadtests.judging.verdict import Operation, Rule, Violation
 
 if TYPE_CHECKING:
-    from loadtests.judging.chain import Chain
     from loadtests.judging.table import Column, Table
     from loadtests.judging.verdict import Findings
 
 
-def check_audit(table: Table, chain: Chain, findings: Findings, spoiled: Column) -> None:
+def check_audit(table: Table, findings: Findings, spoiled: Column) -> None:
     """Accuse trails that are not the history."""
     rows = np.flatnonzero(table.is_row)
     rows = rows[np.lexsort((table.start_ns[rows], table.session[rows]))]
@@ -28,7 +27,7 @@ def check_audit(table: Table, chain: Chain, findings: Findings, spoiled: Column)
     _once_by_token(table, rows, accuser)
     if table.eras == 1:
         _steps(table, rows, accuser)
-        _complete(table, chain, rows, accuser, spoiled)
+        _complete(table, rows, accuser, spoiled)
 
 
 class _Accuser:
@@ -82,7 +81,7 @@ def _steps(table: Table, rows: Column, accuser: _Accuser) -> None:
     accuser(before[wrong], again[wrong], "These rows do not follow each other")
 
 
-def _complete(table: Table, chain: Chain, rows: Column, accuser: _Accuser, spoiled: Column) -> None:
+def _complete(table: Table, rows: Column, accuser: _Accuser, spoiled: Column) -> None:
     """All that was acknowledged, or seen, has a row."""
     recorded = np.isin(table.token, table.writer[rows][table.writer[rows] != 0])
     made = ((table.wrote_n != 0) | table.is_deleted) & ~spoiled[table.session]
@@ -94,14 +93,14 @@ def _complete(table: Table, chain: Chain, rows: Column, accuser: _Accuser, spoil
         stamps = _stamps(table.session, table.wrote_n, table.wrote_v, missing)
         missing = missing[[stamp not in there for stamp in stamps]]
     accuser(missing, None, "What was acknowledged, or seen, is not in the audit")
-    _ends(table, chain, rows, accuser, spoiled)
+    _ends(table, rows, accuser, spoiled)
 
 
 def _stamps(session: Column, n: Column, v: Column, at: Column) -> list[tuple[int, int, int]]:
     return list(zip(session[at].tolist(), n[at].tolist(), v[at].tolist(), strict=True))
 
 
-def _ends(table: Table, chain: Chain, rows: Column, accuser: _Accuser, spoiled: Column) -> None:
+def _ends(table: Table, rows: Column, accuser: _Accuser, spoiled: Column) -> None:
     """What watchers were told of the end of a life has a row."""
     told = np.flatnonzero((table.kind == Kind.TOLD_REMOVED) & ~spoiled[table.session])
     removal_rows = rows[table.kind[rows] == Kind.RECORDED_REMOVED]

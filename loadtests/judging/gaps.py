@@ -71,6 +71,7 @@ class Pool:
         table = self._table
         session, era = divmod(lane, table.eras)
         key = (session, n, v - 1) if v > 1 else (session, 0, 0)
+        index: int
         for index in [*self._stamped.get((session, n, v), ()), *self._by_expected.get(key, ())]:
             fits = not digests or not table.digest[index] or int(table.digest[index]) in digests
             in_time = table.first_era[index] <= era <= table.last_era[index]
@@ -122,24 +123,19 @@ def check_structure(table: Table, chain: Chain, findings: Findings, spoiled: Col
     at = chain.class_at
     some = np.logical_or.reduceat(chain.removal, at)
     every = np.logical_and.reduceat(chain.removal, at)
-    of_class = np.repeat(np.arange(len(at)), np.diff(np.append(at, len(chain.lane))))
-    mixed = np.flatnonzero(some & ~every)
-    accuser(
-        Rule.ONE_WRITER,
-        [_either(chain, np.flatnonzero(of_class == one)) for one in mixed[: accuser.MOST]],
-        "one removed the session as the version that the other has as a state",
-        len(mixed),
-    )
+    ends = np.append(at[1:], len(chain.lane))
+    pairs = [_either(chain, int(at[one]), int(ends[one])) for one in np.flatnonzero(some & ~every)]
+    accuser(Rule.ONE_WRITER, pairs, "one removed the session as the version that the other has as a state")
     last = np.append(chain.new_group[at[1:]], True)
     followed = np.flatnonzero(some & ~last)
     pairs = [(int(at[one]), int(at[one + 1])) for one in followed]
     accuser(Rule.ORDER, pairs, "one removed the session, the other is of a later version of the same incarnation")
-    # An incarnation ends once.
 
 
-def _either(chain: Chain, places: Column) -> tuple[int, int]:
-    removal = chain.removal[places]
-    return int(places[removal][0]), int(places[~removal][0])
+def _either(chain: Chain, begin: int, end: int) -> tuple[int, int]:
+    """Of a version's operations one that is about a removal, and one that is not."""
+    removal = chain.removal[begin:end]
+    return begin + int(np.argmax(removal)), begin + int(np.argmin(removal))
 
 
 class ChainAccuser:
@@ -150,10 +146,8 @@ class ChainAccuser:
     def __init__(self, table: Table, chain: Chain, findings: Findings, spoiled: Column) -> None:
         self._table, self._chain, self._findings, self._spoiled = table, chain, findings, spoiled
 
-    def __call__(
-        self, rule: Rule, pairs: list[tuple[int, int]], why: str | Why, number: int | None = None
-    ) -> None:
-        """Accuse pairs (first, second); `number` is how many there are in truth."""
+    def __call__(self, rule: Rule, pairs: list[tuple[int, int]], why: str | Why) -> None:
+        """Accuse pairs (first, second)."""
         told: list[Violation] = []
         sessions: set[int] = set()
         for first, second in pairs:
@@ -164,7 +158,7 @@ class ChainAccuser:
             if len(told) < self.MOST:
                 told.append(self._violation(rule, first, second, why))
         self._spoiled[list(sessions)] = True
-        self._findings.accuse(rule, len(told) if number is None else max(number, len(told)), told)
+        self._findings.accuse(rule, len(sessions), told)
 
     def _violation(self, rule: Rule, first: int, second: int, why: str | Why) -> Violation:
         one, other = self.operation(first), self.operation(second)
@@ -197,6 +191,7 @@ def fill(table: Table, chain: Chain, pool: Pool, findings: Findings, spoiled: Co
     """
     if not len(chain.lane):
         return set()
+    filling = _Filling(table, chain, pool, findings)
     at = chain.class_at
     v, first = chain.v[at], chain.new_group[at]
     removal = np.logical_or.reduceat(chain.removal, at)
@@ -205,43 +200,61 @@ def fill(table: Table, chain: Chain, pool: Pool, findings: Findings, spoiled: Co
     # A removal is a version, too: what it removed was one before it.
     of_nothing = removal & (v <= 1)
     wrong = ~has_writer | (v != before + 1) | of_nothing
-    places: list[int] = []
-    rows: list[tuple[int, ...]] = []
-    chosen: set[int] = set()
-    accuser = ChainAccuser(table, chain, findings, spoiled)
     for one in np.flatnonzero(wrong & ~spoiled[chain.lane[at] // table.eras]).tolist():
-        place, lane, n = int(at[one]), int(chain.lane[at[one]]), int(chain.n[at[one]])
-        if spoiled[lane // table.eras]:
-            continue
-        if of_nothing[one]:
-            _accuse_nobody(accuser, place, (n, int(v[one]) - 1), findings)
-            spoiled[lane // table.eras] = True
-            continue
-        low, high = int(before[one]) + 1, int(v[one]) + (not has_writer[one])
-        if table.eras > 1 and lane % table.eras and chain.new_lane[place]:
-            # What the lane began with: its first version, if nobody in the lane made it, or else the one before that.
-            base = pool.base(lane, n, int(v[one]) - int(has_writer[one]))
-            if base:
-                places.append(place)
-                rows.append((BASE, lane, n, base, 0, False, 0, table.far))
-                low = base + 1
+        session = int(chain.lane[at[one]]) // table.eras
+        if not spoiled[session]:
+            missing = (int(before[one]) + 1, int(v[one]) + (not has_writer[one]))
+            spoiled[session] = not filling.fill(one, missing, is_of_nothing=bool(of_nothing[one]))
+    if filling.places:
+        chain.insert(filling.places, filling.rows)
+    return filling.chosen
+
+
+class _Filling:
+    """What is put into the chain where versions have no writer."""
+
+    def __init__(self, table: Table, chain: Chain, pool: Pool, findings: Findings) -> None:
+        self._table, self._chain, self._pool, self._findings = table, chain, pool, findings
+        self._accuser = ChainAccuser(table, chain, findings, np.zeros(len(table.sessions), bool))
+        self.places: list[int] = []
+        self.rows: list[tuple[int, ...]] = []
+        self.chosen: set[int] = set()
+
+    def fill(self, one: int, missing: tuple[int, int], *, is_of_nothing: bool) -> bool:
+        """Fill the versions from the first on, up to before the second, in front of a version; False: nobody can."""
+        chain, table = self._chain, self._table
+        place = int(chain.class_at[one])
+        lane, n, v = int(chain.lane[place]), int(chain.n[place]), int(chain.v[place])
+        low, high = missing
+        if is_of_nothing:
+            _accuse_nobody(self._accuser, place, (n, v - 1), self._findings)
+            return False
+        if lane % table.eras and chain.new_lane[place]:
+            low = self._begin(place, lane, n, high) or low
         for version in range(low, high):
-            digests = _digests(table, chain, one) if version == v[one] else set()
-            index = pool.take(lane, n, version, digests)
+            digests = _digests(table, chain, one) if version == v else set()
+            index = self._pool.take(lane, n, version, digests)
             if index is None:
-                _accuse_nobody(accuser, place, (n, version), findings)
-                spoiled[lane // table.eras] = True
-                break
-            places.append(place)
-            rows.append((index, lane, n, version, 0, False, int(table.start[index]), table.far))
-            findings.count("adopted to fill a gap")
+                _accuse_nobody(self._accuser, place, (n, version), self._findings)
+                return False
+            self._put(place, (index, lane, n, version, 0, False, int(table.start[index]), table.far))
+            self._findings.count("adopted to fill a gap")
             if version == 1 and not digests:
-                chosen.add(index)
+                self.chosen.add(index)
             if table.eras == 1:
                 table.wrote_n[index], table.wrote_v[index] = n, version
-    if places:
-        chain.insert(places, rows)
-    return chosen
+        return True
+
+    def _begin(self, place: int, lane: int, n: int, high: int) -> int:
+        """Put what a lane began with in front: the last version that nobody in it made; the one behind it, or 0."""
+        base = self._pool.base(lane, n, high - 1)
+        if base:
+            self._put(place, (BASE, lane, n, base, 0, False, 0, self._table.far))
+        return base and base + 1
+
+    def _put(self, place: int, row: tuple[int, ...]) -> None:
+        self.places.append(place)
+        self.rows.append(row)
 
 
 def _digests(table: Table, chain: Chain, one: int) -> set[int]:

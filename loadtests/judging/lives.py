@@ -51,11 +51,18 @@ class Life(NamedTuple):
 
 
 class Loose(NamedTuple):
-    """An operation without a stamp: its interval, and which record it is; of a deletion, of which version, if of one."""
+    """An operation without a stamp.
+
+    Attributes:
+        start: moment.
+        end: moment.
+        record: which one.
+        of: of a deletion, the version that it was to remove, if only that.
+    """
 
     start: int
     end: int
-    index: int
+    record: int
     of: tuple[int, int] | None = None
 
 
@@ -115,7 +122,7 @@ def lanes(table: Table, chain: Chain, pool: Pool, spoiled: Column) -> Iterator[L
             found,
             of_lane["deletions"].get(number, none),
             of_lane["absences"].get(number, none),
-            [(one, bool(table.kind[one.index] == Kind.TOUCH)) for one in presences],
+            [(one, bool(table.kind[one.record] == Kind.TOUCH)) for one in presences],
             [_raised(table, pool, number, found, one) for one in possible.get(number, none)],
         )
 
@@ -165,7 +172,7 @@ def _groups(table: Table, chain: Chain) -> dict[str, Column]:
 
 def _lives(groups: dict[str, Column], needed: Column) -> dict[int, tuple[int, list[Life]]]:
     found: dict[int, tuple[int, list[Life]]] = {}
-    rows = np.flatnonzero(needed[groups["lane"]]) if len(groups["lane"]) else []
+    rows = np.flatnonzero(needed[groups["lane"]])
     if not len(rows):
         return found
     names = ("n", "top", "created", "written", "seen", "gone", "after", "is_told", "first", "last")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,49 +11,48 @@ from loadtests.judging.chain import BASE
 
 if TYPE_CHECKING:
     from loadtests.judging.chain import Chain
-    from loadtests.judging.table import Table
+    from loadtests.judging.table import Column, Table
     from loadtests.judging.verdict import Findings
 
 
 def count_losses(table: Table, chain: Chain, findings: Findings) -> None:
     """Count acknowledged writes that are gone, and were allowed to be."""
-    if table.eras == 1:
-        findings.count("lost (expected)", 0)
-        return
-    lost = 0
-    first_of_lane = np.flatnonzero(chain.new_lane) if len(chain.lane) else np.zeros(0, np.int64)
-    begins = {int(chain.lane[place]): int(place) for place in first_of_lane}
-    absent = _found_absent_first(table)
-    writes = np.flatnonzero(table.is_acknowledged)
-    order = writes[np.argsort(table.session[writes], kind="stable")]
-    sessions = table.session[order]
-    for session in np.unique(sessions).tolist():
-        own = order[np.searchsorted(sessions, session) : np.searchsorted(sessions, session, side="right")]
-        lost += sum(
-            _lost(table, chain, own, session * table.eras + era, begins, absent) for era in range(1, table.eras)
-        )
-    findings.count("lost (expected)", lost)
+    findings.count("lost (expected)", _Ledger(table, chain).lost() if table.eras > 1 else 0)
 
 
-def _lost(table: Table, chain: Chain, writes: np.ndarray, lane: int, begins: dict[int, int], absent: set[int]) -> int:
-    """How many acknowledged writes of the era before are above the state that a lane began with."""
-    before = writes[table.last_era[writes] == lane % table.eras - 1]
-    if not len(before):
-        return 0
-    place = begins.get(lane)
-    if place is not None and int(chain.index[place]) == BASE:
-        n, v = int(chain.n[place]), int(chain.v[place])
-        above = (table.wrote_n[before] > n) | ((table.wrote_n[before] == n) & (table.wrote_v[before] > v))
-        return int(above.sum())
-    if lane not in absent:
-        return 0
-    # Gone as a whole: what was last there, if nobody had removed it.
-    last = int(table.wrote_n[before].max())
-    session = lane // table.eras
-    removed = (table.session == session) & (table.removed_n == last) & (table.last_era < lane % table.eras)
-    return 0 if removed.any() else int((table.wrote_n[before] == last).sum())
+class _Ledger:
+    """What each lane began with, and what was acknowledged before it."""
 
+    def __init__(self, table: Table, chain: Chain) -> None:
+        self._table, self._chain = table, chain
+        first = np.flatnonzero(chain.new_lane) if len(chain.lane) else np.zeros(0, np.int64)
+        self._begins = dict(zip(chain.lane[first].tolist(), first.tolist(), strict=True))
+        self._absent = set(np.unique(table.lane[table.is_absent & (table.lane >= 0)]).tolist())
 
-def _found_absent_first(table: Table) -> set[int]:
-    found = table.lane[table.is_absent & (table.lane >= 0)]
-    return set(np.unique(found).tolist())
+    def lost(self) -> int:
+        """How many acknowledged writes are above the state that their session went on from."""
+        table = self._table
+        writes = np.flatnonzero(table.is_acknowledged)
+        order = writes[np.argsort(table.session[writes], kind="stable")]
+        bounds = np.flatnonzero(np.diff(table.session[order], prepend=-1, append=-1))
+        own = [order[begin:end] for begin, end in pairwise(bounds.tolist())]
+        return sum(self._lost(part, era) for part in own for era in range(1, table.eras))
+
+    def _lost(self, writes: Column, era: int) -> int:
+        """How many of a session's writes of the era before are above what an era began with."""
+        table, chain = self._table, self._chain
+        session = int(table.session[writes[0]])
+        before = writes[table.last_era[writes] == era - 1]
+        if not len(before):
+            return 0
+        place = self._begins.get(session * table.eras + era)
+        if place is not None and int(chain.index[place]) == BASE:
+            n, v = int(chain.n[place]), int(chain.v[place])
+            above = (table.wrote_n[before] > n) | ((table.wrote_n[before] == n) & (table.wrote_v[before] > v))
+            return int(above.sum())
+        if session * table.eras + era not in self._absent:
+            return 0
+        # Gone as a whole: what was last there, if nobody had removed it.
+        last = int(table.wrote_n[before].max())
+        removed = (table.session == session) & (table.removed_n == last) & (table.last_era < era)
+        return 0 if removed.any() else int((table.wrote_n[before] == last).sum())

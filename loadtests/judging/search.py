@@ -76,13 +76,10 @@ def explain(  # noqa: PLR0913 - what was decided before, and where
     if may_begin:
         variants.append((pieces, False))
     if starts_open:
-        carried = Piece((0, 0), (0, table.far), False, (0, table.far), 0, None, table.far, False, -1)  # noqa: FBT003
+        carried = Piece((0, 0), (0, table.far), False, (0, table.far), 0, None, table.far, False, -1)
         variants.append(([carried, *pieces], True))
     try:
-        return any(
-            _Search(table, lane, found, pool, has_base=has_base).run()
-            for found, has_base in variants
-        )
+        return any(_Search(table, lane, found, pool, has_base=has_base).run() for found, has_base in variants)
     except _OutOfStepsError:
         return None
 
@@ -157,7 +154,7 @@ class _Search:
         # A life that nobody saw explains nothing, unless there is something that has no place otherwise.
         if is_carried or left <= 0 or not (self._lane.deletions or self._lane.presences):
             return False
-        unseen = Piece((0, 0), (0, self._far), True, (0, self._far), 0, None, self._far, False, -1)  # noqa: FBT003
+        unseen = Piece((0, 0), (0, self._far), True, (0, self._far), 0, None, self._far, False, -1)
         return self._live(number, unseen, way, can_last=number == len(self._pieces))
 
     def _live(self, number: int, piece: Piece, way: _Way, *, can_last: bool) -> bool:

@@ -11,7 +11,6 @@ import heapq
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from loadtests.history import Kind
 from loadtests.judging.standing import Bounds, Expiries, Fallen, stand
 from loadtests.judging.verdict import Rule
 

@@ -3,8 +3,8 @@
 Positions alternate: 0 is before the first life, 1 within it, 2 behind its removal, and so on. An operation can stand
 where all that must come before it has not started after its end, and all that must come behind it has not ended before
 its start. Each is given the lowest position that the second condition allows, and no lower one than those that ended
-before it started. No assignment has any of them lower, so the first condition, which is the easier the lower one stands,
-fails only where all assignments fail.
+before it started. No assignment has any of them lower, so the first condition, which is the easier the lower one
+stands, fails only where all assignments fail.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Fallen(NamedTuple):
 
     Attributes:
         one: which operation.
-        position: the lowest that comes into question, where what is before it started too late; behind all where none does.
+        position: the lowest that comes into question, where what is before it started too late.
     """
 
     one: Loose

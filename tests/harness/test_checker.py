@@ -14,7 +14,7 @@ from loadtests import checker, synthetic
 from loadtests.checker import Facts, Status
 from loadtests.exhaustive import compare
 
-_BUDGET_S = 6.0
+_BUDGET_S = 4.0
 _MOST = 2_500
 
 
@@ -25,7 +25,7 @@ def test_agrees_with_all_orders() -> None:
     deadline = time.process_time() + _BUDGET_S
     while time.process_time() < deadline and counts.total() < _MOST:
         name = f"{seed} {counts.total()}"
-        one = compare(Random(name))
+        one = compare(Random(name))  # noqa: S311 - not for secrets
         counts[one.expected, one.found] += 1
         assert one.found in {one.expected, Status.UNDECIDED}, f"seed '{name}'"
     undecided = sum(count for (_, found), count in counts.items() if found == Status.UNDECIDED)
@@ -40,7 +40,7 @@ def test_agrees_with_all_orders() -> None:
 def test_a_correct_store_is_never_accused(*, ttl_ms: int | None, seen: bool) -> None:
     """Thousands of attempts of rivals, with and without watchers and an audit that say who deleted what."""
     seed = time.time_ns() % 2**32
-    history, facts = synthetic.generate(6_000, seed, ttl_ms=ttl_ms, watched=seen, audited=seen)
+    history, facts = synthetic.generate(3_000, seed, ttl_ms=ttl_ms, watched=seen, audited=seen)
     verdict = checker.check(history, facts)
     assert not verdict.violations, f"seed {seed}: {verdict.violations}"
     # Lives as short as an answer may have more explanations than are tried, where nobody saw them end.

@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.checker import Facts, Loss, Rule, Status, Verdict, check
 from loadtests.history import Error, Kind, Outcome, token
-from loadtests.small_histories import Story, history_of
+from loadtests.story import Story, history_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,14 @@ def one_writer_of_a_removal(*, broken: bool) -> Verdict:
     """An update and a deletion that are both the version behind the first."""
     story, _, _ = two_versions()
     story.add(Kind.DELETE_IF, 3, 6, of=(1, 1) if broken else (1, 2))
+    return story.check()
+
+
+def one_writer_of_a_told_removal(*, broken: bool) -> Verdict:
+    """An update, and the end that a watcher was told of as the same version."""
+    story, _, _ = two_versions()
+    story.delete(5, None)
+    story.told(9, (1, 2 if broken else 3), 0, kind=Kind.TOLD_REMOVED)
     return story.check()
 
 
@@ -146,6 +154,31 @@ def right_content_without_writer(*, broken: bool) -> Verdict:
     return story.check()
 
 
+def right_content_of_a_gap(*, broken: bool) -> Verdict:
+    """A read of what one of two unknown updates wrote, or neither; of the later one, if that is what it saw."""
+    story, _, _ = two_versions()
+    story.update(5, None, (1, 2), digest=7)
+    story.update(6, None, (1, 2), digest=8)
+    story.get(9, 10, (1, 3), digest=9 if broken else 8)
+    return story.check()
+
+
+def shown_nothing(*, broken: bool) -> Verdict:
+    """A state that only a mutation can have made that was never shown one."""
+    story = Story()
+    story.add(Kind.MUTATE if broken else Kind.CREATE, 1, None)
+    story.get(3, 4, (1, 1))
+    return story.check()
+
+
+def removal_of_nothing(*, broken: bool) -> Verdict:
+    """A watcher that was told of the end of a life that had no version."""
+    story, _, _ = two_versions()
+    story.delete(5, None)
+    story.told(9, (2, 1) if broken else (1, 3), 0, kind=Kind.TOLD_REMOVED)
+    return story.check()
+
+
 def stale_read(*, broken: bool) -> Verdict:
     """A read of a version that was replaced before the read began."""
     story, first, _ = two_versions()
@@ -195,6 +228,14 @@ def written_after_removal(*, broken: bool) -> Verdict:
     story.add(Kind.DELETE_IF, 5, 6, of=(1, 2))
     story.create(7, 8, 2)
     story.update(9, 10, (1, 3) if broken else (2, 1))
+    return story.check()
+
+
+def written_from_a_removal(*, broken: bool) -> Verdict:
+    """A version made of the removal itself, at the same time as that."""
+    story, _, _ = two_versions()
+    story.add(Kind.DELETE_IF, 5, 9, of=(1, 2))
+    story.update(5, 9, (1, 3)) if broken else story.update(5, None, (1, 3))
     return story.check()
 
 
@@ -418,24 +459,38 @@ def nothing(_: Story, __: list[Any]) -> None:
     """No change."""
 
 
+def without(place: int) -> Callable[[Story, list[Any]], None]:
+    """One row less."""
+
+    def drop(_: Story, rows: list[Any]) -> None:
+        del rows[place]
+
+    return drop
+
+
+def doubled(_: Story, rows: list[Any]) -> None:
+    """The last row again."""
+    rows.append((5, *rows[3][1:]))
+
+
 def audit_lacks_a_row(*, broken: bool) -> Verdict:
     """The last row is missing."""
-    return audited((lambda _, rows: rows.pop()) if broken else nothing)
+    return audited(without(3) if broken else nothing)
 
 
 def audit_lacks_the_first_row(*, broken: bool) -> Verdict:
     """The first row is missing."""
-    return audited((lambda _, rows: rows.pop(0)) if broken else nothing)
+    return audited(without(0) if broken else nothing)
 
 
 def audit_lacks_a_removal(*, broken: bool) -> Verdict:
     """The row of the deletion is missing."""
-    return audited((lambda _, rows: rows.pop(2)) if broken else nothing)
+    return audited(without(2) if broken else nothing)
 
 
 def audit_has_a_row_twice(*, broken: bool) -> Verdict:
     """A row is there twice."""
-    return audited((lambda _, rows: rows.append((5, *rows[3][1:]))) if broken else nothing)
+    return audited(doubled if broken else nothing)
 
 
 def audit_is_out_of_order(*, broken: bool) -> Verdict:
@@ -498,6 +553,7 @@ def audit_lacks_what_was_told(*, broken: bool) -> Verdict:
 CASES: dict[Callable[..., Verdict], Rule] = {
     one_writer: Rule.ONE_WRITER,
     one_writer_of_a_removal: Rule.ONE_WRITER,
+    one_writer_of_a_told_removal: Rule.ONE_WRITER,
     one_removal: Rule.ONE_WRITER,
     next_version: Rule.NEXT_VERSION,
     next_version_of_a_mutation: Rule.NEXT_VERSION,
@@ -512,12 +568,16 @@ CASES: dict[Callable[..., Verdict], Rule] = {
     right_answer: Rule.REAL_WRITER,
     right_content: Rule.REAL_WRITER,
     right_content_without_writer: Rule.REAL_WRITER,
+    right_content_of_a_gap: Rule.REAL_WRITER,
+    shown_nothing: Rule.REAL_WRITER,
+    removal_of_nothing: Rule.WATCHER,
     stale_read: Rule.ORDER,
     stale_reads: Rule.ORDER,
     early_read: Rule.ORDER,
     stale_conflict: Rule.ORDER,
     late_effect: Rule.ORDER,
     written_after_removal: Rule.ORDER,
+    written_from_a_removal: Rule.ORDER,
     lower_incarnation: Rule.ORDER,
     premature_absence: Rule.ABSENCE,
     absence_before_the_deletion: Rule.ABSENCE,
@@ -583,7 +643,10 @@ def test_the_worst_pair_is_told() -> None:
     # The read at 90 ms is the latest to begin of those that come before the update, which ended at 4 ms.
     verdict = story.check()
     assert 1 == len(verdict.violations)
-    assert last in {verdict.violations[0].first.token, verdict.violations[0].second and verdict.violations[0].second.token}
+    assert last in {
+        verdict.violations[0].first.token,
+        verdict.violations[0].second and verdict.violations[0].second.token,
+    }
 
 
 def test_sessions_do_not_meet() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from loadtests.checker import Status, Verdict
 from loadtests.history import Error, Kind, Outcome, token
-from loadtests.small_histories import Story
+from loadtests.story import Story
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 from loadtests import counterexample
 from loadtests.checker import Facts, Fault, Rule, check
 from loadtests.history import Kind
-from loadtests.small_histories import Story, history_of
+from loadtests.story import Story, history_of
 
 _SVG = "{http://www.w3.org/2000/svg}"
 
