@@ -232,7 +232,9 @@ def test_a_silent_connection_stays_silent(arena: Arena) -> None:
         connection.send_command("PING")
         assert not connection.can_read(timeout=0.2)
         assert other.eval(APPLIED, 0) == [0, 1]
+        assert 1 == way.disturbed().silent
         connection.disconnect()
+        assert wait_until(lambda: way.disturbed().silent == 0)
 
 
 # Healing.
