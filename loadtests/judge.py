@@ -10,6 +10,7 @@ import numpy as np
 from loadtests import history
 from loadtests.attack import arrivals
 from loadtests.checker import check
+from loadtests.counterexample import picture
 from loadtests.history import Kind
 from loadtests.judging.verdict import Facts, Fault, Loss, Status, Verdict
 from loadtests.rounds import read_round, round_folders
@@ -53,14 +54,18 @@ def judge(folder: Path) -> RunVerdict:
 
 
 def judge_round(folder: Path, found: Round) -> Verdict:
-    """Judge one round; writes its `verdict.json`."""
-    records = records_of(folder)
-    verdict = check(records, facts_of(found))
+    """Judge one round; writes its `verdict.json`, and a picture of the first violation, if there is one."""
+    records, facts = records_of(folder), facts_of(found)
+    verdict = check(records, facts)
     doubts = (*found.notes, *_unplanned(records, found))
     if doubts:
         status = worst([verdict.status, Status.UNDECIDED])
         verdict = msgspec.structs.replace(verdict, status=status, reasons=(*verdict.reasons, *doubts))
     _write(folder, verdict)
+    drawing = folder / "violation.svg"
+    drawing.unlink(missing_ok=True)
+    if verdict.violations:
+        drawing.write_text(picture(verdict.violations[0], records, facts), encoding="utf-8")
     return verdict
 
 

@@ -70,6 +70,7 @@ def test_check_then_set_is_caught(
     assert "one writer: " in capsys.readouterr().out
     stored = msgspec.json.decode((tmp_path / "verdict.json").read_bytes())
     assert stored["status"] == "VIOLATION"
+    assert "<svg" in (tmp_path / "rounds" / f"{max(verdict.rounds):03d}" / "violation.svg").read_text()
 
 
 PLAIN = Round(
