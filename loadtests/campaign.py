@@ -84,12 +84,16 @@ class Campaign:
         """Run one round; its folder."""
         plan.round_folder.mkdir(parents=True)
         self.man(plan)
+        primaries = self._primaries()
         found = self._begin(plan)
         try:
             self._disturb(plan, found)
             self._gather(plan, found)
             self._look(plan, found)
             self._finish_watchers(plan, found)
+            if not found.losses and primaries != self._primaries():
+                # What it had acknowledged may be gone, and nobody knows since when.
+                found.notes.append("a primary was replaced that nobody killed")
         finally:
             # Whatever went wrong: none goes on attempting where the next round begins.
             for process in self._processes:
@@ -100,6 +104,11 @@ class Campaign:
         for path in sorted(plan.round_folder.glob("*.history")):
             history.seal(path)
         return plan.round_folder
+
+    def _primaries(self) -> object:
+        """Which servers are primaries, where the arena can tell."""
+        acting = getattr(self._arena, "acting", None)
+        return acting() if acting is not None else None
 
     def _of(self, role: str) -> list[Process]:
         return [process for process in self._processes if process.role == role]
@@ -161,6 +170,8 @@ class Campaign:
         began_ns = time.monotonic_ns()
         try:
             fault.begin(self._arena)
+            # From when it struck: before that, it had things to look at.
+            began_ns = getattr(fault, "begin_ns", 0) or began_ns
             _sleep_until(began_ns + round(fault.hold_s * 1e9))
         finally:
             fault.heal(self._arena)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loadtests.arenas import ONE_SERVER
-from loadtests.fault import Fault, Repeated, Window, with_given
+from loadtests.fault import Fault, Repeated, Window, wait_for, with_given
 from loadtests.way import Disturbed
 
 if TYPE_CHECKING:
@@ -110,6 +110,11 @@ class RepliesDropped(_OnTheWay):
         """Drop from now on."""
         share, seed = float(self.parameters["share"]), int(self.parameters["seed"])
         self._way(arena).drop_replies(share, seed, silently=bool(self.parameters["silently"]))
+
+    def after(self, arena: Arena) -> None:
+        """Wait until those who hear nothing have given up."""
+        way = self._way(arena)
+        wait_for("an end of the silent connections", lambda: not way.disturbed().silent)
 
     def shows(self, arena: Arena, history: History, window: Window) -> tuple[bool, str]:
         """The proxy's count of writes that had been applied."""

@@ -36,11 +36,13 @@ class Disturbed(NamedTuple):
         cut: connections that were closed.
         dropped: replies to applied writes that were kept back.
         delayed: pieces that were delayed.
+        silent: connections that are open, and on which nothing passes any more since a reply was kept back.
     """
 
     cut: int
     dropped: int
     delayed: int
+    silent: int
 
 
 class Way:
@@ -127,9 +129,9 @@ class _Disturber:
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
         self._lock = threading.Lock()
-        # Of the thread that forwards a connection's replies: whether a reply was kept back there. The next one would be
-        # taken for it, so that nothing may ever pass there again.
-        self._connection = threading.local()
+        # The threads that forward the replies of connections on which one was kept back. The next one would be taken
+        # for it, so that nothing may ever pass there again.
+        self._silent: set[threading.Thread] = set()
         self._cut = self._dropped = self._delayed = 0
 
     def pass_all(self) -> None:
@@ -150,7 +152,7 @@ class _Disturber:
         self._proxy.on_request = self._proxy.on_reply = wait
 
     def _unless_silent(self, data: bytes) -> bytes:
-        return b"" if getattr(self._connection, "is_silent", False) else data
+        return b"" if threading.current_thread() in self._silent else data
 
     def drop_replies(self, share: float, seed: int, *, silently: bool) -> None:
         chance = random.Random(seed)  # noqa: S311 - not a secret
@@ -162,13 +164,16 @@ class _Disturber:
                 if chance.random() >= share:
                     return self._unless_silent(data)
                 self._dropped += 1
-            self._connection.is_silent = silently
+                if silently:
+                    self._silent.add(threading.current_thread())
             return b"" if silently else None
 
         self._proxy.on_reply = drop
 
     def disturbed(self) -> Disturbed:
-        return Disturbed(self._cut, self._dropped, self._delayed)
+        with self._lock:
+            self._silent = {thread for thread in self._silent if thread.is_alive()}
+            return Disturbed(self._cut, self._dropped, self._delayed, len(self._silent))
 
 
 def main() -> None:
