@@ -17,24 +17,24 @@ import numpy as np
 
 from kairos_core.errors import ConfigurationError
 from loadtests import history
-from loadtests.attack import Mix
-from loadtests.campaign import run_round
+from loadtests.attack.campaign import run_round
+from loadtests.attack.forks import Forks
+from loadtests.attack.manifest import manifest
+from loadtests.attack.rounds import Plan, RoundError, read_round, round_folders, write_run
+from loadtests.attack.still import still_arena
+from loadtests.attack.workload import Mix
 from loadtests.history import HistoryError
-from loadtests.judge import judge, records_of
+from loadtests.judging.judge import judge, records_of
 from loadtests.judging.verdict import Status
-from loadtests.manifest import manifest
 from loadtests.measure import unwind_on_termination
-from loadtests.mutants.forks import Forks
 from loadtests.profiles import profiles
-from loadtests.rounds import Plan, RoundError, read_round, round_folders, write_run
-from loadtests.still import still_arena
 from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
 from loadtests.validate import Validator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from loadtests.judge import RunVerdict
+    from loadtests.judging.judge import RunVerdict
 
 EXIT = {Status.VALID: 0, Status.VIOLATION: 1, Status.UNDECIDED: 2}
 _TOLD = 5

@@ -4,7 +4,7 @@ A record is put down before its attempt begins and completed when it has ended, 
 the system: one that is killed leaves behind all it had written down, and what it had begun has no end. Times are
 `time.monotonic_ns()`, one clock for all processes of a machine.
 
-Nothing here knows what is attempted, or what is right: see `attack.py` and `checker.py`.
+Nothing here knows what is attempted, or what is right: see `attack` and `judging`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.local import _Postgres
-from loadtests.stopping import Stopped
+from loadtests.faults.stopping import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

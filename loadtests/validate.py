@@ -18,20 +18,20 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kairos_core.settings import servers_given
-from loadtests.arenas import Ground, given, own_ground
-from loadtests.attack import Mix
-from loadtests.attacker import started
-from loadtests.campaign import Campaign
+from loadtests.attack.attacker import started
+from loadtests.attack.campaign import Campaign
+from loadtests.attack.forks import Forks
+from loadtests.attack.manifest import manifest
+from loadtests.attack.rounds import Plan, read_round, write_run
+from loadtests.attack.workload import Mix
 from loadtests.environment import harness, new_namespace
-from loadtests.faults import fault as same_fault
-from loadtests.faults import schedule
-from loadtests.judge import judge_round
+from loadtests.faults.arenas import Ground, given, own_ground
+from loadtests.faults.schedule import fault as same_fault
+from loadtests.faults.schedule import schedule
+from loadtests.judging.judge import judge_round
 from loadtests.judging.verdict import Status
-from loadtests.manifest import manifest
 from loadtests.mutants import MUTANTS
 from loadtests.mutants.catch import FAILED, Caught, catch, status_of
-from loadtests.mutants.forks import Forks
-from loadtests.rounds import Plan, read_round, write_run
 from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
 from loadtests.validation import RoundResult, SubjectResult, Validation
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from loadtests.arenas import Arena
-    from loadtests.attacker import Start
-    from loadtests.fault import Fault
+    from loadtests.attack.attacker import Start
+    from loadtests.faults.arenas import Arena
+    from loadtests.faults.fault import Fault
     from loadtests.profiles import Profile
 
 # What SyncKairos did; it must be caught within this.

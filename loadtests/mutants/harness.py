@@ -14,7 +14,7 @@ _ROUNDED_TO_NS = 1_000_000
 
 
 def _late_operations_skipped() -> None:
-    from loadtests import attack  # noqa: PLC0415 - numpy comes with it, which no other mutant needs
+    from loadtests.attack import workload  # noqa: PLC0415 - numpy comes with it, which no other mutant needs
 
     def due(planned: Iterable[int], is_told_to_stop: Callable[[], bool]) -> Iterator[int]:
         for planned_ns in planned:
@@ -26,10 +26,10 @@ def _late_operations_skipped() -> None:
                 return
             yield planned_ns
 
-    if due.__code__.co_varnames[:2] != attack.due.__code__.co_varnames[:2]:
-        raise MisfitError("the mutant no longer fits attack.due")
+    if due.__code__.co_varnames[:2] != workload.due.__code__.co_varnames[:2]:
+        raise MisfitError("the mutant no longer fits workload.due")
     # Within the function: a process of an attack has it by its name.
-    attack.due.__code__ = due.__code__
+    workload.due.__code__ = due.__code__
 
 
 def _timer_rounds() -> None:

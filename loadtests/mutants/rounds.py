@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
 
-from loadtests.attack import Mix
-from loadtests.campaign import Campaign
-from loadtests.judge import judge_round
+from loadtests.attack.campaign import Campaign
+from loadtests.attack.forks import Forks
+from loadtests.attack.rounds import Plan, read_round
+from loadtests.attack.still import StillArena
+from loadtests.attack.workload import Mix
+from loadtests.judging.judge import judge_round
 from loadtests.judging.verdict import Status
-from loadtests.mutants.forks import Forks
-from loadtests.rounds import Plan, read_round
-from loadtests.still import StillArena
 from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from random import Random
 import numpy as np
 import pytest
 
-from loadtests import checker, synthetic
-from loadtests.checker import Facts, Status
-from loadtests.exhaustive import compare
+from loadtests.judging import checker, synthetic
+from loadtests.judging.checker import Facts, Status
+from loadtests.judging.exhaustive import compare
 
 _BUDGET_S = 4.0
 _MOST = 2_500

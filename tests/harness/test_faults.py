@@ -19,24 +19,24 @@ import redis
 from kairos_core import KairosError, OutcomeUnknown, RedisStateManager
 from kairos_core.settings import servers_given
 from loadtests import history
-from loadtests.arenas import GIVEN, KINDS, Arena, given, own_ground
 from loadtests.environment import admin
-from loadtests.fault import NotOurs, Window
-from loadtests.faults import FAULTS, fault, fitting, schedule
-from loadtests.faults_store import ValkeyStopped, info
+from loadtests.faults.arenas import GIVEN, KINDS, Arena, given, own_ground
+from loadtests.faults.fault import NotOurs, Window
+from loadtests.faults.schedule import FAULTS, fault, fitting, schedule
+from loadtests.faults.stopping import Stopped, children, is_stopped, is_there
+from loadtests.faults.store import ValkeyStopped, info
+from loadtests.faults.way import way_to
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
 from loadtests.measure import ROOT
 from loadtests.states import sample_state
 from loadtests.steady import DEADLINE_S, wait_until
-from loadtests.stopping import Stopped, children, is_stopped, is_there
-from loadtests.way import way_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from kairos_core import Settings
-    from loadtests.arenas import Ground
+    from loadtests.faults.arenas import Ground
     from loadtests.history import History
 
 NOTHING: History = history.join([])
@@ -268,7 +268,7 @@ def test_every_fault_is_healed(arena: Arena, name: str, moment: str, monkeypatch
 def test_what_was_stopped_outlives_who_stopped_it() -> None:
     """A harness that is killed leaves no stopped process behind."""
     code = (
-        "import sys, time; from loadtests.stopping import Stopped; found = Stopped([int(sys.argv[1])]);"
+        "import sys, time; from loadtests.faults.stopping import Stopped; found = Stopped([int(sys.argv[1])]);"
         " print('stopped', flush=True); time.sleep(60)"
     )
     with contextlib.ExitStack() as stack:

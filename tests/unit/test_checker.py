@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadtests.checker import Facts, Loss, Rule, Status, Verdict, check
 from loadtests.history import Error, Kind, Outcome, token
+from loadtests.judging.checker import Facts, Loss, Rule, Status, Verdict, check
+from loadtests.judging.story import Story, history_of
 from loadtests.judging.table import running_max, running_min_from_behind
-from loadtests.story import Story, history_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

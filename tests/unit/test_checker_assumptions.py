@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from loadtests.checker import Status, Verdict
 from loadtests.history import Error, Kind, Outcome, token
-from loadtests.story import Story
+from loadtests.judging.checker import Status, Verdict
+from loadtests.judging.story import Story
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from random import Random
 
-from loadtests import checker
-from loadtests.checker import Loss, Rule, Status, Verdict
 from loadtests.history import Error, Kind, Outcome
-from loadtests.small_histories import draw_with_loss
-from loadtests.story import Story, history_of
+from loadtests.judging import checker
+from loadtests.judging.checker import Loss, Rule, Status, Verdict
+from loadtests.judging.small_histories import draw_with_loss
+from loadtests.judging.story import Story, history_of
 
 _MS = 1_000_000
 _LOSS = Loss(at_ns=10 * _MS, back_ns=12 * _MS, why="killed")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from loadtests import counterexample
-from loadtests.checker import Facts, Fault, Rule, check
 from loadtests.history import Kind
-from loadtests.story import Story, history_of
+from loadtests.judging import counterexample
+from loadtests.judging.checker import Facts, Fault, Rule, check
+from loadtests.judging.story import Story, history_of
 
 _SVG = "{http://www.w3.org/2000/svg}"
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from loadtests.arenas import KINDS
-from loadtests.faults import FAULTS, FIRST, fitting, schedule
+from loadtests.faults.arenas import KINDS
+from loadtests.faults.schedule import FAULTS, FIRST, fitting, schedule
 from loadtests.judging.verdict import Status
 from loadtests.mutants.catch import CAUGHT, Caught
 from loadtests.profiles import profiles

@@ -26,7 +26,7 @@ from kairos_core import (
 from kairos_core.errors import Stamp
 from kairos_core.updates import StateUpdate
 from loadtests import history
-from loadtests.attack import Attacker, Mix, Step, arrivals, due, steps
+from loadtests.attack.workload import Attacker, Mix, Step, arrivals, due, steps
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
 from loadtests.subjects.managed import WatchOfAll, translated
 from loadtests.subjects.register import (

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from loadtests import campaign, history
-from loadtests.attack import Mix, arrivals
-from loadtests.campaign import Campaign, _has_reached, run_round
+from loadtests import history
+from loadtests.attack import campaign
+from loadtests.attack.campaign import Campaign, _has_reached, run_round
+from loadtests.attack.forks import Forks
+from loadtests.attack.rounds import Plan, RoundError, read_round, round_folders
+from loadtests.attack.still import StillArena
+from loadtests.attack.workload import Mix, arrivals
 from loadtests.history import Kind, Outcome, Recorder, Seen
-from loadtests.mutants.forks import Forks
-from loadtests.rounds import Plan, RoundError, read_round, round_folders
-from loadtests.still import StillArena
 from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kairos_core import Settings
-    from loadtests.attacker import Start
+    from loadtests.attack.attacker import Start
     from loadtests.history import History
 
 FEW = Mix(sessions=6)

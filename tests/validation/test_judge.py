@@ -8,21 +8,21 @@ import pytest
 
 from loadtests import history
 from loadtests.__main__ import main
-from loadtests.attack import Mix, arrivals
-from loadtests.campaign import Campaign
+from loadtests.attack.campaign import Campaign
+from loadtests.attack.forks import Forks
+from loadtests.attack.rounds import AuditFacts, FaultFacts, Plan, ProcessFacts, Round, write_round
+from loadtests.attack.still import StillArena
+from loadtests.attack.workload import Mix, arrivals
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
-from loadtests.judge import facts_of, judge, worst
+from loadtests.judging.judge import facts_of, judge, worst
 from loadtests.judging.verdict import Rule, Status
-from loadtests.mutants.forks import Forks
-from loadtests.rounds import AuditFacts, FaultFacts, Plan, ProcessFacts, Round, write_round
-from loadtests.still import StillArena
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from kairos_core import Settings
-    from loadtests.attacker import Start
+    from loadtests.attack.attacker import Start
 
 FEW = Mix(sessions=6)
 

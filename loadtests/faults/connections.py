@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loadtests.arenas import ONE_SERVER
-from loadtests.fault import Fault, Repeated, Window, wait_for, with_given
-from loadtests.way import Disturbed
+from loadtests.faults.arenas import ONE_SERVER
+from loadtests.faults.fault import Fault, Repeated, Window, wait_for, with_given
+from loadtests.faults.way import Disturbed
 
 if TYPE_CHECKING:
     import random
 
-    from loadtests.arenas import Arena
+    from loadtests.faults.arenas import Arena
+    from loadtests.faults.way import Way
     from loadtests.history import History
-    from loadtests.way import Way
 
 
 class _OnTheWay(Fault):

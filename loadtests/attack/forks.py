@@ -1,7 +1,7 @@
 """Processes of an attack that are forks of one: each mutant needs some of its own, and Python takes long to start.
 
-`python -m loadtests.mutants.forks SOCKET` takes orders over a socket that it inherits: an environment, and the ends of
-two pipes, which become the standard input and output of a fork that serves orders as `loadtests.attacker` does.
+`python -m loadtests.attack.forks SOCKET` takes orders over a socket that it inherits: an environment, and the ends of
+two pipes, which become the standard input and output of a fork that serves orders as `loadtests.attack.attacker` does.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Forks:
     def __init__(self) -> None:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests.mutants.forks", str(theirs.fileno())], pass_fds=[theirs.fileno()]
+            [sys.executable, "-m", "loadtests.attack.forks", str(theirs.fileno())], pass_fds=[theirs.fileno()]
         )
         theirs.close()
 
@@ -92,7 +92,8 @@ class Forks:
 def main(line: socket.socket) -> None:
     """Fork as often as is asked for."""
     # What they need, so that none has to look for it.
-    from loadtests import attacker, mutants  # noqa: F401, PLC0415
+    from loadtests import mutants  # noqa: F401, PLC0415
+    from loadtests.attack import attacker  # noqa: F401, PLC0415
     from loadtests.subjects import registry  # noqa: F401, PLC0415
 
     # Who started this waits for them, and asks for no status.
@@ -112,7 +113,7 @@ def main(line: socket.socket) -> None:
 
 def _serve(order: dict[str, dict[str, str]], stdin: int, stdout: int) -> None:
     """Be a process of an attack, and end."""
-    from loadtests import attacker  # noqa: PLC0415 - there already
+    from loadtests.attack import attacker  # noqa: PLC0415 - there already
 
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

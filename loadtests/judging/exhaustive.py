@@ -2,7 +2,7 @@
 
 A register holds nothing or a state with incarnation, version and writer. Each record becomes a step that may be taken
 where the register allows it, and only before the end of all that must still come. What is unknown may be taken or left.
-`python -m loadtests.exhaustive --histories 150000` compares it with the checker.
+`python -m loadtests.judging.exhaustive --histories 150000` compares it with the checker.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from loadtests.checker import Facts, Status, check
 from loadtests.history import Error, Kind, Outcome
-from loadtests.small_histories import draw
+from loadtests.judging.checker import Facts, Status, check
+from loadtests.judging.small_histories import draw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

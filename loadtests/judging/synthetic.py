@@ -1,7 +1,7 @@
 """Histories of any size that a correct store could have left behind, to measure the checker and to see it fail.
 
 Rivals on a register, played through: each attempt takes effect at one moment within its interval. `spoil` then puts one
-violation in. `python -m loadtests.synthetic --measure 1000000 2000000 4000000` prints seconds and memory.
+violation in. `python -m loadtests.judging.synthetic --measure 1000000 2000000 4000000` prints seconds and memory.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from loadtests import checker
-from loadtests.checker import Facts
 from loadtests.history import NEVER, RECORD, Error, Kind, Outcome, join, read, token, write
+from loadtests.judging import checker
+from loadtests.judging.checker import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -339,7 +339,7 @@ def measure(sizes: list[int], **options: Any) -> list[dict[str, Any]]:
             history, facts = generate(size, **options)
             store(history, facts, Path(name))
             del history
-            command = [sys.executable, "-m", "loadtests.synthetic", "--judge", name]
+            command = [sys.executable, "-m", "loadtests.judging.synthetic", "--judge", name]
             answer = subprocess.run(command, check=True, capture_output=True, text=True)
         found.append(json.loads(answer.stdout))
     return found

@@ -14,16 +14,16 @@ import redis
 
 from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.postgres import connect_postgres
-from loadtests.arenas import KINDS
-from loadtests.fault import Fault, Window, wait_for, with_given
+from loadtests.faults.arenas import KINDS
+from loadtests.faults.fault import Fault, Window, wait_for, with_given
+from loadtests.faults.stopping import Stopped, is_running, is_there
 from loadtests.history import Kind
-from loadtests.stopping import Stopped, is_running, is_there
 from loadtests.worker import members
 
 if TYPE_CHECKING:
     import random
 
-    from loadtests.arenas import Arena, InstanceLike
+    from loadtests.faults.arenas import Arena, InstanceLike
     from loadtests.history import History
 
 # How long a worker is looked for that is at work: it gets a job five times a second, where there is work.

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from redis import RedisError
 
-from loadtests.arenas import PAIRS, role
-from loadtests.fault import Fault, Window, wait_for
+from loadtests.faults.arenas import PAIRS, role
+from loadtests.faults.fault import Fault, Window, wait_for
 from loadtests.valkeys import SERVICE
 
 if TYPE_CHECKING:
     import random
 
-    from loadtests.arenas import Arena
+    from loadtests.faults.arenas import Arena
     from loadtests.history import History
     from loadtests.valkeys import Node
 

@@ -1,7 +1,8 @@
 """The processes of an attack: instances that attempt, watchers that are told, readers that look at the end.
 
-`python -m loadtests.attacker` reads a JSON object per line (`do`, and the arguments) and answers each with one. A
-process serves many rounds, one after the other, each with a history of its own; it ends when its standard input closes.
+`python -m loadtests.attack.attacker` reads a JSON object per line (`do`, and the arguments) and answers each with one.
+A process serves many rounds, one after the other, each with a history of its own; it ends when its standard input
+closes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from kairos_core.settings import Settings, child_environment
-from loadtests.attack import Attacker, Mix, arrivals, due, steps
+from loadtests.attack.workload import Attacker, Mix, arrivals, due, steps
 from loadtests.history import Outcome, Recorder
 from loadtests.subjects.register import session_number
 
@@ -46,7 +47,7 @@ def started(settings: Settings, log: Path | None) -> subprocess.Popen[str]:
     """A new process that serves orders, with these settings; its log goes there, or where this process's goes."""
     with contextlib.ExitStack() as stack:
         return subprocess.Popen(
-            [sys.executable, "-m", "loadtests.attacker"],
+            [sys.executable, "-m", "loadtests.attack.attacker"],
             cwd=ROOT,
             env=child_environment(settings),
             stdin=subprocess.PIPE,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from loadtests.attack import Mix
+from loadtests.attack.workload import Mix
 
 if TYPE_CHECKING:
     import subprocess
@@ -24,7 +24,7 @@ _ROLES = {"instance": 0, "watcher": 40, "reader": 60}
 
 
 class Arena(Protocol):
-    """Where an attack takes place; `arenas.py` has those that can be disturbed.
+    """Where an attack takes place; `faults.arenas` has those that can be disturbed.
 
     Attributes:
         kind: which.
@@ -46,7 +46,7 @@ class Arena(Protocol):
 
 
 class Fault(Protocol):
-    """What befalls an arena in the middle of a round; `faults.py` has some."""
+    """What befalls an arena in the middle of a round; `faults` has some."""
 
     @property
     def name(self) -> str:

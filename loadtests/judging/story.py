@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loadtests.checker import Facts, Verdict, check
 from loadtests.history import NEVER, RECORD, Kind, Outcome, token
+from loadtests.judging.checker import Facts, Verdict, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

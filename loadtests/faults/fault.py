@@ -1,6 +1,6 @@
 """What a fault is: something that befalls an arena for a while, is undone on every path, and proves that it hit.
 
-The families stand in `faults_store.py`, `faults_processes.py`, `faults_way.py` and `faults_failover.py`; `faults.py`
+The families stand in `store.py`, `processes.py`, `connections.py` and `failover.py`; `schedule.py`
 has the registry and the schedule.
 """
 
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from loadtests.arenas import GIVEN, KINDS
+from loadtests.faults.arenas import GIVEN, KINDS
 from loadtests.history import NEVER, Error, Kind, Outcome
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from loadtests.arenas import Arena
+    from loadtests.faults.arenas import Arena
     from loadtests.history import History
 
 # Within it, a server must be ready again, or have been replaced.

@@ -6,16 +6,16 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from loadtests.arenas import KINDS, ONE_SERVER
-from loadtests.fault import Fault, Repeated, Window, wait_for
-from loadtests.stopping import Stopped
+from loadtests.faults.arenas import KINDS, ONE_SERVER
+from loadtests.faults.fault import Fault, Repeated, Window, wait_for
+from loadtests.faults.stopping import Stopped
 
 if TYPE_CHECKING:
     import random
 
     import redis
 
-    from loadtests.arenas import Arena
+    from loadtests.faults.arenas import Arena
     from loadtests.history import History
     from loadtests.valkeys import Node
 

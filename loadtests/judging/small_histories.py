@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from loadtests.checker import Facts, Loss
 from loadtests.history import NEVER, Error, Kind, Outcome, token
-from loadtests.story import history_of, record_of
+from loadtests.judging.checker import Facts, Loss
+from loadtests.judging.story import history_of, record_of
 
 if TYPE_CHECKING:
     from random import Random

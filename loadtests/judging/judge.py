@@ -8,19 +8,19 @@ import msgspec
 import numpy as np
 
 from loadtests import history
-from loadtests.attack import arrivals
-from loadtests.checker import check
-from loadtests.counterexample import picture
+from loadtests.attack.rounds import read_round, round_folders
+from loadtests.attack.workload import arrivals
 from loadtests.history import Kind
+from loadtests.judging.checker import check
+from loadtests.judging.counterexample import picture
 from loadtests.judging.verdict import Facts, Fault, Loss, Status, Verdict
-from loadtests.rounds import read_round, round_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from loadtests.attack.rounds import Round
     from loadtests.history import History
-    from loadtests.rounds import Round
 
 
 class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):

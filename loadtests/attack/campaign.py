@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 import numpy as np
 
-from loadtests import exported, history
-from loadtests.attack import arrivals
-from loadtests.attacker import Ended, started
+from loadtests import history
+from loadtests.attack import exported
+from loadtests.attack.attacker import Ended, started
+from loadtests.attack.rounds import FaultFacts, Plan, ProcessFacts, Round, write_round
+from loadtests.attack.team import Team
+from loadtests.attack.workload import arrivals
 from loadtests.environment import as_administrator
 from loadtests.history import Kind
-from loadtests.rounds import FaultFacts, Plan, ProcessFacts, Round, write_round
 from loadtests.subjects.registry import OF_KAIROS
-from loadtests.team import Team
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kairos_core import Settings
-    from loadtests.attacker import Process, Start
+    from loadtests.attack.attacker import Process, Start
+    from loadtests.attack.rounds import Arena
     from loadtests.history import History
-    from loadtests.rounds import Arena
 
 # From when all are told to begin to when they do.
 _LEAD_S = 0.1

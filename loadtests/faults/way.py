@@ -1,8 +1,9 @@
 """The way to a server that can be disturbed: a proxy in a process of its own.
 
-`python -m loadtests.way` reads the server's address from its first line and says where it listens, then reads a JSON
-object per line and answers each with what has been disturbed since it began. It ends when its standard input closes. In
-a process of its own, because its threads would wait for the interpreter lock of whoever measures, and the other way.
+`python -m loadtests.faults.way` reads the server's address from its first line and says where it listens, then reads a
+JSON object per line and answers each with what has been disturbed since it began. It ends when its standard input
+closes. In a process of its own, because its threads would wait for the interpreter lock of whoever measures, and the
+other way.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Way:
 def way_to(url: str) -> Iterator[Way]:
     """A way to a server, from when it can be taken to when the context is left."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "loadtests.way"],
+        [sys.executable, "-m", "loadtests.faults.way"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

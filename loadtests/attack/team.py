@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from loadtests.attacker import Process, started
+from loadtests.attack.attacker import Process, started
 
 if TYPE_CHECKING:
     from kairos_core import Settings
-    from loadtests.attacker import Start
-    from loadtests.rounds import Plan
+    from loadtests.attack.attacker import Start
+    from loadtests.attack.rounds import Plan
 
 _CONNECT_TIMEOUT_S = 60.0
 

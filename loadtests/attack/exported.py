@@ -14,8 +14,8 @@ from kairos_core.errors import ConfigurationError, KairosError
 from kairos_core.operations import Operations
 from kairos_core.session import SyncState
 from kairos_core.transport import run
+from loadtests.attack.rounds import AuditFacts
 from loadtests.history import Kind, Recorder, Seen
-from loadtests.rounds import AuditFacts
 from loadtests.subjects.register import NOBODY, seen_of, session_number, token_of
 
 if TYPE_CHECKING:

@@ -22,17 +22,17 @@ import redis
 from kairos_core import AuditWriter, Settings
 from kairos_core.acl import account
 from loadtests.environment import new_namespace, note_accounts
+from loadtests.faults.way import way_to
 from loadtests.postgres import own_postgres
 from loadtests.valkeys import SERVICE, Cluster, Launcher, Node, SentinelPair, valkeys
-from loadtests.way import way_to
 from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator, Sequence
 
+    from loadtests.faults.way import Way
     from loadtests.postgres import Postgres
-    from loadtests.way import Way
 
 # What there is, of the harness's own: one server that has all on disk, one that has all in memory, one whose disk is a
 # second late; a pair under Sentinel, without and with waiting for the replica; a cluster with replicas.
