@@ -71,7 +71,7 @@ def test_half_a_record_is_none(tmp_path: Path) -> None:
 
 
 def test_what_is_recorded_is_read(tmp_path: Path) -> None:
-    """Every field comes back as it was put down."""
+    """Every field comes back as it was put down; of a refused write, the digest of what is stored instead."""
     with Recorder(tmp_path / "5.history", 5) as recorder:
         place = recorder.begin(Kind.MUTATE, 8, digest=77, planned_ns=5)
         recorder.derive(place, (4, 9))
@@ -81,7 +81,7 @@ def test_what_is_recorded_is_read(tmp_path: Path) -> None:
         recorder.saw(Kind.TOLD, 8, Seen((4, 12), 7, 79), 10, 20)
     mutation, update, told = read(tmp_path / "5.history")
     assert (token(5, 1), 6, 4, 9, 4, 11, 5) == tuple(mutation)[:7]
-    assert (2**60, 8, 77, 5, Kind.MUTATE, Outcome.REFUSED, Error.CONFLICT) == tuple(mutation)[8:15]
+    assert (2**60, 8, 78, 5, Kind.MUTATE, Outcome.REFUSED, Error.CONFLICT) == tuple(mutation)[8:15]
     assert (NEVER, Outcome.UNKNOWN) == (update["end_ns"], update["outcome"])
     assert (7, 4, 12, 10, 20, 79) == tuple(
         told[name] for name in ("writer", "incarnation", "version", "start_ns", "end_ns", "digest")
