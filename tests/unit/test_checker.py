@@ -691,9 +691,9 @@ def test_what_is_pending_has_no_end() -> None:
     """A process that was killed while it completed a record may have put down a time; it is none."""
     story = Story()
     first = story.create(1, 2)
-    story.update(3, 4, (1, 1), at=(0, 0), outcome=Outcome.PENDING)
+    own = story.update(3, 4, (1, 1), at=(0, 0), outcome=Outcome.PENDING)
     story.get(5, 6, (1, 1), first)
-    story.get(7, 8, (1, 2))
+    story.get(7, 8, (1, 2), own)
     assert Status.VALID == story.check().status
 
 
