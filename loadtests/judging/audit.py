@@ -71,12 +71,9 @@ def _steps(table: Table, rows: Column, accuser: _Accuser) -> None:
     first = np.append(True, table.session[rows[1:]] != table.session[rows[:-1]]) if len(rows) else np.zeros(0, bool)
     n, v = table.incarnation[rows], table.version[rows]
     removal = table.kind[rows] == Kind.RECORDED_REMOVED
-    begins = v == 1
-    wrong_begin = first & ~begins
-    accuser(rows[wrong_begin], None, "A session's trail does not begin with version 1")
     again, before = rows[1:], rows[:-1]
     goes_on = (n[1:] == n[:-1]) & (v[1:] == v[:-1] + 1) & ~removal[:-1]
-    begins_anew = (n[1:] > n[:-1]) & begins[1:] & removal[:-1]
+    begins_anew = (n[1:] > n[:-1]) & (v[1:] == 1) & removal[:-1]
     wrong = ~first[1:] & ~goes_on & ~begins_anew
     accuser(before[wrong], again[wrong], "These rows do not follow each other")
 

@@ -113,6 +113,7 @@ def lanes(table: Table, chain: Chain, pool: Pool, spoiled: Column) -> Iterator[L
     wanted = np.flatnonzero(needed)
     lives = _lives(groups, needed)
     none: list[Loose] = []
+    is_touch = table.kind == Kind.TOUCH
     for number in wanted.tolist():
         first_end, found = lives.get(number, (table.far, []))
         presences = of_lane["presences"].get(number, none)
@@ -122,7 +123,7 @@ def lanes(table: Table, chain: Chain, pool: Pool, spoiled: Column) -> Iterator[L
             found,
             of_lane["deletions"].get(number, none),
             of_lane["absences"].get(number, none),
-            [(one, bool(table.kind[one.record] == Kind.TOUCH)) for one in presences],
+            [(one, bool(is_touch[one.record])) for one in presences],
             [_raised(table, pool, number, found, one) for one in possible.get(number, none)],
         )
 

@@ -24,7 +24,6 @@ def attribute(table: Table, findings: Findings) -> Column:
     """
     spoiled = np.zeros(len(table.sessions), bool)
     accuse = _Accuser(table, findings, spoiled)
-    _check_answers(table, accuse)
     seen = np.flatnonzero((table.writer != 0) & (table.is_read | table.is_note | table.is_row | table.is_acknowledged))
     order = np.argsort(table.token, kind="stable")
     tokens = table.token[order]
@@ -96,13 +95,6 @@ class _Accuser:
 def named(table: Table, index: int) -> str:
     """An attempt as a sentence names it."""
     return f"{Kind(int(table.kind[index])).name.lower()} {name_of(int(table.token[index]))}"
-
-
-def _check_answers(table: Table, accuse: _Accuser) -> None:
-    """The answer to a write names the write itself."""
-    own = table.is_acknowledged & (table.writer != 0) & (table.writer != table.token)
-    found = np.flatnonzero(own)
-    accuse(Rule.REAL_WRITER, found, found, lambda one, _: f"{one} was answered with another's write")
 
 
 def _adopt(table: Table, seen: Column, writers: Column, stamps: tuple[Column, Column], accuse: _Accuser) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from loadtests.checker import Facts, Loss, Rule, Status, Verdict, check
 from loadtests.history import Error, Kind, Outcome, token
+from loadtests.judging.table import running_max, running_min_from_behind
 from loadtests.story import Story, history_of
 
 if TYPE_CHECKING:
@@ -125,9 +127,9 @@ def right_version(*, broken: bool) -> Verdict:
 
 def right_session(*, broken: bool) -> Verdict:
     """A read of what was written into another session."""
-    story, _, last = two_versions()
+    story, first, _ = two_versions()
     other = story.create(1, 2, session=2)
-    story.get(3, 6, (1, 1), last if broken else other, session=2)
+    story.get(3, 6, (1, 1), first if broken else other, session=2)
     return story.check()
 
 
@@ -405,8 +407,16 @@ def watcher_not_at_the_end(*, broken: bool) -> Verdict:
 
 
 def watcher_never_told(*, broken: bool) -> Verdict:
-    """A watcher that was told nothing."""
-    return watched(*[] if broken else [(9, (1, 2), Kind.RESYNCHRONISED)])
+    """A watcher that was told nothing of a session, however much of another."""
+    story = Story()
+    other = story.create(1, 2, 9, session=2)
+    story.told(3, (9, 1), other, session=2)
+    story.get(20, 21, (9, 1), other, session=2)
+    own = story.create(1, 2)
+    if not broken:
+        story.told(9, (1, 1), own, kind=Kind.RESYNCHRONISED)
+    story.get(20, 21, (1, 1), own)
+    return story.check(watchers=(50,))
 
 
 def watcher_missed_the_removal(*, broken: bool) -> Verdict:
@@ -434,6 +444,15 @@ def watcher_of_a_removal_that_was_none(*, broken: bool) -> Verdict:
     story, _, _ = two_versions()
     own = story.delete(5, 6)
     none = story.delete(5, 6, outcome=Outcome.REFUSED, error=Error.NOT_FOUND)
+    story.told(8, (1, 3), none if broken else own, kind=Kind.TOLD_REMOVED)
+    return story.check()
+
+
+def watcher_of_a_removal_that_found_nothing(*, broken: bool) -> Verdict:
+    """Likewise, where that is not a refusal but an answer."""
+    story, _, _ = two_versions()
+    own = story.delete(5, 6)
+    none = story.delete(5, 6, error=Error.NOT_FOUND)
     story.told(8, (1, 3), none if broken else own, kind=Kind.TOLD_REMOVED)
     return story.check()
 
@@ -500,6 +519,26 @@ def audit_is_out_of_order(*, broken: bool) -> Verdict:
         rows[0], rows[1] = (2, *rows[0][1:]), (1, *rows[1][1:])
 
     return audited(swap if broken else nothing)
+
+
+def audit_is_out_of_order_behind(*, broken: bool) -> Verdict:
+    """Two rows behind the first have each other's place."""
+
+    def swap(_: Story, rows: list[Any]) -> None:
+        rows[1], rows[2] = (3, *rows[1][1:]), (2, *rows[2][1:])
+
+    return audited(swap if broken else nothing)
+
+
+def audit_lacks_an_expiry(*, broken: bool) -> Verdict:
+    """A life that came to its end by itself, without a row of that."""
+    story, first, last = two_versions()
+    story.row(1, (1, 1), first)
+    story.row(2, (1, 2), last)
+    if not broken:
+        story.row(3, (1, 3), 0, Kind.RECORDED_REMOVED)
+    story.row(4, (2, 1), story.create(20, 21, 2))
+    return story.check(has_audit=True, session_ttl_ms=10)
 
 
 def audit_has_one_place_twice(*, broken: bool) -> Verdict:
@@ -602,11 +641,14 @@ CASES: dict[Callable[..., Verdict], Rule] = {
     watcher_missed_the_removal: Rule.WATCHER,
     watcher_of_nothing: Rule.WATCHER,
     watcher_of_a_removal_that_was_none: Rule.REAL_WRITER,
+    watcher_of_a_removal_that_found_nothing: Rule.REAL_WRITER,
     audit_lacks_a_row: Rule.AUDIT,
     audit_lacks_the_first_row: Rule.AUDIT,
     audit_lacks_a_removal: Rule.AUDIT,
     audit_has_a_row_twice: Rule.AUDIT,
     audit_is_out_of_order: Rule.AUDIT,
+    audit_is_out_of_order_behind: Rule.AUDIT,
+    audit_lacks_an_expiry: Rule.AUDIT,
     audit_has_one_place_twice: Rule.AUDIT,
     audit_has_another_writer: Rule.AUDIT,
     audit_has_what_was_refused: Rule.AUDIT,
@@ -637,16 +679,43 @@ def test_sentence(case: Callable[..., Verdict]) -> None:
 
 def test_the_worst_pair_is_told() -> None:
     """Of many contradictions in a session the one with the largest gap is told, once."""
-    story, first, _ = two_versions()
-    story.get(5, 6, (1, 1), first)
+    story, first, second = two_versions()
+    story.update(5, 6, (1, 2))
+    story.get(7, 8, (1, 1), first)
     last = story.get(90, 91, (1, 1), first)
-    # The read at 90 ms is the latest to begin of those that come before the update, which ended at 4 ms.
-    verdict = story.check()
-    assert 1 == len(verdict.violations)
-    assert last in {
-        verdict.violations[0].first.token,
-        verdict.violations[0].second and verdict.violations[0].second.token,
-    }
+    (violation,) = story.check().violations
+    assert (last, second) == (violation.first.token, violation.second and violation.second.token)
+
+
+def test_what_is_pending_has_no_end() -> None:
+    """A process that was killed while it completed a record may have put down a time; it is none."""
+    story = Story()
+    first = story.create(1, 2)
+    own = story.update(3, 4, (1, 1), at=(0, 0), outcome=Outcome.PENDING)
+    story.get(5, 6, (1, 1), first)
+    story.get(7, 8, (1, 2), own)
+    assert Status.VALID == story.check().status
+
+
+def test_what_was_refused_names_no_content() -> None:
+    """A refused write's content is that which it was to write, whatever version it was refused for."""
+    story = Story()
+    own = story.create(1, 2, digest=7)
+    refused = {"outcome": Outcome.REFUSED, "error": Error.EXISTS, "digest": 8}
+    story.add(Kind.CREATE, 3, 4, at=(1, 1), writer=own, **refused)
+    story.add(Kind.CREATE, 3, 4, at=(1, 1), **refused)
+    assert Status.VALID == story.check().status
+
+
+def test_lanes_are_apart_however_many() -> None:
+    """Many sessions over a long time are more than one integer holds; they are scanned in parts."""
+    far = 2**50
+    lanes = np.sort(np.arange(40_000) % 20_000) * 3
+    values = np.arange(40_000) * 25_000_000_000 % far
+    expected = np.where(np.arange(40_000) % 2, np.maximum(values, np.roll(values, 1)), values)
+    assert expected.tolist() == running_max(values, lanes, far).tolist()
+    backwards = far - running_min_from_behind(far - values[::-1], lanes, far)
+    assert expected.tolist() == backwards[::-1].tolist()
 
 
 def test_sessions_do_not_meet() -> None:

@@ -104,6 +104,20 @@ def test_a_watcher_may_go_back_once_for_each_loss() -> None:
             assert Rule.WATCHER == verdict.violations[0].rule
 
 
+def test_no_row_is_doubled_by_a_loss() -> None:
+    """The audit may lack what was lost, and hold what the store no longer does; not one attempt twice."""
+    for twice in (False, True):
+        story = Story()
+        first = story.create(1, 2)
+        story.update(3, 4, (1, 1))
+        story.row(1, (1, 1), first)
+        if twice:
+            story.row(2, (1, 1), first)
+        story.get(14, 15, (1, 1), first)
+        verdict = story.check(losses=(_LOSS,), has_audit=True)
+        assert ({Rule.AUDIT} if twice else set()) == {one.rule for one in verdict.violations}
+
+
 def test_refused_is_refused_on_both_sides() -> None:
     """A refused write that is seen behind a loss is a violation."""
     story = Story()
