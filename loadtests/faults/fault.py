@@ -216,8 +216,8 @@ class Window(NamedTuple):
         good = attempts["outcome"] == Outcome.OK
         ends = np.sort(end[good & (end >= begin_ns) & (end <= end_ns)])
         # Where the load ended before the fault did, the rest is no silence.
-        last_ns = max(begin_ns, int(start.max(initial=0)))
-        marks = np.concatenate([[begin_ns], ends, [min(end_ns, max(last_ns, *ends[-1:], 0))]])
+        until_ns = min(end_ns, max(int(start.max(initial=begin_ns)), int(ends.max(initial=begin_ns))))
+        marks = np.concatenate([[begin_ns], ends, [until_ns]])
         return cls(
             in_flight=int(within.sum()),
             acknowledged=int((within & good).sum()),
