@@ -24,8 +24,9 @@ validate: $(READY) ## attack the core, let faults befall it, break it, and judge
 scale: $(READY) ## compare the latency with a million sessions with that with a hundred (SESSIONS=1000000)
 	@$(BIN)/python -m reports.scale --sessions $(SESSIONS)
 
+# Two processes share the files: a test waits half of its time, and a file's servers are its own.
 test: $(READY) ## run all tests against real servers
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 coverage: $(READY) ## run all tests and show which lines and branches of the core they reach
 	@$(BIN)/coverage erase

@@ -17,7 +17,7 @@ import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 
-from kairos_core.transport import CHUNK, SHORTEST_WAIT_S, BrokenChannel, Connector
+from kairos_core.transport import CHUNK, SHORTEST_WAIT_S, UNREADABLE, BrokenChannel, Connector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,7 +191,7 @@ class AwaitingTransport:
             for channel in channels:
                 try:
                     reply = channel.take()
-                except hiredis.ProtocolError as error:
+                except UNREADABLE as error:
                     raise BrokenChannel(channel, error) from error
                 if reply is not False:
                     return channel, reply

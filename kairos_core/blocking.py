@@ -19,7 +19,7 @@ import hiredis
 from redis import Redis
 from redis.retry import Retry
 
-from kairos_core.transport import CHUNK, SHORTEST_WAIT_S, BrokenChannel, Connector
+from kairos_core.transport import CHUNK, SHORTEST_WAIT_S, UNREADABLE, BrokenChannel, Connector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -208,5 +208,5 @@ def _naming(channel: BlockingChannel) -> Iterator[None]:
     """Say of a failure which channel it is of."""
     try:
         yield
-    except (OSError, ValueError, hiredis.ProtocolError) as error:
+    except (OSError, ValueError, *UNREADABLE) as error:
         raise BrokenChannel(channel, error) from error

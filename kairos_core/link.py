@@ -20,7 +20,7 @@ from kairos_core.durability import achieved, questions
 from kairos_core.errors import DurabilityNotReached, KairosError
 from kairos_core.session import with_durability
 from kairos_core.topology import not_the_primary, redirection, route_to
-from kairos_core.transport import SHORTEST_WAIT_S
+from kairos_core.transport import SHORTEST_WAIT_S, UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -259,7 +259,7 @@ class Link:
             try:
                 channel = await self.transport.open(candidate, left_s, to_sentinel=self.route.must_prove)
                 reply = await channel.exchange(_pack(self.route.question), time.monotonic() + left_s)
-            except (OSError, foreign.RedisError, hiredis.ProtocolError) as error:
+            except (OSError, foreign.RedisError, *UNREADABLE) as error:
                 cause = str(error) or type(error).__name__
                 self.route.suspect(candidate)
                 continue
@@ -340,7 +340,7 @@ async def _exchange_more(
     try:
         for _ in more:
             replies.append(await channel.receive(until))  # noqa: PERF401 - what came before a failure is kept
-    except (OSError, hiredis.ProtocolError) as error:
+    except (OSError, *UNREADABLE) as error:
         replies.append(_Late(error))
     return replies
 
@@ -363,7 +363,7 @@ def _translated(error: BaseException) -> foreign.RedisError:
         return error
     if isinstance(error, TimeoutError):
         return foreign.TimeoutError("no answer in time")
-    if isinstance(error, OSError | hiredis.ProtocolError):
+    if isinstance(error, (OSError, *UNREADABLE)):
         return foreign.ConnectionError(f"the connection was lost: {error}")
     raise error
 

@@ -18,7 +18,7 @@ from redis import exceptions as foreign
 from kairos_core.attempts import Attempts, Refused
 from kairos_core.commands import Command
 from kairos_core.errors import StoreUnavailable
-from kairos_core.transport import SHORTEST_WAIT_S, BrokenChannel
+from kairos_core.transport import SHORTEST_WAIT_S, UNREADABLE, BrokenChannel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ _LONGEST_PAUSE_S = 1.0
 _pack: Any = hiredis.pack_command  # its stub wants exactly one word
 _PING: bytes = _pack(("PING",))
 # What a connection may fail with.
-_FAILURES = (OSError, foreign.RedisError, hiredis.ProtocolError)
+_FAILURES = (OSError, foreign.RedisError, *UNREADABLE)
 
 
 class _Line:

@@ -11,6 +11,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import hiredis
 from redis import exceptions as foreign
 from redis.backoff import NoBackoff
 
@@ -27,6 +28,8 @@ T = TypeVar("T")
 CHUNK = 65_536
 # A timeout of 0 would mean not to wait at all, and a negative one is an error.
 SHORTEST_WAIT_S = 0.001
+# What a reader raises: of bytes that are no reply, and of those that promise one for which there is no memory.
+UNREADABLE = (hiredis.ProtocolError, MemoryError)
 
 
 class Channel(Protocol):
@@ -58,6 +61,7 @@ class Channel(Protocol):
         Raises:
             OSError: the connection was lost, or `deadline` (of `time.monotonic`) came first.
             hiredis.ProtocolError: what came is no reply.
+            MemoryError: it promises more than there is memory for.
         """
 
     async def exchange(self, data: bytes, deadline: float) -> Any:

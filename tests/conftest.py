@@ -4,6 +4,9 @@ On embedded ones, `settings` has the account of `kairos_core/acl/core.acl`, whic
 What looks at the store, or disturbs it (SCAN, MONITOR, CLIENT KILL, CONFIG SET, a write of its own), takes
 `admin(settings)` of `loadtests.environment` or the fixture `client`; what drains, sweeps or runs a pool takes the
 worker's account: `as_worker(settings)`, or the fixture `worker_settings`.
+
+`make test` lets two processes share the files, each with embedded servers of its own; on given servers, which may have
+one configuration and one list of connections at a time, it stays one.
 """
 
 from __future__ import annotations
@@ -31,12 +34,39 @@ if TYPE_CHECKING:
 NAMESPACE = new_namespace("test")
 os.environ["RQ_KEY_PREFIX"] = f"{NAMESPACE}:rq"
 
+# What a test starts is no part of this run: in one, pytest-benchmark would refuse to measure.
+for _name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+    os.environ.pop(_name, None)
+
 _numbers = itertools.count(1)
+# Where two processes share the files: those that take longest first, so that neither is left with one at the end.
+_FOLDERS = ("integration", "harness", "validation", "benchmarks", "unit")
 
 
-def pytest_configure() -> None:
-    """Let a termination unwind like Ctrl-C, so that given servers are left as they were."""
-    unwind_on_termination()
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a termination unwind like Ctrl-C, so that given servers are left as they were.
+
+    Not in the process that only hands tests out: the others notice its end, and unwind for their part.
+    """
+    if not config.getoption("tx", None):
+        unwind_on_termination()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes `-n auto` means; none besides this one where servers are given."""
+    try:
+        return 0 if servers_given() else 2
+    except ConfigurationError:
+        # The first test that asks for servers ends the run with it, in one line.
+        return 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the folders in order, and leave the order within each as it was drawn."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _FOLDERS.index(item.path.parent.name))
 
 
 @pytest.fixture(scope="session")

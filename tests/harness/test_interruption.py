@@ -36,11 +36,12 @@ def left(folder: Path) -> list[str]:
     found = [str(path) for path in folder.iterdir()] if folder.exists() else []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            seen = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            command = (process / "cmdline").read_bytes()
+            seen = command + (process / "environ").read_bytes()
         except OSError:
             continue
         if str(folder).encode() in seen and int(process.name) != os.getpid():
-            found.append((process / "cmdline").read_text().replace("\0", " "))
+            found.append(command.decode(errors="replace").replace("\0", " "))
     return found
 
 

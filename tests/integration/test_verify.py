@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -508,19 +509,22 @@ def test_it_is_right_while_all_are_at_work(settings: Settings, monkeypatch: pyte
         except VersionConflict as error:
             failures.append(error)
 
+    reports: list[Report] = []
+    deadline = time.monotonic() + 60
     with worker_pool(as_worker(settings)):
         threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
         for thread in threads:
             thread.start()
         try:
-            for _ in range(12):
-                report = verify(as_worker(settings))
-                assert ({}, None, None) == (found(report), report.first, report.not_compared)
+            # On a busy machine, twelve may be over before the worker has recorded much.
+            while len(reports) < 12 or (reports[-1].events <= 100 and time.monotonic() < deadline):
+                reports.append(verify(as_worker(settings)))
+                assert ({}, None, None) == (found(reports[-1]), reports[-1].first, reports[-1].not_compared)
         finally:
             stop.set()
             for thread in threads:
                 thread.join()
-    assert ([], True) == (failures, report.events > 100)
+    assert ([], True) == (failures, reports[-1].events > 100)
 
 
 def test_what_cannot_be_reached_is_said(trail: Settings, client: redis.Redis) -> None:
