@@ -77,10 +77,15 @@ class RoundResult(msgspec.Struct, kw_only=True):
     is_repeated: bool = False
 
     @property
+    def expected_losses(self) -> int:
+        """Acknowledged writes that are gone where that could be."""
+        return self.counts.get("lost (expected)", 0) if self.losses_allowed else 0
+
+    @property
     def line(self) -> str:
         """It in one line, and one for each sentence."""
         attempted = f"{self.counts.get('attempted', 0):>8,} attempted"
-        lost = f", {self.counts.get('lost', 0):,} lost as expected" if self.losses_allowed else ""
+        lost = f", {self.expected_losses:,} lost as expected" if self.losses_allowed else ""
         hit = "" if self.exercised else "  NOT EXERCISED"
         head = f"{self.number:03d} {self.subject:<13}{self.fault or 'calm':<34}{self.status:<10}{attempted}{lost}{hit}"
         return "\n      ".join([head, *self.sentences, *([] if self.exercised else [self.proof])])
@@ -146,7 +151,7 @@ class Validation(msgspec.Struct, kw_only=True):
         controls = [one for one in self.mutants if not one.mutant]
         mutants = [one for one in self.mutants if one.mutant]
         slowest = max((one.seconds for one in mutants), default=0.0)
-        allowed = sum(one.counts.get("lost (expected)", 0) for one in self.rounds if one.losses_allowed)
+        allowed = sum(one.expected_losses for one in self.rounds)
         attempts = (
             f"{self.count('attempted'):,} operations attempted, {self.count('acknowledged'):,} acknowledged, in"
             f" {len(self.rounds)} rounds; {len(faults)} pairs of arena and fault exercised"
