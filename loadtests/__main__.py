@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
-    except (ConfigurationError, HistoryError, RoundError) as error:
+    except (ConfigurationError, HistoryError, RoundError, OSError) as error:
         print(f"loadtests: {error}", file=sys.stderr)
         return 2
     return status
@@ -107,10 +107,11 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    for folder in round_folders(options.folder):
-        found = read_round(folder)
-        if options.round not in (None, found.number):
-            continue
+    rounds = [(folder, read_round(folder)) for folder in round_folders(options.folder)]
+    shown = [(folder, found) for folder, found in rounds if options.round in (None, found.number)]
+    if not shown:
+        raise RoundError(f"{options.folder}: no round {options.round}")
+    for folder, found in shown:
         print(
             f"round {found.number}: {found.subject}, seed {found.seed}, {found.fault.name if found.fault else 'calm'}"
         )

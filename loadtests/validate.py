@@ -81,15 +81,17 @@ class Validator:
         """Run all parts, the one after the other."""
         start = time.monotonic()
         self._folder.mkdir(parents=True)
-        with contextlib.ExitStack() as stack:
-            ground = None if servers_given() else stack.enter_context(own_ground())
-            self._start = stack.enter_context(Forks()).start
-            self._attack_subjects(ground)
-            self._attack_with_faults(ground)
-            self._attack_calmly(ground)
-        self._break()
-        self.found.seconds = round(time.monotonic() - start, 1)
-        self.found.write(self._folder)
+        try:
+            with contextlib.ExitStack() as stack:
+                ground = None if servers_given() else stack.enter_context(own_ground())
+                self._start = stack.enter_context(Forks()).start
+                self._attack_subjects(ground)
+                self._attack_with_faults(ground)
+                self._attack_calmly(ground)
+            self._break()
+        finally:
+            self.found.seconds = round(time.monotonic() - start, 1)
+            self.found.write(self._folder)
         return self.found
 
     @contextlib.contextmanager
@@ -174,7 +176,12 @@ class Validator:
 
     def _round(self, campaign: Campaign, plan: Plan, kind: str) -> RoundResult:
         start = time.monotonic()
-        folder = campaign.run_round(plan)
+        try:
+            folder = campaign.run_round(plan)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other rounds are run all the same
+            # What the processes are doing is not known.
+            campaign.close()
+            return self._failed(plan, kind, f"it could not be run: {type(error).__name__}: {error}")
         found = read_round(folder)
         verdict = judge_round(folder, found)
         return RoundResult(
@@ -190,6 +197,22 @@ class Validator:
             losses_allowed=bool(found.losses),
             sentences=[one.sentence for one in verdict.violations[:5]] or list(verdict.reasons[:5]),
             seconds=round(time.monotonic() - start, 1),
+        )
+
+    def _failed(self, plan: Plan, kind: str, reason: str) -> RoundResult:
+        return RoundResult(
+            number=plan.number,
+            arena=kind,
+            subject=plan.subject,
+            seed=plan.seed,
+            fault=plan.fault.name if plan.fault else "",
+            exercised=plan.fault is None,
+            proof="",
+            status=Status.UNDECIDED,
+            counts={},
+            losses_allowed=False,
+            sentences=[reason],
+            seconds=0.0,
         )
 
     def _break(self) -> None:
