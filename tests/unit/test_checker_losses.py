@@ -106,6 +106,22 @@ def test_a_watcher_may_go_back_once_for_each_loss() -> None:
             assert Rule.WATCHER == verdict.violations[0].rule
 
 
+def test_a_watcher_knows_in_the_end_what_was_lost() -> None:
+    """One that was told of what a loss took is told of what is left; of what came late, nobody asks."""
+    for is_told, at_ms in ((True, 5), (False, 5), (False, 40)):
+        story = Story()
+        first = story.create(1, 2)
+        own = story.update(3, 4 if at_ms == 5 else None, (1, 1))
+        story.told(2, (1, 1), first)
+        story.told(at_ms, (1, 2), own)
+        if is_told:
+            story.told(14, (1, 1), first, kind=Kind.RESYNCHRONISED)
+        story.get(20, 21, (1, 1), first)
+        verdict = story.check(losses=(_LOSS,), watchers=(50,))
+        wrong = not is_told and at_ms == 5
+        assert ({Rule.WATCHER} if wrong else set()) == {one.rule for one in verdict.violations}
+
+
 def test_no_row_is_doubled_by_a_loss() -> None:
     """The audit may lack what was lost, and hold what the store no longer does; not one attempt twice."""
     for twice in (False, True):
