@@ -110,11 +110,10 @@ def _survivors(table: Table, rows: Column, accuser: _Accuser, toll: Toll, spoile
     # A life without unknown writes: of these one might have made a version again that was lost.
     clear = np.ones(len(table.sessions), bool)
     clear[table.session[table.is_open & (table.is_write | table.is_removal)]] = False
-    begun_n, begun_v = (np.zeros(len(table.sessions), np.int64) for _ in range(2))
-    for session, stamp in toll.begun.items():
-        begun_n[session], begun_v[session] = stamp
+    begun = np.zeros(len(table.sessions), np.int64)
+    begun[list(toll.begun)] = list(toll.begun.values())
     outlasted = made & (table.is_acknowledged | table.is_deleted) & (table.last_era < table.eras - 1)
-    outlasted &= clear[table.session] & (n == begun_n[table.session]) & (v <= begun_v[table.session])
+    outlasted &= clear[table.session] & (n == begun[table.session])
     outlasted[[one.write for one in toll.gone]] = False
     outlasted[toll.perhaps] = False
     missing = np.flatnonzero(since | outlasted)

@@ -4,7 +4,7 @@ A write is counted at the first loss that it did not survive. It is gone for cer
 older state, where another attempt made the same version afterwards, or where the session was absent and nothing can
 have ended it. It is gone perhaps where the session was absent and may have been ended, by somebody who was never
 answered or by its time, or where nobody looked: such writes are counted apart, so that both counts together are an
-upper bound.
+upper bound, but for what an attempt that nobody ever saw made again.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Toll(NamedTuple):
     Attributes:
         gone: for certain.
         perhaps: records of writes of which nobody can tell.
-        begun: for each session with a state that its last era began with, incarnation and version.
+        begun: for each session with a state that its last era began with, the incarnation.
     """
 
     gone: list[Gone]
     perhaps: list[int]
-    begun: dict[int, tuple[int, int]]
+    begun: dict[int, int]
 
 
 def toll_of(table: Table, chain: Chain, spoiled: Column) -> Toll:
@@ -115,7 +115,7 @@ class _Ledger:
                 left = self._pass(own, left, session * table.eras + era, toll)
             base = self._base(session * table.eras + table.eras - 1)
             if base is not None:
-                toll.begun[session] = base
+                toll.begun[session] = base[0]
         return toll
 
     def _base(self, lane: int) -> tuple[int, int] | None:

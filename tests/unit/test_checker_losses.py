@@ -281,5 +281,9 @@ def test_what_outlasts_a_loss_is_in_the_audit() -> None:
         for place, (stamp, own) in enumerate(writers.items(), 1):
             if stamp != missing:
                 story.row(place, stamp, own)
+        # Of what was lost, and then made again by one that the loss may have come between, neither need have a row.
+        story.row(1, (1, 1), story.create(1, 2, session=2), session=2)
+        story.update(5, 6, (1, 1), session=2)
+        story.get(14, 15, (1, 2), story.update(10.5, 13, (1, 1), session=2), session=2)
         verdict = story.check(losses=(_LOSS,), has_audit=True)
         assert ({Rule.AUDIT} if missing else set()) == {one.rule for one in verdict.violations}
