@@ -106,7 +106,7 @@ def _violation(table: Table, chain: Chain, lane: Lane, trouble: Trouble) -> Viol
     return Violation(
         rule=trouble.rule,
         session=session,
-        sentence=_sentence(table, lane, trouble, against, other),
+        sentence=_sentence(table, chain, lane, trouble, against, other),
         first=against,
         second=other,
     )
@@ -143,20 +143,40 @@ def _next_creation(table: Table, chain: Chain, lane: Lane, number: int) -> Opera
     return None if index < 0 else Operation.of(table.records[index], origin, (int(chain.n[place]), int(chain.v[place])))
 
 
-def _sentence(table: Table, lane: Lane, trouble: Trouble, against: Operation, other: Operation | None) -> str:
+def _sentence(  # noqa: PLR0913, PLR0917 - what did not fit, and where
+    table: Table, chain: Chain, lane: Lane, trouble: Trouble, against: Operation, other: Operation | None
+) -> str:
     life = lane.lives[trouble.life]
     origin = table.facts.began_ns or table.origin_ns
     what = f"incarnation {life.n} of session {against.session}"
     when = ""
     expiry = Lifetime(table, lane).first(life.written, 0)
     if expiry is not None:
-        due = table.time_of(life.written) + expiry.start - life.written
-        when = f", and it could not expire before {seconds(due, origin)}"
+        is_in_time = expiry.start < table.far - 1
+        due = seconds(table.time_of(expiry.start), origin)
+        when = f", and it could not expire before {due}" if is_in_time else ", and its time was not over in the end"
     if other is None:
         return f"Nobody can have removed {what}{when}; yet a watcher was told of its end. Its last: {against.words}."
     if trouble.one is None:
         return f"Nobody can have removed {what}{when}: {against.words}. Yet another one began: {other.words}."
     if trouble.is_present:
         return f"No life of the session is left that this can have found: {other.words}; of {what}: {against.words}."
-    gap = "" if against.start_ns in {0, NEVER} else f", {(against.start_ns - other.end_ns) / 1e6:.3f} ms apart"
-    return f"Nothing had removed {what}{when}: {against.words}. Yet it was found absent{gap}: {other.words}."
+    late_ms = (against.start_ns - other.end_ns) / 1e6
+    if late_ms <= 0 or NEVER in {against.start_ns, other.end_ns}:
+        return f"Nothing had removed {what}{when}: {against.words}. Yet it was found absent: {other.words}."
+    return (
+        f"Nothing had removed {what}{when}: {against.words}. Yet {late_ms:.3f} ms before that, it was found absent: "
+        f"{other.words}{_had_begun(table, chain, life, other)}."
+    )
+
+
+def _had_begun(table: Table, chain: Chain, life: Life, other: Operation) -> str:
+    """In words, what shows that a life had begun before somebody found it absent, if one operation does."""
+    origin = table.facts.began_ns or table.origin_ns
+    before = [
+        index for index in chain.index[life.first : life.last].tolist() if index >= 0 and not table.is_note[index]
+    ]
+    first = min(before, key=lambda index: int(table.end_ns[index]), default=-1)
+    if first < 0 or int(table.end_ns[first]) >= other.start_ns:
+        return ""
+    return f"; and before that, it was there: {Operation.of(table.records[first], origin).words}"

@@ -13,12 +13,17 @@ from loadtests.history import Kind
 from loadtests.judging.verdict import Operation, Rule, Violation
 
 if TYPE_CHECKING:
+    from loadtests.judging.losses import Toll
     from loadtests.judging.table import Column, Table
     from loadtests.judging.verdict import Findings
 
 
-def check_audit(table: Table, findings: Findings, spoiled: Column) -> None:
-    """Accuse trails that are not the history."""
+def check_audit(table: Table, toll: Toll, findings: Findings, spoiled: Column) -> None:
+    """Accuse trails that are not the history.
+
+    Across a loss, rows of what was lost may be there or not. What a store keeps over a loss is all that it had done up
+    to some moment: of a session that went on, each write up to the state that it went on from, and with it its record.
+    """
     rows = np.flatnonzero(table.is_row)
     rows = rows[np.lexsort((table.start_ns[rows], table.session[rows]))]
     rows = rows[~spoiled[table.session[rows]]]
@@ -28,6 +33,8 @@ def check_audit(table: Table, findings: Findings, spoiled: Column) -> None:
     if table.eras == 1:
         _steps(table, rows, accuser)
         _complete(table, rows, accuser, spoiled)
+    else:
+        _survivors(table, rows, accuser, toll, spoiled)
 
 
 class _Accuser:
@@ -91,6 +98,29 @@ def _complete(table: Table, rows: Column, accuser: _Accuser, spoiled: Column) ->
         missing = missing[[stamp not in there for stamp in stamps]]
     accuser(missing, None, "What was acknowledged, or seen, is not in the audit")
     _ends(table, rows, accuser, spoiled)
+
+
+def _survivors(table: Table, rows: Column, accuser: _Accuser, toll: Toll, spoiled: Column) -> None:
+    """All that was acknowledged behind the last loss, or outlasted all of them, has a row."""
+    recorded = np.isin(table.token, table.writer[rows][table.writer[rows] != 0])
+    n = np.where(table.wrote_n != 0, table.wrote_n, table.removed_n)
+    v = np.where(table.wrote_n != 0, table.wrote_v, table.removed_v)
+    made = (n != 0) & ~recorded & ~spoiled[table.session]
+    since = made & (table.lane >= 0) & (table.first_era == table.eras - 1)
+    # A life without unknown writes: of these one might have made a version again that was lost.
+    clear = np.ones(len(table.sessions), bool)
+    clear[table.session[table.is_open & (table.is_write | table.is_removal)]] = False
+    begun = np.zeros(len(table.sessions), np.int64)
+    begun[list(toll.begun)] = list(toll.begun.values())
+    outlasted = made & (table.is_acknowledged | table.is_deleted) & (table.last_era < table.eras - 1)
+    outlasted &= clear[table.session] & (n == begun[table.session])
+    outlasted[[one.write for one in toll.gone]] = False
+    outlasted[toll.perhaps] = False
+    missing = np.flatnonzero(since | outlasted)
+    # Where a row has the same stamp, its place was taken by what was lost.
+    there = set(_stamps(table.session, table.incarnation, table.version, rows))
+    missing = missing[np.array([stamp not in there for stamp in _stamps(table.session, n, v, missing)], bool)]
+    accuser(missing, None, "What was acknowledged and is not lost is not in the audit")
 
 
 def _stamps(session: Column, n: Column, v: Column, at: Column) -> list[tuple[int, int, int]]:

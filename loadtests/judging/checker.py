@@ -34,7 +34,7 @@ from loadtests.judging.audit import check_audit
 from loadtests.judging.chain import Chain
 from loadtests.judging.expiry import check_late_ends
 from loadtests.judging.gaps import ChainAccuser, Pool, check_contents, check_structure, fill
-from loadtests.judging.losses import count_losses
+from loadtests.judging.losses import judge_losses, toll_of
 from loadtests.judging.table import Table
 from loadtests.judging.verdict import Facts, Fault, Findings, Loss, Operation, Rule, Status, Verdict, Violation
 from loadtests.judging.watchers import check_watchers
@@ -71,9 +71,10 @@ def check(history: History, facts: Facts) -> Verdict:
     check_late_ends(table, chain, ChainAccuser(table, chain, findings, spoiled))
     check_absence(Case(table, chain, pool, chosen, findings, spoiled))
     check_watchers(table, findings)
+    toll = toll_of(table, chain, spoiled)
     if facts.has_audit:
-        check_audit(table, findings, spoiled)
-    count_losses(table, chain, findings)
+        check_audit(table, toll, findings, spoiled)
+    judge_losses(table, toll, findings)
     findings.count("adopted", int(((table.wrote_n != 0) & table.is_open).sum()))
     return findings.verdict()
 

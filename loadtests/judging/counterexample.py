@@ -1,12 +1,14 @@
 """A violation for people: a sentence to check by hand, and a picture of just the operations that it is about.
 
-The picture is one SVG without anything outside it: the two operations, the writes that link their versions, and the
-nearest fault as a band behind them.
+The picture is one SVG without anything outside it: the two operations, the writes that link their versions, the
+nearest fault as a band behind them, and the sentence below. Incarnations are long numbers; beside the bars stand the
+last digits of each.
 """
 
 from __future__ import annotations
 
 import math
+import textwrap
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +27,10 @@ LANES = 8
 _WIDTH, _LABELS, _RIGHT = 960, 300, 24
 _TOP, _LANE, _BAR = 58, 34, 16
 _TICKS = 5
+# Of the sentence: characters of a line, of which each is about 6 wide, and the height of a line.
+_COLUMNS, _LINE = 140, 16
+# How much of a long incarnation is shown.
+_DIGITS = 6
 _OPENING = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     ' font-family="sans-serif" font-size="12" role="img">'
@@ -66,16 +72,19 @@ def picture(violation: Violation, history: History, facts: Facts) -> str:
     scale = _Scale(found, _origin(history, facts))
     fault = _nearest(facts.faults, scale)
     height = _TOP + _LANE * len(found) + 40
+    lines = textwrap.wrap(violation.sentence, _COLUMNS)
+    whole = height + _LINE * len(lines) + 12
     parts = [
-        _OPENING.format(width=_WIDTH, height=height),
+        _OPENING.format(width=_WIDTH, height=whole),
         f"<title>{escape(sentence(violation))}</title>",
-        f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
+        f'<rect width="{_WIDTH}" height="{whole}" fill="#ffffff"/>',
         _text(12, 20, f"{violation.rule}: session {violation.session}", weight="bold"),
         *_band(fault, scale, height),
         *_axis(scale, height),
     ]
     for place, lane in enumerate(found):
         parts += _lane(lane, scale, _TOP + _LANE * place)
+    parts += [_text(12, height + _LINE * (place + 1), line) for place, line in enumerate(lines)]
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -181,10 +190,25 @@ def _lane(lane: Lane, scale: _Scale, y: int) -> list[str]:
 
 
 def _label(one: Operation) -> str:
-    stamp = f" ({one.stamp[0]}, v{one.stamp[1]})" if any(one.stamp) else " absent" if one.kind == "get" else ""
     actor = f"p{one.process}" if one.process else "store" if one.kind == "expire" else "audit"
     outcome = "" if one.outcome == "ok" else f", {one.outcome}"
-    return f"{actor} {one.kind.replace('_', ' ')}{stamp}{outcome}"
+    return f"{actor} {one.kind.replace('_', ' ')}{_versions(one)}{outcome}"
+
+
+def _versions(one: Operation) -> str:
+    """What it was derived from, and what it made or saw."""
+    if not any(one.stamp):
+        return f" of {_short(one.expected)}" if any(one.expected) else " absent" if one.kind == "get" else ""
+    if one.expected[0] == one.stamp[0] and one.kind not in {"get", "create"}:
+        before = f"v{one.expected[1]} to "
+        return f" {_short(one.stamp, before)}"
+    return f" {_short(one.stamp)}"
+
+
+def _short(stamp: tuple[int, int], before: str = "") -> str:
+    digits = str(stamp[0])
+    life = digits if len(digits) <= _DIGITS + 1 else f"\u2026{digits[-_DIGITS:]}"
+    return f"({life}, {before}v{stamp[1]})"
 
 
 def _text(  # noqa: PLR0913 - a text has that many properties

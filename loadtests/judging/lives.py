@@ -124,7 +124,11 @@ def lanes(table: Table, chain: Chain, pool: Pool, spoiled: Column) -> Iterator[L
             of_lane["deletions"].get(number, none),
             of_lane["absences"].get(number, none),
             [(one, bool(is_touch[one.record])) for one in presences],
-            [_raised(table, pool, number, found, one) for one in possible.get(number, none)],
+            [
+                raised
+                for one in possible.get(number, none)
+                if (raised := _raised(table, pool, number, found, one)) is not None
+            ],
         )
 
 
@@ -221,15 +225,19 @@ def _perhaps(table: Table, perhaps: Column) -> dict[int, list[Loose]]:
     return found
 
 
-def _raised(table: Table, pool: Pool, lane: int, lives: list[Life], one: Loose) -> Loose:
-    """A deletion of a version that nobody saw: it is of the last that was seen, if unknown writes lead from there."""
+def _raised(table: Table, pool: Pool, lane: int, lives: list[Life], one: Loose) -> Loose | None:
+    """A deletion of a version that nobody saw: it is of the last that was seen, if unknown writes lead from there.
+
+    Of a life that nobody saw, unknown writes must lead from its first version; None where they do not. One that was
+    carried over a loss may have been of any.
+    """
     top = next((life.top for life in lives if one.of and life.n == one.of[0]), None)
-    if one.of is None or top is None or one.of[1] <= top:
+    if one.of is None or one.of[1] <= (top or 1) or (top is None and lane % table.eras):
         return one
     start = one.start
-    for version in range(top + 1, one.of[1] + 1):
+    for version in range((top or 1) + 1, one.of[1] + 1):
         index = pool.look(lane, one.of[0], version)
         if index is None:
-            return one
+            return one if top else None
         start = max(start, int(table.start[index]))
-    return one._replace(start=start, of=(one.of[0], top))
+    return one._replace(start=start, of=(one.of[0], top) if top else one.of)

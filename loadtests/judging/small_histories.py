@@ -33,8 +33,9 @@ class _Store:
         self._refreshed = 0
         self._incarnation = 0
         self.known: list[tuple[int, int]] = []
-        # All that it ever was, for a loss to go back to.
-        self._was: list[tuple[tuple[int, int, int] | None, int]] = [(None, 0)]
+        # All that it ever was, for a loss to go back to, and by whom.
+        self._was: list[tuple[tuple[int, int, int] | None, int, int]] = [(None, 0, 0)]
+        self.undone: frozenset[int] = frozenset()
         self.notes: list[dict[str, Any]] = []
 
     def expire(self, now: int) -> None:
@@ -48,7 +49,7 @@ class _Store:
         self.held = (*stamp, writer)
         self._refreshed = now
         self.known.append(stamp)
-        self._was.append((self.held, now))
+        self._was.append((self.held, now, writer))
         self._note(Kind.TOLD, self.held, now)
         return self.held
 
@@ -63,12 +64,14 @@ class _Store:
             raise AssertionError("nothing can't be removed")
         n, v, _ = self.held
         self.held = None
-        self._was.append((None, now))
+        self._was.append((None, now, writer))
         self._note(Kind.TOLD_REMOVED, (n, v + 1, writer), now)
 
     def lose(self) -> None:
-        """Go back to something that it once was."""
-        self.held, self._refreshed = self._random.choice(self._was[-3:])
+        """Go back to something that it once was, and note whose doing that undoes."""
+        back = self._random.randrange(max(len(self._was) - 3, 0), len(self._was))
+        self.held, self._refreshed, _ = self._was[back]
+        self.undone = frozenset(writer for _, _, writer in self._was[back + 1 :])
 
     def touch(self, now: int) -> None:
         """Let it live on."""
@@ -84,7 +87,7 @@ class _Store:
 def draw(random: Random) -> tuple[History, Facts, bool]:
     """Draw a history: what is known of it, and whether it was spoiled, which may have left it valid."""
     ttl_ms = random.choice([None, None, 4, 8])
-    records = _valid(random, ttl_ms)
+    records, _ = _valid(random, ttl_ms)
     is_perturbed = random.random() < 0.9
     if is_perturbed:
         for _ in range(random.choice([2, 3, 4, 5])):
@@ -92,18 +95,25 @@ def draw(random: Random) -> tuple[History, Facts, bool]:
     return history_of(records), Facts(session_ttl_ms=ttl_ms, ttl_slack_ms=0), is_perturbed
 
 
-def draw_with_loss(random: Random) -> tuple[History, Facts]:
-    """Draw a valid history in which the store went back once to something that it had been."""
+def draw_with_loss(random: Random, kept: str = "") -> tuple[History, Facts, frozenset[int]]:
+    """Draw a valid history in which the store went back once to something that it had been, and what that undid.
+
+    Args:
+        random: what is drawn from.
+        kept: what the loss is said to have kept.
+    """
     ttl_ms = random.choice([None, None, 4, 8])
     killed = random.randint(4, 20)
     up = killed + random.randint(1, 4)
     at, back = killed - random.randint(0, 2), up + random.randint(0, 2)
-    records = _valid(random, ttl_ms, (killed * _MS, up * _MS))
-    losses = (Loss(at_ns=at * _MS, back_ns=back * _MS),)
-    return history_of(records), Facts(session_ttl_ms=ttl_ms, ttl_slack_ms=0, losses=losses)
+    records, undone = _valid(random, ttl_ms, (killed * _MS, up * _MS))
+    losses = (Loss(at_ns=at * _MS, back_ns=back * _MS, kept=kept),)
+    return history_of(records), Facts(session_ttl_ms=ttl_ms, ttl_slack_ms=0, losses=losses), undone
 
 
-def _valid(random: Random, ttl_ms: int | None, loss: tuple[int, int] | None = None) -> list[dict[str, Any]]:
+def _valid(
+    random: Random, ttl_ms: int | None, loss: tuple[int, int] | None = None
+) -> tuple[list[dict[str, Any]], frozenset[int]]:
     """Let operations happen at some time within their intervals, and write down what they would have been told."""
     count = random.randint(2, 9)
     weights = _ATTEMPTED[random.choice(sorted(_ATTEMPTED))]
@@ -135,7 +145,7 @@ def _valid(random: Random, ttl_ms: int | None, loss: tuple[int, int] | None = No
     for number, record in enumerate(records, 1):
         record["process"] = number
         record["token"] = record.get("token") or token(number, 1)
-    return records
+    return records, store.undone
 
 
 def _forget(random: Random, record: dict[str, Any]) -> dict[str, Any]:

@@ -23,11 +23,13 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
         at_ns: right before it.
         back_ns: right after the store answered again.
         why: what happened.
+        kept: the durability that outlasts it: writes that were acknowledged with it may not be lost; empty: none.
     """
 
     at_ns: int
     back_ns: int
     why: str = ""
+    kept: str = ""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

@@ -117,6 +117,10 @@ def _reached(table: Table, process: int, final: Column, found: Column, findings:
     absent_only = table.kind[note] == Kind.RESYNCHRONISED_ABSENT
     missing = is_there & (~told | is_behind | absent_only)
     stale = has_final & ~is_there & told & ~is_gone
+    if table.eras > 1:
+        # A loss takes the state back, and who watches is to know that in the end.
+        is_ahead = (n[note] > n[read]) | ((n[note] == n[read]) & (v[note] > v[read]))
+        stale |= is_there & told & is_ahead & (table.end[note] < table.start[read]) & ~absent_only
     wrong = np.flatnonzero(missing | stale)
     findings.accuse(Rule.WATCHER, len(wrong), (_unreached(table, process, final, found, int(one)) for one in wrong))
 

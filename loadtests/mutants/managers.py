@@ -37,6 +37,19 @@ def _local_cache() -> None:
     _Manager.get_session = cached  # type: ignore[method-assign]
 
 
+def _absence_remembered() -> None:
+    absent: set[str] = set()
+    get = _Manager.get_session
+
+    def remembering(self: RedisStateManager, session_id: str) -> SyncState | None:
+        state = None if session_id in absent else get(self, session_id)
+        if state is None:
+            absent.add(session_id)
+        return state
+
+    _Manager.get_session = remembering  # type: ignore[method-assign]
+
+
 def _check_then_set() -> None:
     version_not_compared()
     update = _Manager.update_session
@@ -199,6 +212,13 @@ MUTANTS = (
         "history",
     ),
     Mutant("local_cache", "G2", "reads are answered from what this instance saw first", _local_cache, "history"),
+    Mutant(
+        "absence_remembered",
+        "G2",
+        "a session that this instance found absent once is absent to it for ever",
+        _absence_remembered,
+        "history",
+    ),
     Mutant(
         "namespace_of_its_own", "G2", "each process looks where no other does", _namespace_of_its_own, "created_is_read"
     ),

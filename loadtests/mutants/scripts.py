@@ -98,6 +98,13 @@ MUTANTS = (
         edits("DELETE", ("call('XADD', KEYS[3], '*', 'm', message .. stored[4] .. '}')\n", "")),
         "history",
     ),
+    Mutant(
+        "deletion_without_effect",
+        "G2",
+        "a deletion is announced, recorded and acknowledged, and the session stays",
+        edits("DELETE", ("call('DEL', KEYS[1])\n", "")),
+        "history",
+    ),
     Mutant("receipt_missing", "G5", "an update leaves no receipt", _receipt_missing, "a_write_sent_again"),
     Mutant(
         "receipt_never_expires",
@@ -119,6 +126,20 @@ MUTANTS = (
         "an update does not put a session's end off",
         edits("UPDATE", (_SET_TTL, "\n")),
         "writes_put_the_end_off",
+    ),
+    Mutant(
+        "ttl_cut_short",
+        "G9",
+        "an update leaves a session a millionth of its time to live",
+        edits("UPDATE", (_SET_TTL, _SET_TTL.replace("ARGV[5]", "math.floor(ARGV[5] / 1000000)"))),
+        "history",
+    ),
+    Mutant(
+        "ended_before_it_is_due",
+        "G9",
+        "the sweep ends a session at its first deadline, though it was put off since",
+        edits("EXPIRE", ("if tonumber(left) > 0 then", "if false then")),
+        "an_end_is_an_event",
     ),
     Mutant(
         "deadline_not_moved",

@@ -589,6 +589,18 @@ def audit_lacks_what_was_told(*, broken: bool) -> Verdict:
     return story.check(has_audit=True, session_ttl_ms=10)
 
 
+def unseen_life_that_nobody_ended(*, broken: bool) -> Verdict:
+    """An unknown creation, which somebody met, and an unknown deletion of a version that it never had."""
+    story = Story()
+    story.create(1, None)
+    story.add(Kind.CREATE, 3, 4, outcome=Outcome.REFUSED, error=Error.EXISTS)
+    story.add(Kind.DELETE_IF, 5, None, of=(1, 2))
+    if not broken:
+        story.update(2, None, (1, 1))
+    story.get(7, 8)
+    return story.check()
+
+
 CASES: dict[Callable[..., Verdict], Rule] = {
     one_writer: Rule.ONE_WRITER,
     one_writer_of_a_removal: Rule.ONE_WRITER,
@@ -626,6 +638,7 @@ CASES: dict[Callable[..., Verdict], Rule] = {
     two_deletions: Rule.ABSENCE,
     absence_between: Rule.ABSENCE,
     removal_missing: Rule.ABSENCE,
+    unseen_life_that_nobody_ended: Rule.ABSENCE,
     premature_expiry: Rule.EXPIRY,
     premature_expiry_after_a_touch: Rule.EXPIRY,
     premature_expiry_of_a_life: Rule.EXPIRY,
@@ -675,6 +688,19 @@ def test_sentence(case: Callable[..., Verdict]) -> None:
     assert violation.first.words in violation.sentence
     assert violation.second is None or violation.second.words in violation.sentence
     assert verdict == msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict)
+
+
+def test_an_absence_is_told_with_what_was_there_before_and_behind() -> None:
+    """Three operations: it was there, it was not, and it was there again; and whether its time can have been over."""
+    for ttl_ms, when in ((None, ""), (50, ", and its time was not over in the end")):
+        story = Story()
+        first = story.create(1, 2)
+        story.get(3, 3.5)
+        story.get(5, 5.5, (1, 1), first)
+        (violation,) = story.check(began_ns=1, session_ttl_ms=ttl_ms).violations
+        assert f"of session 1{when}: p3 get" in violation.sentence
+        assert "Yet 1.500 ms before that, it was found absent: p2 get" in violation.sentence
+        assert "and before that, it was there: p1 create" in violation.sentence
 
 
 def test_the_worst_pair_is_told() -> None:

@@ -105,14 +105,13 @@ def without_a_plan(*, broken: bool) -> Verdict:
 
 
 def rounded(*, broken: bool) -> Verdict:
-    """A thousand times that are whole microseconds."""
+    """A thousand times of one process that are whole microseconds; another one's are not."""
     story = Story()
     for number in range(1_000):
-        story.get(1 + number / 7, 5_000, session=number)
-        record = story.records[-1]
-        record["end_ns"] += number
+        for process in (1, 2):
+            story.get(1 + number / 7, 1 + number / 7 + 0.01, process=process, session=number)
         if broken:
-            record["start_ns"] -= record["start_ns"] % 1_000
+            story.records[-1]["start_ns"] -= story.records[-1]["start_ns"] % 1_000
     return story.check()
 
 
@@ -152,7 +151,7 @@ CASES: dict[Callable[..., Verdict], str] = {
     on_time: "in the order in which they were planned",
     too_soon: "began before their time",
     without_a_plan: "have no planned time",
-    rounded: "the timer rounds",
+    rounded: "start times of process 2 are whole microseconds: it rounds",
     derived: "nobody knows what they were derived from",
     stamped: "have no version",
     known: "of no known kind",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from loadtests.history import Kind
+from loadtests.history import Error, Kind, Outcome
 from loadtests.judging import counterexample
-from loadtests.judging.checker import Facts, Fault, Rule, check
+from loadtests.judging.checker import Facts, Fault, Operation, Rule, Violation, check
 from loadtests.judging.story import Story, history_of
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -57,7 +57,7 @@ def test_picture_shows_both_and_their_writers() -> None:
     assert 3 == len(bars(tree))
     marked = [one for one in bars(tree) if one.get("stroke-width") == "2"]
     assert 2 == len(marked)
-    assert {"p2 update (1, v2)", "p3 get (1, v1)", "p1 create (1, v1)"} <= set(texts(tree))
+    assert {"p2 update (1, v1 to v2)", "p3 get (1, v1)", "p1 create (1, v1)"} <= set(texts(tree))
 
 
 def test_places_are_those_of_the_times() -> None:
@@ -66,6 +66,46 @@ def test_places_are_those_of_the_times() -> None:
     create, update, read = (float(one.get("x", "0")) for one in bars(tree))
     ends = [float(one.get("x", "0")) + float(one.get("width", "0")) for one in bars(tree)]
     assert create < ends[0] < update < ends[1] < read < ends[2]
+
+
+def test_texts_do_not_run_into_each_other() -> None:
+    """Not beside a bar or a row's place, and not over the edge, where incarnations are as long as real ones, too."""
+    n = 1_795_547_119_623_440
+    story = Story()
+    own = story.create(1, 2, n, process=12_345)
+    story.update(3, 4, (n, 1), at=(0, 0), process=12_346, outcome=Outcome.REFUSED, error=Error.CONFLICT)
+    story.add(Kind.DELETE_IF, 5, None, of=(n, 123), process=12_347)
+    story.row(1, (n, 1), own)
+    story.row(2, (n, 124), 0, Kind.RECORDED_REMOVED)
+    history = history_of(story.records)
+    first, second = (Operation.of(record, 0) for record in history[-2:])
+    why = "These rows do not follow each other: " + f"{first.words}; " * 5
+    violation = Violation(rule=Rule.AUDIT, session=1, sentence=why, first=first, second=second)
+    tree = ET.fromstring(counterexample.picture(violation, history, Facts()))  # noqa: S314 - our own
+    width, height = (float(tree.get(name, "0")) for name in ("width", "height"))
+    boxes = []
+    for one in tree.iter(f"{_SVG}text"):
+        x, y, bold = float(one.get("x", "0")), float(one.get("y", "0")), one.get("font-weight") == "bold"
+        wide = len(one.text or "") * (7.2 if bold else 6.6)
+        x -= wide / 2 if one.get("text-anchor") == "middle" else 0
+        boxes.append((x, y - 12, x + wide, y))
+    boxes += [
+        (x, float(one.get("y", "0")), x + float(one.get("width", "0")), float(one.get("y", "0")) + 16)
+        for one in bars(tree)
+        for x in [float(one.get("x", "0"))]
+    ]
+    assert all(0 <= left and right <= width and bottom <= height for left, _, right, bottom in boxes)
+    for place, (left, top, right, bottom) in enumerate(boxes):
+        for other in boxes[:place]:
+            assert left >= other[2] or right <= other[0] or top >= other[3] or bottom <= other[1]
+
+
+def test_picture_says_what_is_wrong() -> None:
+    """The sentence is in it, in lines."""
+    story = stale()
+    violation = story.check(began_ns=1).violations[0]
+    _, tree = drawn(story, Facts(began_ns=1))
+    assert violation.sentence in " ".join(texts(tree))
 
 
 def test_no_more_than_eight_lanes() -> None:
