@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from redis import RedisError
 
 from loadtests.faults.arenas import PAIRS, role
-from loadtests.faults.fault import Fault, Window, wait_for
+from loadtests.faults.fault import Fault, Window
 from loadtests.valkeys import SERVICE
+from loadtests.waiting import wait_for
 
 if TYPE_CHECKING:
     import random

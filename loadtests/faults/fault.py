@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from loadtests.faults.arenas import Arena
     from loadtests.history import History
 
-# Within it, a server must be ready again, or have been replaced.
-READY_S = 20.0
-_POLL_S = 0.01
 # What an attempt is answered that met a fault, and not another writer.
 _FAULTY = (Error.UNAVAILABLE, Error.OUTCOME_UNKNOWN, Error.BACKLOG_FULL, Error.DURABILITY, Error.OTHER)
 # Longer than any call takes: what began before that, and has no end, was not on its way when the fault began.
@@ -263,19 +260,6 @@ class Repeated:
         error, self._error = self._error, None
         if error is not None:
             raise error
-
-
-def wait_for(what: str, condition: Callable[[], object], timeout_s: float = READY_S) -> None:
-    """Wait until a condition is true.
-
-    Raises:
-        TimeoutError: it did not become so in time.
-    """
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {timeout_s:g} s")
-        time.sleep(_POLL_S)
 
 
 def with_given(*kinds: str) -> tuple[str, ...]:

@@ -15,9 +15,10 @@ import redis
 from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.postgres import connect_postgres
 from loadtests.faults.arenas import KINDS
-from loadtests.faults.fault import Fault, Window, wait_for, with_given
+from loadtests.faults.fault import Fault, Window, with_given
 from loadtests.faults.stopping import Stopped, is_running, is_there
 from loadtests.history import Kind
+from loadtests.waiting import wait_for
 from loadtests.worker import members
 
 if TYPE_CHECKING:
