@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigurationError, HistoryError, RoundError, OSError) as error:
         print(f"loadtests: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("loadtests: interrupted", file=sys.stderr)
+        return 130
     return status
 
 

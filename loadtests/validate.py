@@ -17,6 +17,8 @@ import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from kairos_core.settings import servers_given
 from loadtests.attack.attacker import started
 from loadtests.attack.campaign import Campaign
@@ -51,6 +53,8 @@ WRONG_WITHIN_S = 5.0
 _FAULT_AFTER_S = 1.0
 # Of the rounds in an arena, every so manieth is the asyncio manager's.
 _EVERY_ASYNC = 3
+# Rounds without a fault: with the usual time to live, and with one that ends sessions while others use theirs.
+_CALM: dict[str, dict[str, float]] = {"calm": {}, "calm, short-lived": {"session_ttl_s": 0.4}}
 # What could not be told, or a fault that did not hit, is tried so often.
 _ATTEMPTS = 2
 
@@ -95,13 +99,16 @@ class Validator:
         return self.found
 
     @contextlib.contextmanager
-    def _arena(self, ground: Ground | None, kind: str) -> Iterator[Arena]:
+    def _arena(self, ground: Ground | None, kind: str, **more: Any) -> Iterator[Arena]:
+        """An arena of our own, or on the servers that were given; `more` are settings."""
         if ground is not None:
-            with ground.arena(kind) as arena:
+            with ground.arena(kind, **more) as arena:
                 yield arena
             return
-        with harness(new_namespace("validation")) as settings, given(settings) as arena:
-            yield arena
+        with harness(new_namespace("validation")) as settings:
+            changed = msgspec.structs.replace(settings, **more)
+            with given(changed) as arena:
+                yield arena
 
     def _attack_subjects(self, ground: Ground | None) -> None:
         """Attack each subject in the same way."""
@@ -165,14 +172,18 @@ class Validator:
             result.is_repeated = attempt + 1 < _ATTEMPTS
 
     def _attack_calmly(self, ground: Ground | None) -> None:
-        """Attack the core with other seeds, and nothing else: it is never to be accused."""
+        """Attack the core with other seeds, and nothing else: it is never to be accused.
+
+        With every other seed, sessions end soon after their last write: so that they do, and none before its time.
+        """
         self._tell(f"calm: {self._profile.calm_seeds} seeds")
-        with self._arena(ground, "memory") as arena, Campaign(arena, self._start) as campaign:
-            for place in range(self._profile.calm_seeds):
-                plan = self._plan("kairos", self.found.seed + place, self._profile.calm_s)
-                result = self._round(campaign, plan, "memory" if ground else "given")
-                self.found.rounds.append(result)
-                self._tell(f"  {result.line}")
+        for place, (name, more) in enumerate(_CALM.items()):
+            with self._arena(ground, "memory", **more) as arena, Campaign(arena, self._start) as campaign:
+                for seed in range(place, self._profile.calm_seeds, len(_CALM)):
+                    plan = self._plan("kairos", self.found.seed + seed, self._profile.calm_s)
+                    result = self._round(campaign, plan, name)
+                    self.found.rounds.append(result)
+                    self._tell(f"  {result.line}")
 
     def _round(self, campaign: Campaign, plan: Plan, kind: str) -> RoundResult:
         start = time.monotonic()

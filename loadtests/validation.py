@@ -87,7 +87,9 @@ class RoundResult(msgspec.Struct, kw_only=True):
         attempted = f"{self.counts.get('attempted', 0):>8,} attempted"
         lost = f", {self.expected_losses:,} lost as expected" if self.losses_allowed else ""
         hit = "" if self.exercised else "  NOT EXERCISED"
-        head = f"{self.number:03d} {self.subject:<13}{self.fault or 'calm':<34}{self.status:<10}{attempted}{lost}{hit}"
+        head = (
+            f"{self.number:03d} {self.subject:<13}{self.fault or self.arena:<34}{self.status:<10}{attempted}{lost}{hit}"
+        )
         return "\n      ".join([head, *self.sentences, *([] if self.exercised else [self.proof])])
 
 
