@@ -114,7 +114,6 @@ class SentinelFailover(_Failover):
 
     name = "failover"
     kinds = PAIRS
-    healing_s = 4.0
 
     def _couple(self, arena: Arena) -> tuple[Node, Node]:
         assert arena.pair is not None  # noqa: S101 - of this kind
@@ -139,7 +138,6 @@ class ClusterFailover(_Failover):
 
     name = "failover in the cluster"
     kinds = ("cluster",)
-    healing_s = 4.0
 
     def _couple(self, arena: Arena) -> tuple[Node, Node]:
         assert arena.cluster is not None  # noqa: S101 - of this kind

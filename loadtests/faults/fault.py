@@ -41,7 +41,6 @@ class Fault:
         kinds: of the arenas that it fits.
         touches_servers: whether it stops, pauses, fills or commands servers; only ever those of the harness's own.
         uses_proxy: whether instances must take the way by the arena's proxy.
-        healing_s: about how long healing takes.
         parameters: what was chosen for it; `hold_s`: how long it lasts.
         begin_ns: when it began; 0: not yet.
         healing_ns: when its end began; 0: not yet.
@@ -60,7 +59,6 @@ class Fault:
     kinds: ClassVar[tuple[str, ...]] = KINDS
     touches_servers: ClassVar[bool] = True
     uses_proxy: ClassVar[bool] = False
-    healing_s: ClassVar[float] = 0.2
 
     def __init__(self, chance: random.Random, kind: str) -> None:
         self.kind = kind
@@ -74,11 +72,6 @@ class Fault:
     def hold_s(self) -> float:
         """How long it lasts, at the least."""
         return float(self.parameters["hold_s"])
-
-    @property
-    def takes_s(self) -> float:
-        """About how long it takes until everything is as before."""
-        return self.hold_s + self.healing_s
 
     @property
     def lasted_s(self) -> float:

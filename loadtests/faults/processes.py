@@ -58,7 +58,6 @@ class PostgresKilled(_Postgres):
     """SIGKILL of the postmaster, and a start on the same data."""
 
     name = "PostgreSQL killed"
-    healing_s = 1.0
 
     def strike(self, arena: Arena) -> None:
         """Kill it."""
@@ -131,7 +130,6 @@ class WorkerKilled(_Worker):
     """SIGKILL; the pool puts another in its place."""
 
     name = "worker killed"
-    healing_s = 2.0
 
     def strike(self, arena: Arena) -> None:
         """Kill it."""
