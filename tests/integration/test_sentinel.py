@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self
 import hiredis
 import msgspec
 import pytest
-import redis
 
 from kairos_core import AsyncRedisStateManager, RedisStateManager, SessionExists, Settings, StoreUnavailable
 from kairos_core.audit.jobs import DrainQueue, check_queue
@@ -482,7 +481,7 @@ def test_a_primary_that_is_killed(launcher: Launcher) -> None:
         assert writers.go_on()
         launcher.kill(pair.primary)
         launcher.kill(pair.sentinels[0])
-        assert wait_until(lambda: role(pair.replica) == "master")
+        assert wait_until(lambda: pair.replica.role() == "master")
         # Before the old one is back.
         assert watchers.come_past(manager.mutate_session("a", lambda state: turn(state, "test")))
         assert wait_until(lambda: all(names(sentinel, pair.replica) for sentinel in pair.sentinels[1:]))
@@ -490,7 +489,7 @@ def test_a_primary_that_is_killed(launcher: Launcher) -> None:
         launcher.restart(pair.primary)
         launcher.wait_for_replica(pair.replica, timeout_s=TILT_S + DEADLINE_S)
         assert writers.go_on()
-        assert "slave" == role(pair.primary)
+        assert "slave" == pair.primary.role()
         writers.stop()
         finals = manager.get_sessions(["a", "b"])
         assert ([], []) == (writers.failures, writers.miscounted(finals))
@@ -500,13 +499,6 @@ def test_a_primary_that_is_killed(launcher: Launcher) -> None:
     assert [] == watchers.steps_back
     for node in (pair.primary, pair.replica, *pair.sentinels[1:]):
         launcher.kill(node)
-
-
-def role(node: Node) -> str:
-    """What a node is by its own account; empty where it has none to give, or is being told what to be."""
-    with contextlib.suppress(redis.ConnectionError), node.client() as client:
-        return str(client.info("replication")["role"])
-    return ""
 
 
 @pytest.mark.timeout(90)
@@ -523,7 +515,7 @@ def test_a_primary_that_is_demoted_by_the_sentinels(launcher: Launcher) -> None:
         calm(pair.sentinels)
         with pair.sentinels[1].client() as client:
             client.execute_command("SENTINEL", "FAILOVER", pair.service)
-        assert wait_until(lambda: role(pair.replica) == "master" and role(pair.primary) == "slave")
+        assert wait_until(lambda: pair.replica.role() == "master" and pair.primary.role() == "slave")
         launcher.wait_for_replica(pair.replica, timeout_s=TILT_S + DEADLINE_S)
         assert writers.go_on()
         writers.stop()
