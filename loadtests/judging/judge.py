@@ -10,7 +10,7 @@ import numpy as np
 from loadtests import history
 from loadtests.attack.rounds import read_round, round_folders
 from loadtests.attack.workload import arrivals
-from loadtests.history import Kind
+from loadtests.history import Error, Kind
 from loadtests.judging.checker import check
 from loadtests.judging.counterexample import picture
 from loadtests.judging.verdict import Facts, Fault, Loss, Status, Verdict
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
     from loadtests.attack.rounds import Round
     from loadtests.history import History
+
+
+# What an attempt is answered that met neither a rival nor an absence.
+_FAILURES = (Error.UNAVAILABLE, Error.OUTCOME_UNKNOWN, Error.BACKLOG_FULL, Error.DURABILITY, Error.CORRUPT, Error.OTHER)
+# Of all attempts, so many may take too long on a machine that is busy with something else.
+_FEW = 0.005
 
 
 class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +63,7 @@ def judge_round(folder: Path, found: Round) -> Verdict:
     """Judge one round; writes its `verdict.json`, and a picture of the first violation, if there is one."""
     records, facts = records_of(folder), facts_of(found)
     verdict = check(records, facts)
-    doubts = (*found.notes, *_unplanned(records, found))
+    doubts = (*found.notes, *_unplanned(records, found), *_unprovoked(records, found))
     if doubts:
         status = worst([verdict.status, Status.UNDECIDED])
         verdict = msgspec.structs.replace(verdict, status=status, reasons=(*verdict.reasons, *doubts))
@@ -121,6 +127,17 @@ def _unplanned(records: History, found: Round) -> list[str]:
         if not np.array_equal(made, planned):
             doubts.append(f"process {process.number} did not attempt what was planned: {len(made)} of {len(planned)}")
     return doubts
+
+
+def _unprovoked(records: History, found: Round) -> list[str]:
+    """That attempts failed where nothing befell the store: what is refused for no reason shows nothing."""
+    if found.fault is not None:
+        return []
+    attempts = records[records["kind"] < Kind.TOLD]
+    failed = int(np.isin(attempts["error"], _FAILURES).sum())
+    if failed <= _FEW * len(attempts):
+        return []
+    return [f"{failed} of {len(attempts)} attempts failed, and nothing befell the store"]
 
 
 def _sum(rounds: dict[int, Verdict]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,10 +10,10 @@ import pytest
 from loadtests import history
 from loadtests.__main__ import main
 from loadtests.attack.campaign import Campaign
-from loadtests.attack.rounds import AuditFacts, FaultFacts, Plan, ProcessFacts, Round, write_round
+from loadtests.attack.rounds import AuditFacts, FaultFacts, Plan, ProcessFacts, Round, read_round, write_round
 from loadtests.attack.workload import Mix, arrivals
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
-from loadtests.judging.judge import facts_of, judge, worst
+from loadtests.judging.judge import facts_of, judge, judge_round, worst
 from loadtests.judging.verdict import Rule, Status
 
 if TYPE_CHECKING:
@@ -165,3 +166,17 @@ def test_sealed_evidence_is_judged_like_open_evidence(tmp_path: Path) -> None:
     sealed = history.read(folder / "65.history.gz")
     history.write(tmp_path / "open.history", sealed, 65)
     assert np.array_equal(sealed, history.read(tmp_path / "open.history"))
+
+
+def test_failures_without_a_fault_are_no_pass(tmp_path: Path) -> None:
+    """A store that refuses for no reason contradicts nothing, and is not well; in a fault it may."""
+    folder = stored(tmp_path, msgspec.structs.replace(PLAIN, processes=[]))
+    with Recorder(folder / "66.history", 66) as recorder:
+        place = recorder.begin(Kind.UPDATE, 1, expected=(5, 1), digest=8)
+        recorder.end(place, Outcome.REFUSED, time.monotonic_ns(), error=Error.UNAVAILABLE)
+    calm = read_round(folder)
+    verdict = judge_round(folder, calm)
+    assert Status.UNDECIDED == verdict.status
+    assert "1 of 3 attempts failed, and nothing befell the store" in verdict.reasons
+    fault = FaultFacts(name="worker killed", parameters={}, begin_ns=1, healed_ns=2, exercised=True, proof="")
+    assert Status.VALID == judge_round(folder, msgspec.structs.replace(calm, fault=fault)).status
