@@ -25,15 +25,14 @@ from kairos_core.ground import store_client
 from kairos_core.operations import Operations
 from loadtests.environment import new_namespace
 from loadtests.states import sample_state
-from loadtests.steady import Watchers, Writers, turn
+from loadtests.steady import Watchers, Writers, bad_ports, receive_until, turn
 from loadtests.valkeys import SERVICE, Launcher, Node, SentinelPair, valkeys
 from loadtests.waiting import DEADLINE_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kairos_core import StateUpdate, SyncState
-    from kairos_core.watches import SessionWatch
+    from kairos_core import SyncState
 
 NAMESPACE = new_namespace("sentinel")
 _numbers = itertools.count(1)
@@ -77,17 +76,6 @@ def manager(settings: Settings) -> Iterator[RedisStateManager]:
     """A connected manager."""
     with RedisStateManager.connect(settings) as connected:
         yield connected
-
-
-def receive_until(watch: SessionWatch, is_enough: Callable[[list[StateUpdate]], bool]) -> list[StateUpdate]:
-    """The next updates, until they are enough or the deadline comes."""
-    found: list[StateUpdate] = []
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_enough(found) and time.monotonic() < deadline:
-        update = watch.receive(0.1)
-        if update is not None:
-            found.append(update)
-    return found
 
 
 def connect_awaiting(settings: Settings) -> None:
@@ -194,18 +182,6 @@ def with_sentinels(settings: Settings, *ports: int) -> Settings:
     login, _, rest = settings.redis_url.rpartition("@")
     sentinels = ",".join(f"127.0.0.1:{port}" for port in ports)
     return msgspec.structs.replace(settings, redis_url=f"{login}@{sentinels}/{rest.partition('/')[2]}")
-
-
-@contextlib.contextmanager
-def bad_ports(kind: str, count: int) -> Iterator[list[int]]:
-    """Ports at which nobody listens, or somebody who says nothing."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for number, listener in enumerate(sockets):
-            listener.bind(("127.0.0.1", 0))
-            if kind == "silent" or (kind == "both" and number % 2):
-                listener.listen()
-        yield [listener.getsockname()[1] for listener in sockets]
 
 
 @pytest.mark.parametrize("kind", ["gone", "silent"])
