@@ -21,9 +21,9 @@ import redis
 from kairos_core import AuditWriter, Settings
 from loadtests.environment import as_worker, new_account, new_namespace, note_accounts, with_login
 from loadtests.faults.way import way_to
-from loadtests.postgres import own_postgres
-from loadtests.valkeys import SERVICE, Cluster, Launcher, Node, SentinelPair, valkeys
-from loadtests.worker import worker_pool
+from loadtests.servers.postgres import own_postgres
+from loadtests.servers.valkeys import SERVICE, Cluster, Launcher, Node, SentinelPair, valkeys
+from loadtests.servers.worker import worker_pool
 
 if TYPE_CHECKING:
     import subprocess
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from loadtests.environment import Account
     from loadtests.faults.way import Way
-    from loadtests.postgres import Postgres
+    from loadtests.servers.postgres import Postgres
 
 # What there is, of the harness's own: one server that has all on disk, one that has all in memory, one whose disk is a
 # second late; a pair under Sentinel, without and with waiting for the replica; a cluster with replicas.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadtests.faults.arenas import PAIRS
 from loadtests.faults.fault import Fault, Window
-from loadtests.valkeys import wait_until_watched
+from loadtests.servers.valkeys import wait_until_watched
 from loadtests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from loadtests.faults.arenas import Arena
     from loadtests.history import History
-    from loadtests.valkeys import Node
+    from loadtests.servers.valkeys import Node
 
 
 class _Failover(Fault):

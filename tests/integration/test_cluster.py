@@ -40,12 +40,12 @@ from kairos_core.operations import Operations
 from kairos_core.settings import child_environment
 from kairos_core.transport import run
 from loadtests.environment import new_namespace, row_counts
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
+from loadtests.servers.valkeys import Cluster, Launcher, Node, valkeys
+from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
 from loadtests.steady import Watchers, Writers, bad_ports, receive_until, turn
-from loadtests.valkeys import Cluster, Launcher, Node, valkeys
 from loadtests.waiting import DEADLINE_S, wait_until
-from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

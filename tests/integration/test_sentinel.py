@@ -24,9 +24,9 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.ground import store_client
 from kairos_core.operations import Operations
 from loadtests.environment import new_namespace
+from loadtests.servers.valkeys import SERVICE, Launcher, Node, SentinelPair, valkeys
 from loadtests.states import sample_state
 from loadtests.steady import Watchers, Writers, bad_ports, receive_until, turn
-from loadtests.valkeys import SERVICE, Launcher, Node, SentinelPair, valkeys
 from loadtests.waiting import DEADLINE_S, wait_until
 
 if TYPE_CHECKING:

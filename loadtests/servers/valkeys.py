@@ -1,8 +1,8 @@
 """Valkey as it is deployed: single servers, a replica, a pair watched by sentinels, a cluster.
 
-The servers are started by a helper, `python -m loadtests.valkeys FOLDER` (see `orders.py`), which in its own end ends
-them and removes their folder, as the supervisor of `kairos_core.local` does. They are ended without mercy: what they
-stored goes with them, and one that was stopped with SIGSTOP would hear nothing else.
+The servers are started by a helper, `python -m loadtests.servers.valkeys FOLDER` (see `loadtests/orders.py`), which in
+its own end ends them and removes their folder, as the supervisor of `kairos_core.local` does. They are ended without
+mercy: what they stored goes with them, and one that was stopped with SIGSTOP would hear nothing else.
 """
 
 from __future__ import annotations
@@ -333,7 +333,7 @@ def valkeys(folder: str | None = None) -> Iterator[Launcher]:
         LaunchError: there is no helper or no Valkey to start.
     """
     path = Path(folder or tempfile.gettempdir()).resolve()
-    helper = Helper("loadtests.valkeys", str(path), is_apart=True)
+    helper = Helper("loadtests.servers.valkeys", str(path), is_apart=True)
     try:
         yield Launcher(helper)
     finally:
