@@ -29,7 +29,8 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from kairos_core.settings import LocalSettings
 from loadtests import ROOT
-from loadtests.servers.valkeys import LaunchError, valkeys
+from loadtests.servers.valkey_helper import LaunchError
+from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:

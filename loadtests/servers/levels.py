@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import LocalSettings
-from loadtests.servers.valkeys import LaunchError, valkeys
+from loadtests.servers.valkey_helper import LaunchError
+from loadtests.servers.valkeys import valkeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from kairos_core.settings import child_environment
+from loadtests.servers.stopping import children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,12 +38,12 @@ def worker_pool(
 def members(pool: subprocess.Popen[str], role: str = "worker") -> list[int]:
     """The process ids of a pool's members that run."""
     found = []
-    for folder in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == pool.pid and (folder / "cmdline").read_bytes().endswith(f"\0_{role}\0".encode()):
-                found.append(int(folder.name))
-    return sorted(found)
+    for pid in children(pool.pid):
+        # One may end in between.
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(f"\0_{role}\0".encode()):
+                found.append(pid)
+    return found
 
 
 @contextmanager

@@ -24,14 +24,13 @@ from redis.sentinel import Sentinel
 from kairos_core.local import _free_port
 from loadtests.servers.proxy import Proxy
 from loadtests.servers.stopping import is_there
+from loadtests.servers.valkey_helper import LaunchError, Servers
 from loadtests.servers.valkeys import (
     SLOTS,
     Cluster,
     Launcher,
-    LaunchError,
     Node,
     SentinelPair,
-    _Servers,
     valkeys,
 )
 from loadtests.waiting import DEADLINE_S, wait_until
@@ -158,15 +157,15 @@ def test_a_refused_configuration_is_told(launcher: Launcher) -> None:
 
 def test_a_busy_port_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where another process took the port first, another port is tried; a restart says which port it is about."""
-    servers = _Servers(tmp_path)
+    servers = Servers(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as other:
         busy = other.getsockname()[1]
         ports = [busy, _free_port()]
-        monkeypatch.setattr("loadtests.servers.valkeys._free_port", lambda: ports.pop(0))
+        monkeypatch.setattr("loadtests.servers.valkey_helper._free_port", lambda: ports.pop(0))
         port = servers.start("server", [])["port"]
         assert (busy, []) != (port, ports)
     servers.kill(port)
-    monkeypatch.setattr("loadtests.servers.valkeys._ATTEMPTS", 2)
+    monkeypatch.setattr("loadtests.servers.valkey_helper._ATTEMPTS", 2)
     taken = socket.create_server(("127.0.0.1", port))
     with taken, pytest.raises(LaunchError, match=f"port {port} is in use"):
         servers.restart(port, [])
