@@ -7,7 +7,7 @@ The sixth looks for the same writes in the audit trail.
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -16,6 +16,7 @@ from psycopg import sql
 from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.postgres import connect_postgres
 from loadtests.instances import Instance
+from loadtests.waiting import wait_until
 
 if TYPE_CHECKING:
     from kairos_core import Settings
@@ -154,12 +155,9 @@ def everything_is_recorded(
     if mutant is not None:
         raise ValueError("this check looks at what the fifth one wrote: give the mutant to that")
     expected = PROCESSES * INCREMENTS + 1
-    outbox = Outbox.connect(settings)
-    deadline = time.monotonic() + _AUDIT_TIMEOUT_S
-    while any(outbox.depths()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    left = sum(outbox.depths())
-    outbox.close()
+    with closing(Outbox.connect(settings)) as outbox:
+        wait_until(lambda: not any(outbox.depths()), _AUDIT_TIMEOUT_S)
+        left = sum(outbox.depths())
     with connect_postgres(settings) as connection:
         row = connection.execute(
             sql.SQL(

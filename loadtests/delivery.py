@@ -6,12 +6,11 @@ system-wide monotonic clock. So what is timed ends in the other process, and the
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Self
 
 from kairos_core.settings import child_environment
+from loadtests.orders import Helper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,41 +44,28 @@ class Subscriber:
     """Another process that watches all sessions of a namespace, through Kairos or on a raw socket."""
 
     def __init__(self, settings: Settings, how: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests.subscriber", how],
-            env=child_environment(settings),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._helper = Helper("loadtests.subscriber", how, environment=child_environment(settings))
         try:
-            self._line()
+            # That it is ready.
+            self._helper.line()
         except BaseException:
-            self.__exit__()
+            self._helper.close()
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._process.terminate()
-        self._process.wait()
+        self._helper.close()
 
     def arrival(self) -> tuple[int, float]:
-        """The next update's version and the time at which the callback was called (`time.monotonic`)."""
-        version, arrival_s = self._line().split()
-        return int(version), float(arrival_s)
+        """The next update's version and the time at which the callback was called (`time.monotonic`).
 
-    def _line(self) -> str:
-        if self._process.stdout is None:
-            raise AssertionError("the subscriber has no standard output")
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the subscriber ended")
-        return line
+        Raises:
+            OrderError: the process has ended.
+        """
+        version, arrival_s = self._helper.line().split()
+        return int(version), float(arrival_s)
 
 
 class Delivered:

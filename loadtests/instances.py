@@ -1,13 +1,11 @@
-"""Instances: processes with a manager of their own, told over a pipe what to do.
+"""Instances: processes with a manager of their own, which are told what to do.
 
-`python -m loadtests.instances [MUTANT]` reads a JSON object per line (`do`, and the arguments) and answers each with
-one. Processes, not threads: what is checked is what holds between the instances of a service.
+`python -m loadtests.instances [MUTANT]` takes orders (see `orders.py`). Processes, not threads: what is checked is what
+holds between the instances of a service.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import threading
 import time
@@ -25,59 +23,45 @@ from kairos_core import (
 )
 from kairos_core.session import to_json
 from kairos_core.settings import child_environment
+from loadtests.orders import Helper, serve
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
     from kairos_core.watches import SessionWatch
 
-
 ANSWER_TIMEOUT_S = 120.0
+_END_TIMEOUT_S = 10.0
 
 
 class Instance:
     """A handle to an instance in another process."""
 
     def __init__(self, settings: Settings, mutant: str | None = None) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests.instances", *([mutant] if mutant else [])],
-            env=child_environment(settings),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        arguments = [mutant] if mutant else []
+        self._helper = Helper("loadtests.instances", *arguments, environment=child_environment(settings))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._helper.close(_END_TIMEOUT_S)
 
     def tell(self, do: str, **arguments: Any) -> None:
         """Send an order without waiting for its answer."""
-        if self._process.stdin is None:
-            raise AssertionError("the instance has no standard input")
-        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-        self._process.stdin.flush()
+        self._helper.tell(do, **arguments)
 
     def answer(self) -> dict[str, Any]:
-        """The answer to the oldest order that has none yet; an instance that takes too long is killed."""
-        if self._process.stdout is None:
-            raise AssertionError("the instance has no standard output")
-        watchdog = threading.Timer(ANSWER_TIMEOUT_S, self._process.kill)
+        """The answer to the oldest order that has none yet; an instance that takes too long is killed.
+
+        Raises:
+            OrderError: it has ended.
+        """
+        watchdog = threading.Timer(ANSWER_TIMEOUT_S, self._helper.process.kill)
         watchdog.start()
-        line = self._process.stdout.readline()
-        watchdog.cancel()
-        if not line:
-            raise RuntimeError(f"an instance ended with status {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        try:
+            return self._helper.answer()
+        finally:
+            watchdog.cancel()
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Send an order and wait for its answer."""
@@ -216,10 +200,7 @@ def main() -> None:
 
         mutants.apply(sys.argv[1])
     with RedisStateManager.connect(Settings.from_env()) as manager:
-        actor = _Actor(manager)
-        for line in sys.stdin:
-            order = json.loads(line)
-            print(json.dumps(getattr(actor, order.pop("do"))(**order)), flush=True)
+        serve(_Actor(manager))
 
 
 if __name__ == "__main__":

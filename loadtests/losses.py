@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
+from unittest.mock import patch
 
 import psycopg
-import pytest
 from psycopg import sql
 
 from kairos_core.audit.drain import drain_lane
@@ -18,7 +20,7 @@ from loadtests.environment import as_recovery, as_worker
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import redis
 
@@ -106,13 +108,12 @@ def same(expected: SyncState, found: SyncState | None) -> bool:
 
 def main_in(settings: Settings, *arguments: str) -> int:
     """Run the command with these settings in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.to_env().items():
-            patch.setenv(name, value)
+    with patch.dict(os.environ, settings.to_env()):
         return main(arguments)
 
 
-def between(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> list[int]:
+@contextmanager
+def between(action: Callable[[], object]) -> Iterator[list[int]]:
     """Do something each time between the reading of the audit and the restoration; how often, as a list's length."""
     read = Records.read
     done: list[int] = []
@@ -123,8 +124,8 @@ def between(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> li
         action()
         return found
 
-    monkeypatch.setattr(Records, "read", reading)
-    return done
+    with patch.object(Records, "read", reading):
+        yield done
 
 
 def once(action: Callable[[], object]) -> Callable[[], None]:

@@ -27,7 +27,7 @@ from kairos_core.audit.postgres import connect_postgres
 from kairos_core.errors import ConfigurationError
 from kairos_core.lifeline import end_with_parent
 from kairos_core.settings import LocalSettings, child_environment, servers_given
-from loadtests import checks
+from loadtests import ROOT, checks
 from loadtests.environment import harness, new_namespace
 from loadtests.levels import VARIABLE as LEVELS
 from loadtests.levels import file_system, level_servers
@@ -46,7 +46,6 @@ FORMAT = 4
 # Rounds of the drain in each process: each takes a second, where one of a call takes a millisecond.
 DRAIN_ROUNDS = 3
 
-ROOT = Path(__file__).resolve().parent.parent
 _BENCHMARKS = ROOT / "tests" / "benchmarks"
 _RUN_TIMEOUT_S = 600
 # Of a benchmark process that failed; the rest is in its own rerun.

@@ -1,18 +1,15 @@
 """A PostgreSQL of one's own that can be killed and started again on the same data: for tests of faults.
 
-It is started by a helper, `python -m loadtests.postgres FOLDER`, which reads an order per line and answers each with a
-line of JSON. When its standard input closes, because the process that asked is done or was killed, it ends the server
+It is started by a helper, `python -m loadtests.postgres FOLDER` (see `orders.py`), which in its own end ends the server
 and removes its folder, as the supervisor of `kairos_core.local` does.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,11 +20,12 @@ from typing import IO, TYPE_CHECKING
 from kairos_core.errors import ConfigurationError
 from kairos_core.local import _Postgres
 from loadtests.faults.stopping import Stopped
+from loadtests.orders import Helper, OrderError, serve
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parent.parent
 # Backends of a postmaster that was killed end by themselves, and hold its memory until they have.
 _START_TIMEOUT_S = 20.0
 
@@ -40,7 +38,7 @@ class Postgres:
         pid: process id of the postmaster; a restart changes it.
     """
 
-    def __init__(self, helper: subprocess.Popen[str]) -> None:
+    def __init__(self, helper: Helper) -> None:
         self._helper = helper
         self.url = ""
         self.pid = 0
@@ -53,14 +51,17 @@ class Postgres:
         Raises:
             ConfigurationError: it did not start.
         """
-        answer = self._ask("start")
-        self.url, self.pid = answer["url"], int(answer["pid"])
+        try:
+            answer = self._helper.ask("start")
+        except OrderError as error:
+            raise ConfigurationError("KAIROS_LOCAL_FOLDER", str(error)) from error
+        self.url, self.pid = answer["url"], answer["pid"]
 
     def kill(self) -> None:
         """End it with SIGKILL, whatever it is doing; the postmaster has ended when this returns."""
         # Its backends, which end by themselves where it has ended, cannot while they are stopped.
         self.resume()
-        self._ask("kill")
+        self._helper.ask("kill")
 
     def pause(self) -> None:
         """Stop all its processes with SIGSTOP: its connections stay open and nothing is answered."""
@@ -73,30 +74,11 @@ class Postgres:
             self._stopped.resume()
             self._stopped = None
 
-    def _ask(self, order: str) -> dict[str, str]:
-        assert self._helper.stdin is not None  # noqa: S101 - opened by `own_postgres`
-        assert self._helper.stdout is not None  # noqa: S101
-        print(order, file=self._helper.stdin, flush=True)
-        line = self._helper.stdout.readline()
-        answer: dict[str, str] = json.loads(line) if line else {"cause": "the helper ended early"}
-        if "cause" in answer:
-            raise ConfigurationError("KAIROS_LOCAL_FOLDER", answer["cause"])
-        return answer
-
 
 @contextmanager
 def own_postgres() -> Iterator[Postgres]:
     """A server that ends, and whose files are removed, at the end."""
-    helper = subprocess.Popen(
-        [sys.executable, "-m", "loadtests.postgres", tempfile.gettempdir()],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert helper.stdin is not None  # noqa: S101 - opened above
-    assert helper.stdout is not None  # noqa: S101
+    helper = Helper("loadtests.postgres", tempfile.gettempdir(), is_apart=True)
     postgres: Postgres | None = None
     try:
         postgres = Postgres(helper)
@@ -105,14 +87,11 @@ def own_postgres() -> Iterator[Postgres]:
         if postgres is not None:
             # A server that is stopped would not hear that it is to end.
             postgres.resume()
-        with contextlib.suppress(BrokenPipeError):
-            helper.stdin.close()
-        helper.wait()
-        helper.stdout.close()
+        helper.close()
 
 
 class _Server:
-    """The server, in the helper."""
+    """The server, in the helper; each public method is an order."""
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self._postgres = _Postgres(folder)
@@ -120,7 +99,7 @@ class _Server:
         self._pid = 0
         self._stack = stack
 
-    def start(self) -> None:
+    def start(self) -> dict[str, str | int]:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while True:
             # What is looked for is what this start says.
@@ -132,22 +111,13 @@ class _Server:
                     raise
                 time.sleep(0.05)
             else:
-                return
+                return {"url": self._postgres.url, "pid": self._pid}
 
-    def answer(self, order: str) -> dict[str, str]:
-        try:
-            if order == "start":
-                self.start()
-            else:
-                self._kill()
-        except ConfigurationError as error:
-            return {"cause": error.cause}
-        return {"url": self._postgres.url, "pid": str(self._pid)}
-
-    def _kill(self) -> None:
+    def kill(self) -> dict[str, str | int]:
         os.kill(self._pid, signal.SIGKILL)
         # The next one asks whether there is still a process of that id.
         os.waitpid(self._pid, 0)
+        return {}
 
 
 def main() -> None:
@@ -158,9 +128,7 @@ def main() -> None:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         # PostgreSQL's account must be able to pass through; the folders inside are closed to others.
         folder.chmod(0o711)
-        server = _Server(folder, stack)
-        for line in sys.stdin:
-            print(json.dumps(server.answer(line.strip())), flush=True)
+        serve(_Server(folder, stack), ConfigurationError)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from kairos_core.commands import CREATE, Commands
 from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from kairos_core.settings import LocalSettings
+from loadtests import ROOT
 from loadtests.states import sample_state
 from loadtests.valkeys import LaunchError, valkeys
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from kairos_core import SyncState
     from loadtests.valkeys import Node
 
-ROOT = Path(__file__).resolve().parent.parent
 FEW = 100
 SUBJECTS = ("few", "many", "again")
 OPERATIONS = ("get_session", "update_session")

@@ -13,25 +13,14 @@ from typing import TYPE_CHECKING, Self
 from kairos_core import AsyncRedisStateManager, DurabilityNotReached, KairosError, RedisStateManager
 from kairos_core.updates import RESYNCHRONISED
 from loadtests.states import sample_state
+from loadtests.waiting import DEADLINE_S, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kairos_core import Settings, StateUpdate, SyncState
 
-DEADLINE_S = 20.0
 _PAUSE_S = 0.002
-_POLL_S = 0.01
-
-
-def wait_until(condition: Callable[[], object]) -> bool:
-    """Whether the condition came true before the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_S)
-    return True
 
 
 def turn(state: SyncState, writer: str) -> SyncState:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 
 import msgspec
 
 from kairos_core import RedisStateManager, Settings
 from kairos_core.layout import Layout
+from kairos_core.lifeline import end_with_parent
 from loadtests.subjects.wire import Wire
 
 
 def main() -> None:
     """Print `ready`, then a line per update: its version and the time of its arrival."""
     settings = Settings.from_env()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     if sys.argv[1] == "kairos":
         _watch(settings)
     else:
         _listen(settings)
-
-
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os._exit(0)
 
 
 def _say(version: int, arrival_s: float) -> None:

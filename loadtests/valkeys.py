@@ -1,15 +1,13 @@
 """Valkey as it is deployed: single servers, a replica, a pair watched by sentinels, a cluster.
 
-The servers are started by a helper, `python -m loadtests.valkeys FOLDER`, which reads a JSON object per line and
-answers each with one. When its standard input closes, because the process that asked is done or was killed, it ends the
-servers and removes their folder, as the supervisor of `kairos_core.local` does. They are ended without mercy: what they
+The servers are started by a helper, `python -m loadtests.valkeys FOLDER` (see `orders.py`), which in its own end ends
+them and removes their folder, as the supervisor of `kairos_core.local` does. They are ended without mercy: what they
 stored goes with them, and one that was stopped with SIGSTOP would hear nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -17,7 +15,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from contextlib import contextmanager
 from functools import partial
@@ -31,17 +28,17 @@ from redis.retry import Retry
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.local import _free_port, _last_line, _quoted, _read, _wait, _wheel_file
+from loadtests.orders import Helper, OrderError, serve
+from loadtests.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 SLOTS = 16_384
 SERVICE = "kairos"
 START_TIMEOUT_S = 15.0
 _CLIENT_TIMEOUT_S = 2.0
-_POLL_S = 0.02
 _ATTEMPTS = 10
 # Of keys that one MIGRATE takes along.
 _BATCH = 100
@@ -180,10 +177,8 @@ class Cluster(NamedTuple):
 class Launcher:
     """Starts servers that end with this process, however it ends. Made by `valkeys`."""
 
-    def __init__(self, helper: subprocess.Popen[str]) -> None:
+    def __init__(self, helper: Helper) -> None:
         self._helper = helper
-        # A fault run may kill a node from one thread and start one from another.
-        self._lock = threading.Lock()
         self._nodes: dict[int, Node] = {}
 
     def start(self, *config: str) -> Node:
@@ -198,7 +193,7 @@ class Launcher:
 
     def kill(self, node: Node) -> None:
         """End a node with SIGKILL, also one that is paused; it has ended when this returns."""
-        self._ask(do="kill", port=node.port)
+        self._ask("kill", port=node.port)
 
     def pause(self, node: Node) -> None:
         """Stop a node with SIGSTOP: its connections stay open and nothing is answered."""
@@ -216,7 +211,7 @@ class Launcher:
         Raises:
             LaunchError: it did not become ready, or somebody took its port.
         """
-        answer = self._ask(do="restart", port=node.port, config=config)
+        answer = self._ask("restart", port=node.port, config=config)
         return self._known(answer["port"], answer["pid"], node.password)
 
     def replica_of(self, primary: Node, *config: str) -> Node:
@@ -299,7 +294,7 @@ class Launcher:
         lines = [f"requirepass {password}"] if password else []
         # Also for a primary: after a failover it is a replica.
         lines += [f"masterauth {password}"] if kind != "sentinel" else []
-        answer = self._ask(do="start", kind=kind, config=[*lines, *config])
+        answer = self._ask("start", kind=kind, config=[*lines, *config])
         return self._known(answer["port"], answer["pid"], password)
 
     def _known(self, port: int, pid: int, password: str) -> Node:
@@ -307,24 +302,16 @@ class Launcher:
         self._nodes[port] = node
         return node
 
-    def _ask(self, **order: Any) -> dict[str, Any]:
+    def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Give the helper an order and wait for its answer.
 
         Raises:
             LaunchError: it could not carry the order out.
         """
-        assert self._helper.stdin is not None  # noqa: S101 - opened by `valkeys`
-        assert self._helper.stdout is not None  # noqa: S101
-        with self._lock:
-            try:
-                print(json.dumps(order), file=self._helper.stdin, flush=True)
-                line = self._helper.stdout.readline()
-            except BrokenPipeError:
-                line = ""
-        answer: dict[str, Any] = json.loads(line) if line else {"cause": "the helper ended early"}
-        if "cause" in answer:
-            raise LaunchError(answer["cause"])
-        return answer
+        try:
+            return self._helper.ask(do, **arguments)
+        except OrderError as error:
+            raise LaunchError(str(error)) from error
 
 
 @contextmanager
@@ -337,23 +324,12 @@ def valkeys(folder: str | None = None) -> Iterator[Launcher]:
     Raises:
         LaunchError: there is no helper or no Valkey to start.
     """
-    helper = subprocess.Popen(
-        [sys.executable, "-m", "loadtests.valkeys", str(Path(folder or tempfile.gettempdir()).resolve())],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    path = Path(folder or tempfile.gettempdir()).resolve()
+    helper = Helper("loadtests.valkeys", str(path), is_apart=True)
     try:
         yield Launcher(helper)
     finally:
-        assert helper.stdin is not None  # noqa: S101 - it was opened above
-        with contextlib.suppress(BrokenPipeError):
-            helper.stdin.close()
-        helper.wait()
-        assert helper.stdout is not None  # noqa: S101
-        helper.stdout.close()
+        helper.close()
 
 
 def _netloc(password: str, *where: Node | int) -> str:
@@ -364,16 +340,14 @@ def _netloc(password: str, *where: Node | int) -> str:
 
 def _until(what: str, condition: Callable[[], bool], timeout_s: float = START_TIMEOUT_S) -> None:
     """Wait for a condition; a server that does not answer yet does not fulfil it."""
-    deadline = time.monotonic() + timeout_s
-    error: redis.RedisError | None = None
-    while time.monotonic() < deadline:
+
+    def is_so() -> bool:
         try:
-            if condition():
-                return
-        except redis.RedisError as raised:
-            error = raised
-        time.sleep(_POLL_S)
-    raise TimeoutError(f"{what}: not within {timeout_s:g} s") from error
+            return condition()
+        except redis.RedisError:
+            return False
+
+    wait_for(what, is_so, timeout_s)
 
 
 def _admin(node: Node) -> redis.Redis:
@@ -471,8 +445,8 @@ class _Server:
         self._process: subprocess.Popen[str] | None = None
 
     @property
-    def pid(self) -> int:
-        return self._process.pid if self._process else 0
+    def facts(self) -> dict[str, int]:
+        return {"port": self.port, "pid": self._process.pid if self._process else 0}
 
     def run(self, *config: str) -> bool:
         """Start it; False where its port is taken.
@@ -527,7 +501,7 @@ class _Server:
             self._process.wait()
 
 
-class _Helper:
+class _Servers:
     """What the helper can do; each public method is an order."""
 
     def __init__(self, folder: Path) -> None:
@@ -535,7 +509,7 @@ class _Helper:
         self._servers: dict[int, _Server] = {}
         self._count = 0
 
-    def start(self, kind: str, config: list[str]) -> _Server:
+    def start(self, kind: str, config: list[str]) -> dict[str, int]:
         for _ in range(_ATTEMPTS):
             self._count += 1
             server = _Server(self._folder / str(self._count), kind, config)
@@ -545,22 +519,22 @@ class _Helper:
             # Before it runs: whatever comes in between, it must be ended.
             self._servers[server.port] = server
             if server.run():
-                return server
+                return server.facts
             del self._servers[server.port]
         raise LaunchError("Valkey did not start: every port that was tried is in use")
 
-    def restart(self, port: int, config: list[str]) -> _Server:
+    def restart(self, port: int, config: list[str]) -> dict[str, int]:
         server = self._servers[port]
         for attempt in range(_ATTEMPTS):
             if server.run(*(config if attempt == 0 else [])):
-                return server
+                return server.facts
             # Nobody listens there but us; a connection on its way to another port may have it for a moment.
             time.sleep(0.05)
         raise LaunchError(f"Valkey did not start: port {port} is in use")
 
-    def kill(self, port: int) -> _Server:
+    def kill(self, port: int) -> dict[str, int]:
         self._servers[port].kill()
-        return self._servers[port]
+        return self._servers[port].facts
 
     def end(self) -> None:
         for server in self._servers.values():
@@ -571,24 +545,12 @@ def main() -> None:
     """Run as the helper, until standard input closes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     folder = Path(tempfile.mkdtemp(prefix="kairos-", dir=sys.argv[1]))
-    helper = _Helper(folder)
+    servers = _Servers(folder)
     try:
-        # Who asked may be gone before it has its answer.
-        with contextlib.suppress(BrokenPipeError):
-            for line in sys.stdin:
-                print(json.dumps(_answer(helper, json.loads(line))), flush=True)
+        serve(servers, LaunchError, ConfigurationError, OSError)
     finally:
-        helper.end()
+        servers.end()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _answer(helper: _Helper, order: dict[str, Any]) -> dict[str, Any]:
-    do = getattr(helper, order.pop("do"))
-    try:
-        server = do(**order)
-    except (LaunchError, ConfigurationError, OSError) as error:
-        return {"cause": str(error)}
-    return {"port": server.port, "pid": server.pid}
 
 
 if __name__ == "__main__":

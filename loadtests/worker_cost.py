@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kairos_core import AuditWriter, RedisStateManager
 from loadtests.environment import harness, new_namespace
 from loadtests.states import sample_state
+from loadtests.waiting import wait_until
 from loadtests.worker import members, worker_pool
 
 if TYPE_CHECKING:
@@ -96,9 +97,7 @@ def _pool_in(state: str, settings: Settings) -> Iterator[None]:
     """The pool in a state: with members that run, that are stopped, or that are gone."""
     with worker_pool(settings, workers=2) as pool:
         # Until all are there, they take the machine's time.
-        deadline = time.monotonic() + 10
-        while len(members(pool) + members(pool, "scheduler")) < 3 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: len(members(pool) + members(pool, "scheduler")) == 3)
         time.sleep(0.5)
         everyone = [pool.pid, *members(pool), *members(pool, "scheduler")]
         if state == "stopped":

@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kairos_core.errors import ConfigurationError
-from loadtests.measure import PROFILES, ROOT, unwind_on_termination
+from loadtests import ROOT
+from loadtests.measure import PROFILES, unwind_on_termination
 from reports import results, tables
 from reports.statistics import EXIT_STATUS
 

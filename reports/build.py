@@ -8,7 +8,7 @@ import string
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from loadtests.measure import ROOT
+from loadtests import ROOT
 from reports import tables
 from reports.notebooks import Executed, execute
 from reports.results import LATEST

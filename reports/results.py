@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kairos_core.errors import ConfigurationError
+from loadtests import ROOT
 from loadtests.checks import CHECKS, CheckResult
-from loadtests.measure import DRAIN_ROUNDS, FORMAT, ROOT
+from loadtests.measure import DRAIN_ROUNDS, FORMAT
 from reports.statistics import (
     FEWEST_RUNS,
     STATISTICS,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from kairos_core.errors import ConfigurationError
-from loadtests import scale
-from loadtests.measure import ROOT, unwind_on_termination
+from loadtests import ROOT, scale
+from loadtests.measure import unwind_on_termination
 from reports import tables
 from reports.results import WIDEST_SELF_RATIO
 from reports.statistics import (

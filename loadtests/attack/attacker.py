@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from kairos_core.settings import Settings, child_environment
+from loadtests import ROOT
 from loadtests.attack.workload import Attacker, Mix, arrivals, due, steps
 from loadtests.history import Outcome, Recorder
 from loadtests.subjects.register import session_number
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from loadtests.subjects.register import Register
 
-ROOT = Path(__file__).resolve().parent.parent
 ANSWER_TIMEOUT_S = 60.0
 # Between two attempts of a reader whose store cannot be used.
 _READER_PAUSE_S = 0.05

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from kairos_core import Settings
     from loadtests.attack.attacker import Process, Start
-    from loadtests.attack.rounds import Arena
+    from loadtests.faults.arenas import Arena
     from loadtests.history import History
 
 # From when all are told to begin to when they do.
@@ -85,14 +85,14 @@ class Campaign:
         """Run one round; its folder."""
         plan.round_folder.mkdir(parents=True)
         self.man(plan)
-        primaries = self._primaries()
+        primaries = self._arena.acting()
         found = self._begin(plan)
         try:
             self._disturb(plan, found)
             self._gather(plan, found)
             self._look(plan, found)
             self._finish_watchers(plan, found)
-            if not found.losses and primaries != self._primaries():
+            if not found.losses and primaries != self._arena.acting():
                 # What it had acknowledged may be gone, and nobody knows since when.
                 found.notes.append("a primary was replaced that nobody killed")
         finally:
@@ -105,11 +105,6 @@ class Campaign:
         for path in sorted(plan.round_folder.glob("*.history")):
             history.seal(path)
         return plan.round_folder
-
-    def _primaries(self) -> object:
-        """Which servers are primaries, where the arena can tell."""
-        acting = getattr(self._arena, "acting", None)
-        return acting() if acting is not None else None
 
     def _of(self, role: str) -> list[Process]:
         return [process for process in self._processes if process.role == role]
@@ -172,11 +167,11 @@ class Campaign:
         try:
             fault.begin(self._arena)
             # From when it struck: before that, it had things to look at.
-            began_ns = getattr(fault, "begin_ns", 0) or began_ns
+            began_ns = fault.begin_ns
             _sleep_until(began_ns + round(fault.hold_s * 1e9))
         finally:
             fault.heal(self._arena)
-            found.losses = [dict(loss) for loss in fault.losses]
+            found.losses = fault.losses
         healed_ns = time.monotonic_ns()
         found.fault = FaultFacts(
             name=fault.name,
@@ -260,7 +255,7 @@ class Campaign:
         """Write down what the audit recorded, once it has recorded all."""
         if self._arena.pool is None or plan.subject not in OF_KAIROS:
             return
-        is_drained = exported.wait_until_drained(self._arena.settings, plan.quiet_s)
+        is_drained = exported.wait_until_drained(self._arena.worker_settings, plan.quiet_s)
         if not is_drained:
             found.notes.append(f"the outbox was not drained within {plan.quiet_s:.0f} s")
         path = plan.round_folder / "audit.history"
@@ -270,20 +265,19 @@ class Campaign:
 
     def _prove(self, plan: Plan, found: Round) -> None:
         """Ask the fault whether it hit."""
-        if found.fault is None:
+        if plan.fault is None or found.fault is None:
             return
         paths = [process.path for process in self._of("instance") if process.path.exists()]
-        exercised, proof = plan.fault.prove(self._arena, history.join(map(history.read, paths)))
-        found.fault.exercised, found.fault.proof = bool(exercised), str(proof)
+        records = history.join(map(history.read, paths))
+        found.fault.exercised, found.fault.proof = plan.fault.prove(self._arena, records)
 
 
 def _settings(arena: Arena, plan: Plan) -> Settings:
     """What the processes connect to, and as whom: the rivals need more than the core's account may do."""
     if plan.subject in OF_KAIROS:
-        return arena.settings_for(proxied=plan.proxied or getattr(plan.fault, "uses_proxy", False))
-    node = getattr(arena, "node", None)
-    if node is not None:
-        return msgspec.structs.replace(arena.settings, redis_url=node.url)
+        return arena.settings_for(proxied=plan.proxied or (plan.fault is not None and plan.fault.uses_proxy))
+    if arena.node is not None:
+        return msgspec.structs.replace(arena.settings, redis_url=arena.node.url)
     return as_administrator(arena.settings)
 
 

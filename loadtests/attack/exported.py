@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from psycopg import sql
 
+from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.postgres import connect_postgres
-from kairos_core.blocking import BlockingTransport
 from kairos_core.errors import ConfigurationError, KairosError
-from kairos_core.operations import Operations
 from kairos_core.session import SyncState
-from kairos_core.transport import run
 from loadtests.attack.rounds import AuditFacts
 from loadtests.history import Kind, Recorder, Seen
 from loadtests.subjects.register import NOBODY, seen_of, session_number, token_of
+from loadtests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,22 +36,16 @@ _REMOVALS = ("delete", "expire")
 
 
 def wait_until_drained(settings: Settings, timeout_s: float) -> bool:
-    """Whether the outbox is empty by then."""
-    operations = Operations(settings, BlockingTransport)
-    commands = [operations.commands.depth(lane) for lane in range(settings.lanes)]
-    deadline = time.monotonic() + timeout_s
-    try:
-        while True:
-            try:
-                if sum(run(operations.link.call_many(commands))) == 0:
-                    return True
-            except KairosError:
-                pass
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_POLL_S)
-    finally:
-        operations.link.close()
+    """Whether the outbox is empty by then; a store that does not answer yet does not say so."""
+
+    def is_drained() -> bool:
+        try:
+            return not any(outbox.depths())
+        except KairosError:
+            return False
+
+    with closing(Outbox.connect(settings)) as outbox:
+        return wait_until(is_drained, timeout_s)
 
 
 def export(settings: Settings, prefix: str, path: Path, *, is_drained: bool, timeout_s: float) -> AuditFacts:

@@ -2,83 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from loadtests.attack.workload import Mix
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from kairos_core import Settings
-    from loadtests.history import History
+    from loadtests.faults.fault import Fault
 
 # 1: the first.
 FORMAT = 1
 # Numbers of a round's processes: so many for each round, so that no two of a run have the same.
 _NUMBERS = 64
 _ROLES = {"instance": 0, "watcher": 40, "reader": 60}
-
-
-class Arena(Protocol):
-    """Where an attack takes place; `faults.arenas` has those that can be disturbed.
-
-    Attributes:
-        kind: which.
-        settings: of the instances, with the core's account.
-        worker_settings: with the worker's account.
-        pool: the running `kairos worker`; None: there is none, and no audit.
-        instances: the instances that run; whoever runs a round fills it.
-    """
-
-    kind: str
-    settings: Settings
-    worker_settings: Settings
-    pool: subprocess.Popen[str] | None
-    instances: list[Any]
-
-    def settings_for(self, *, proxied: bool) -> Settings:
-        """The settings of the instances, by way of a proxy or not."""
-        ...
-
-
-class Fault(Protocol):
-    """What befalls an arena in the middle of a round; `faults` has some."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        ...
-
-    @property
-    def hold_s(self) -> float:
-        """How long it lasts, at the least."""
-        ...
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What was drawn for it."""
-        ...
-
-    @property
-    def losses(self) -> Sequence[dict[str, Any]]:
-        """When acknowledged writes may have been lost, and why: `at_ns`, `back_ns`, `why`."""
-        ...
-
-    def begin(self, arena: Any) -> object:
-        """Let it happen."""
-        ...
-
-    def heal(self, arena: Any) -> object:
-        """Let it be over."""
-        ...
-
-    def prove(self, arena: Any, history: History) -> tuple[bool, str]:
-        """Whether it hit, and what shows that."""
-        ...
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +52,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     count: int | None = None
     rate: float | None = None
     mix: Mix = Mix()
-    fault: Any = None
+    fault: Fault | None = None
     proxied: bool = False
     fault_after_s: float = 1.0
     after_s: float = 1.0

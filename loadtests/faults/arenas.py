@@ -21,7 +21,7 @@ import redis
 
 from kairos_core import AuditWriter, Settings
 from kairos_core.acl import account
-from loadtests.environment import new_namespace, note_accounts
+from loadtests.environment import as_worker, new_namespace, note_accounts
 from loadtests.faults.way import way_to
 from loadtests.postgres import own_postgres
 from loadtests.valkeys import SERVICE, Cluster, Launcher, Node, SentinelPair, valkeys
@@ -56,15 +56,17 @@ _PARTS = {"fsync": ("fsync",), "sentinel": ("sentinel",), "replicated": ("sentin
 
 
 class InstanceLike(Protocol):
-    """An instance of the service under attack, as a fault sees it.
+    """An instance of the service under attack, as a fault sees it."""
 
-    Attributes:
-        pid: process id.
-        number: its process number in the histories.
-    """
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
 
-    pid: int
-    number: int
+    @property
+    def number(self) -> int:
+        """Its process number in the histories."""
+        ...
 
     def kill(self) -> None:
         """End it with SIGKILL."""
@@ -78,8 +80,6 @@ class Arena:
         kind: one of KINDS, or GIVEN.
         settings: of instances, without a proxy; see `settings_for`.
         worker_settings: of the pool.
-        durability: what instances ask for.
-        may_lose: whether a store that is killed here may lose acknowledged writes.
         launcher: of the store's servers; None: they are not ours.
         node: the store, where it is one server of ours.
         pair: the store, where it is a pair of ours; the roles are those of now.
@@ -95,8 +95,6 @@ class Arena:
     kind: str
     settings: Settings
     worker_settings: Settings
-    durability: str
-    may_lose: bool
     launcher: Launcher | None = None
     node: Node | None = None
     pair: SentinelPair | None = None
@@ -109,12 +107,26 @@ class Arena:
     instances: list[InstanceLike] = field(default_factory=list)
 
     @property
+    def durability(self) -> str:
+        """What instances ask for."""
+        return self.settings.durability
+
+    @property
+    def may_lose(self) -> bool:
+        """Whether a store that is killed here may lose acknowledged writes."""
+        return self.kind != "fsync"
+
+    @property
     def is_own(self) -> bool:
         """Whether the servers are ours to stop, to pause and to fill."""
         return self.launcher is not None
 
     def settings_for(self, *, proxied: bool) -> Settings:
-        """The settings of instances in a round; by way of the proxy only where it is needed, since it takes time."""
+        """The settings of instances in a round; by way of the proxy only where it is needed, since it takes time.
+
+        Raises:
+            LookupError: by way of a proxy, which is not here.
+        """
         if not proxied:
             return self.settings
         if self.proxy is None:
@@ -262,7 +274,7 @@ class Ground:
             queue_url=queue_url and accounts.login(queue_url, "worker"),
             timeout_s=Settings().timeout_s,
         )
-        return Arena(kind, settings, worker_settings, settings.durability, kind != "fsync", **handles)
+        return Arena(kind, settings, worker_settings, **handles)
 
 
 @contextmanager
@@ -277,32 +289,28 @@ def own_ground() -> Iterator[Ground]:
 
 
 @contextmanager
-def own_arena(kind: str, **options: Any) -> Iterator[Arena]:
-    """An arena that stands alone; the options are those of `Ground.arena`."""
-    with own_ground() as ground, ground.arena(kind, **options) as arena:
-        yield arena
-
-
-@contextmanager
-def given(settings: Settings, *, workers: int = WORKERS, timeout_s: float = TIMEOUT_S) -> Iterator[Arena]:
+def given(
+    settings: Settings, *, workers: int = WORKERS, timeout_s: float = TIMEOUT_S, log: Path | None = None
+) -> Iterator[Arena]:
     """An arena on servers that somebody else started, and on which this harness may do what instances and workers do.
 
     Args:
         settings: from `environment.harness`, which removes what was written.
         workers: of the pool; 0: no pool.
         timeout_s: of instances.
+        log: of the pool; None: it goes with the arena.
     """
-    of_instances = msgspec.structs.replace(settings, timeout_s=timeout_s)
-    arena = Arena(GIVEN, of_instances, settings, settings.durability, may_lose=False)
+    arena = Arena(GIVEN, msgspec.structs.replace(settings, timeout_s=timeout_s), as_worker(settings))
     with contextlib.ExitStack() as stack:
-        with AuditWriter.connect(settings) as writer:
+        with AuditWriter.connect(arena.worker_settings) as writer:
             writer.migrate()
         # The proxy talks to its server in the clear.
         if urlsplit(settings.redis_url).scheme == "redis":
             arena.proxy = stack.enter_context(way_to(settings.redis_url))
         if workers:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kairos-pools-"))
-            arena.pool = stack.enter_context(worker_pool(settings, workers, Path(folder) / "log"))
+            log = log or Path(folder) / "log"
+            arena.pool = stack.enter_context(worker_pool(arena.worker_settings, workers, log))
             arena.workers = workers
         yield arena
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loadtests.faults.arenas import ONE_SERVER
-from loadtests.faults.fault import Fault, Repeated, Window, wait_for, with_given
+from loadtests.faults.fault import Fault, Repeated, Window, with_given
 from loadtests.faults.way import Disturbed
+from loadtests.waiting import wait_for
 
 if TYPE_CHECKING:
     import random

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from redis import RedisError
 
 from loadtests.faults.arenas import PAIRS, role
-from loadtests.faults.fault import Fault, Window, wait_for
+from loadtests.faults.fault import Fault, Window
 from loadtests.valkeys import SERVICE
+from loadtests.waiting import wait_for
 
 if TYPE_CHECKING:
     import random
@@ -113,7 +114,6 @@ class SentinelFailover(_Failover):
 
     name = "failover"
     kinds = PAIRS
-    healing_s = 4.0
 
     def _couple(self, arena: Arena) -> tuple[Node, Node]:
         assert arena.pair is not None  # noqa: S101 - of this kind
@@ -138,7 +138,6 @@ class ClusterFailover(_Failover):
 
     name = "failover in the cluster"
     kinds = ("cluster",)
-    healing_s = 4.0
 
     def _couple(self, arena: Arena) -> tuple[Node, Node]:
         assert arena.cluster is not None  # noqa: S101 - of this kind

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from loadtests.faults.arenas import Arena
     from loadtests.history import History
 
-# Within it, a server must be ready again, or have been replaced.
-READY_S = 20.0
-_POLL_S = 0.01
 # What an attempt is answered that met a fault, and not another writer.
 _FAULTY = (Error.UNAVAILABLE, Error.OUTCOME_UNKNOWN, Error.BACKLOG_FULL, Error.DURABILITY, Error.OTHER)
 # Longer than any call takes: what began before that, and has no end, was not on its way when the fault began.
@@ -44,7 +41,6 @@ class Fault:
         kinds: of the arenas that it fits.
         touches_servers: whether it stops, pauses, fills or commands servers; only ever those of the harness's own.
         uses_proxy: whether instances must take the way by the arena's proxy.
-        healing_s: about how long healing takes.
         parameters: what was chosen for it; `hold_s`: how long it lasts.
         begin_ns: when it began; 0: not yet.
         healing_ns: when its end began; 0: not yet.
@@ -63,7 +59,6 @@ class Fault:
     kinds: ClassVar[tuple[str, ...]] = KINDS
     touches_servers: ClassVar[bool] = True
     uses_proxy: ClassVar[bool] = False
-    healing_s: ClassVar[float] = 0.2
 
     def __init__(self, chance: random.Random, kind: str) -> None:
         self.kind = kind
@@ -77,11 +72,6 @@ class Fault:
     def hold_s(self) -> float:
         """How long it lasts, at the least."""
         return float(self.parameters["hold_s"])
-
-    @property
-    def takes_s(self) -> float:
-        """About how long it takes until everything is as before."""
-        return self.hold_s + self.healing_s
 
     @property
     def lasted_s(self) -> float:
@@ -263,19 +253,6 @@ class Repeated:
         error, self._error = self._error, None
         if error is not None:
             raise error
-
-
-def wait_for(what: str, condition: Callable[[], object], timeout_s: float = READY_S) -> None:
-    """Wait until a condition is true.
-
-    Raises:
-        TimeoutError: it did not become so in time.
-    """
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {timeout_s:g} s")
-        time.sleep(_POLL_S)
 
 
 def with_given(*kinds: str) -> tuple[str, ...]:

@@ -15,9 +15,10 @@ import redis
 from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.postgres import connect_postgres
 from loadtests.faults.arenas import KINDS
-from loadtests.faults.fault import Fault, Window, wait_for, with_given
+from loadtests.faults.fault import Fault, Window, with_given
 from loadtests.faults.stopping import Stopped, is_running, is_there
 from loadtests.history import Kind
+from loadtests.waiting import wait_for
 from loadtests.worker import members
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ class PostgresKilled(_Postgres):
     """SIGKILL of the postmaster, and a start on the same data."""
 
     name = "PostgreSQL killed"
-    healing_s = 1.0
 
     def strike(self, arena: Arena) -> None:
         """Kill it."""
@@ -130,7 +130,6 @@ class WorkerKilled(_Worker):
     """SIGKILL; the pool puts another in its place."""
 
     name = "worker killed"
-    healing_s = 2.0
 
     def strike(self, arena: Arena) -> None:
         """Kill it."""

@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from loadtests.faults.arenas import KINDS, ONE_SERVER
-from loadtests.faults.fault import Fault, Repeated, Window, wait_for
+from loadtests.faults.fault import Fault, Repeated, Window
 from loadtests.faults.stopping import Stopped
+from loadtests.waiting import wait_for
 
 if TYPE_CHECKING:
     import random

@@ -1,31 +1,25 @@
 """The way to a server that can be disturbed: a proxy in a process of its own.
 
-`python -m loadtests.faults.way` reads the server's address from its first line and says where it listens, then reads a
-JSON object per line and answers each with what has been disturbed since it began. It ends when its standard input
-closes. In a process of its own, because its threads would wait for the interpreter lock of whoever measures, and the
-other way.
+`python -m loadtests.faults.way` takes orders (see `orders.py`): the first is to listen, and each of the others is
+answered with what has been disturbed since then. In a process of its own, because its threads would wait for the
+interpreter lock of whoever measures, and the other way.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import random
 import re
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from loadtests.orders import Helper, serve
 from loadtests.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parent.parent
 # What a script of the core answers where a write was applied: an array that begins with 0.
 _is_applied = re.compile(rb"\A\*\d+\r\n:0\r\n").match
 
@@ -53,22 +47,22 @@ class Way:
         url: its address, with the login of the server's.
     """
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self._lock = threading.Lock()
-        self.url: str = self._answer()["url"]
+    def __init__(self, helper: Helper, url: str) -> None:
+        self._helper = helper
+        # Not as an argument of the command: it has a password.
+        self.url: str = helper.ask("listen", url=url)["url"]
 
     def pass_all(self) -> Disturbed:
         """Disturb nothing from now on."""
-        return self._ask(do="pass_all")
+        return self._ask("pass_all")
 
     def cut(self) -> Disturbed:
         """Close every connection; new ones are accepted."""
-        return self._ask(do="cut")
+        return self._ask("cut")
 
     def delay(self, delay_ms: float) -> Disturbed:
         """From now on, let every piece wait before it passes, in both directions."""
-        return self._ask(do="delay", delay_ms=delay_ms)
+        return self._ask("delay", delay_ms=delay_ms)
 
     def drop_replies(self, share: float, seed: int, *, silently: bool) -> Disturbed:
         """From now on, keep back a share of the replies to writes that were applied.
@@ -78,71 +72,51 @@ class Way:
             seed: of the choice.
             silently: whether the connection stays open, so that who waits hears nothing; else it is closed.
         """
-        return self._ask(do="drop_replies", share=share, seed=seed, silently=silently)
+        return self._ask("drop_replies", share=share, seed=seed, silently=silently)
 
     def disturbed(self) -> Disturbed:
         """What has been done so far."""
-        return self._ask(do="disturbed")
+        return self._ask("disturbed")
 
-    def _ask(self, **order: Any) -> Disturbed:
-        assert self._process.stdin is not None  # noqa: S101 - opened by `way_to`
-        with self._lock:
-            print(json.dumps(order), file=self._process.stdin, flush=True)
-            return Disturbed(**self._answer())
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None  # noqa: S101
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the proxy ended with status {self._process.wait()}")
-        found: dict[str, Any] = json.loads(line)
-        return found
+    def _ask(self, do: str, **arguments: Any) -> Disturbed:
+        return Disturbed(**self._helper.ask(do, **arguments))
 
 
 @contextmanager
 def way_to(url: str) -> Iterator[Way]:
     """A way to a server, from when it can be taken to when the context is left."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "loadtests.faults.way"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        # Ctrl-C is for whoever started it, who may have something to heal first.
-        start_new_session=True,
-    )
-    assert process.stdin is not None  # noqa: S101
-    assert process.stdout is not None  # noqa: S101
+    helper = Helper("loadtests.faults.way", is_apart=True)
     try:
-        # Not as an argument: it has a password.
-        print(json.dumps({"url": url}), file=process.stdin, flush=True)
-        yield Way(process)
+        yield Way(helper, url)
     finally:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        process.wait()
-        process.stdout.close()
+        helper.close()
 
 
 class _Disturber:
     """What the process can do; each public method is an order."""
 
-    def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
         self._lock = threading.Lock()
         # The threads that forward the replies of connections on which one was kept back. The next one would be taken
         # for it, so that nothing may ever pass there again.
         self._silent: set[threading.Thread] = set()
         self._cut = self._dropped = self._delayed = 0
 
-    def pass_all(self) -> None:
+    def listen(self, url: str) -> dict[str, str]:
+        self._proxy = self._stack.enter_context(Proxy(url))
+        return {"url": self._proxy.url}
+
+    def pass_all(self) -> dict[str, int]:
         self._proxy.on_request = lambda data: data
         self._proxy.on_reply = self._unless_silent
+        return self.disturbed()
 
-    def cut(self) -> None:
+    def cut(self) -> dict[str, int]:
         self._cut += self._proxy.cut()
+        return self.disturbed()
 
-    def delay(self, delay_ms: float) -> None:
+    def delay(self, delay_ms: float) -> dict[str, int]:
         def wait(data: bytes) -> bytes:
             with self._lock:
                 self._delayed += 1
@@ -151,11 +125,12 @@ class _Disturber:
             return data
 
         self._proxy.on_request = self._proxy.on_reply = wait
+        return self.disturbed()
 
     def _unless_silent(self, data: bytes) -> bytes:
         return b"" if threading.current_thread() in self._silent else data
 
-    def drop_replies(self, share: float, seed: int, *, silently: bool) -> None:
+    def drop_replies(self, share: float, seed: int, *, silently: bool) -> dict[str, int]:
         chance = random.Random(seed)  # noqa: S311 - not a secret
 
         def drop(data: bytes) -> bytes | None:
@@ -170,24 +145,14 @@ class _Disturber:
             return b"" if silently else None
 
         self._proxy.on_reply = drop
+        return self.disturbed()
 
-    def disturbed(self) -> Disturbed:
+    def disturbed(self) -> dict[str, int]:
         with self._lock:
             self._silent = {thread for thread in self._silent if thread.is_alive()}
-            return Disturbed(self._cut, self._dropped, self._delayed, len(self._silent))
-
-
-def main() -> None:
-    """Serve orders until standard input closes."""
-    with Proxy(json.loads(sys.stdin.readline())["url"]) as proxy:
-        disturber = _Disturber(proxy)
-        print(json.dumps({"url": proxy.url}), flush=True)
-        for line in sys.stdin:
-            order = json.loads(line)
-            do = order.pop("do")
-            getattr(disturber, do)(**order)
-            print(json.dumps(disturber.disturbed()._asdict()), flush=True)
+            return Disturbed(self._cut, self._dropped, self._delayed, len(self._silent))._asdict()
 
 
 if __name__ == "__main__":
-    main()
+    with ExitStack() as _stack:
+        serve(_Disturber(_stack))

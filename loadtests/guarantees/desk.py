@@ -1,7 +1,7 @@
 """Where directed checks are asked for: a process that forks one of its own for each.
 
-`python -m loadtests.guarantees` reads a JSON object per line (`check`, `mutant`, `environment`) and answers each with
-one: the result, or `error`, why it could not be run. To start Python anew for each would take longer than most checks.
+`python -m loadtests.guarantees` takes orders (see `orders.py`), each the name of a check, and answers with its result,
+or with why it could not be run. To start Python anew for each would take longer than most checks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -20,6 +19,7 @@ import msgspec
 
 from kairos_core import Settings
 from loadtests.checks import CheckResult
+from loadtests.orders import Helper, OrderError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,18 +38,13 @@ class Desk:
     """A handle to the process."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests.guarantees"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._helper = Helper("loadtests.guarantees")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._process.wait()
+        self._helper.close()
 
     def ask(self, check: str, settings: Settings, mutant: str | None = None) -> CheckResult:
         """Let a check look, at a core that is broken in one way if `mutant` names it.
@@ -57,14 +52,10 @@ class Desk:
         Raises:
             CheckError: it could not be run.
         """
-        assert self._process.stdin is not None  # noqa: S101 - opened above
-        assert self._process.stdout is not None  # noqa: S101
-        order = {"check": check, "mutant": mutant, "environment": settings.to_env()}
-        print(json.dumps(order), file=self._process.stdin, flush=True)
-        line = self._process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "its process ended"}
-        if "error" in answer:
-            raise CheckError(f"{check}: {answer['error']}")
+        try:
+            answer = self._helper.ask(check, mutant=mutant, environment=settings.to_env())
+        except OrderError as error:
+            raise CheckError(f"{check}: {error}") from error
         return msgspec.convert(answer, CheckResult)
 
 
@@ -72,7 +63,7 @@ def serve(checks: Mapping[str, Directed]) -> None:
     """Answer orders until standard input closes."""
     for line in sys.stdin:
         order = json.loads(line)
-        check = checks[order["check"]]
+        check = checks[order["do"]]
         start = time.monotonic()
         child = os.fork()
         if child == 0:
@@ -84,7 +75,7 @@ def serve(checks: Mapping[str, Directed]) -> None:
             taken_s = time.monotonic() - start
             _say(msgspec.to_builtins(check.result(False, f"it came to no end within {TIMEOUT_S} s", taken_s)))
         elif code != 0:
-            _say({"error": f"its process ended with status {code}"})
+            _say({"cause": f"its process ended with status {code}"})
 
 
 def _answer(check: Directed, order: dict[str, Any]) -> None:
@@ -100,7 +91,7 @@ def _answer(check: Directed, order: dict[str, Any]) -> None:
         _say(msgspec.to_builtins(check.here(Settings.from_env())))
     except BaseException as error:  # noqa: BLE001 - this process must not read the next order
         traceback.print_exc()
-        _say({"error": f"{type(error).__name__}: {error}"})
+        _say({"cause": f"{type(error).__name__}: {error}"})
     finally:
         os._exit(0)
 

@@ -7,24 +7,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kairos_core import AuditWriter, RedisStateManager, VersionConflict
-from kairos_core.audit.recorded import Records
 from loadtests.environment import admin
 from loadtests.guarantees.finding import Facts, Finding, directed
 from loadtests.guarantees.writes import outcome, said, titled
+from loadtests.losses import Store, between, once, same
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kairos_core import Settings
-    from kairos_core.audit.recorded import Recorded
 
 
 @directed("G12", "Is what was lost restored, and nothing that was deleted, overwritten or is there?")
 def a_recovery_brings_back_what_was_lost(settings: Settings) -> Finding:
     """A deletion that waits to be recorded, and sessions that come, and come and go, while the audit is read."""
-    from loadtests.losses import Store, same  # noqa: PLC0415 - pytest comes with it
-
     facts = Facts()
     settings = msgspec.structs.replace(settings, lanes=1)
     with (
@@ -49,8 +44,8 @@ def a_recovery_brings_back_what_was_lost(settings: Settings) -> Finding:
                 manager.delete_session("came-and-went")
                 store.drain()
 
-            _at_the_first_read(meanwhile)
-            report = store.recover()
+            with between(once(meanwhile)):
+                report = store.recover()
             facts.note(same(before["lost"], manager.get_session("lost")), f"lost: {said(manager.get_session('lost'))}")
             stale = outcome(lambda: manager.update_session(before["lost"]))
             facts.note(isinstance(stale, VersionConflict), f"a writer from before: {said(stale)}")
@@ -60,17 +55,3 @@ def a_recovery_brings_back_what_was_lost(settings: Settings) -> Finding:
             facts.note(gone is None, f"came and went: {said(gone)}")
             facts.note(report.restored == 1, f"{report.restored} restored")
     return facts.finding
-
-
-def _at_the_first_read(action: Callable[[], object]) -> None:
-    """Do something once, right after a recovery has read the audit for the first time from now on."""
-    read = Records.read
-    todo = [action]
-
-    def reading(self: Records, lane: int, session_ids: list[str]) -> dict[str, Recorded]:
-        found = read(self, lane, session_ids)
-        if todo:
-            todo.pop()()
-        return found
-
-    Records.read = reading  # type: ignore[assignment, method-assign]

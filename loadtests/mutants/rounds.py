@@ -16,8 +16,8 @@ import msgspec
 from loadtests.attack.campaign import Campaign
 from loadtests.attack.forks import Forks
 from loadtests.attack.rounds import Plan, read_round
-from loadtests.attack.still import StillArena
 from loadtests.attack.workload import Mix
+from loadtests.faults.arenas import GIVEN, Arena
 from loadtests.judging.judge import judge_round
 from loadtests.judging.verdict import Status
 from loadtests.worker import worker_pool
@@ -66,7 +66,7 @@ class Attacks:
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kairos-mutants-")))
             self._start = stack.enter_context(Forks()).start
-            self._arena = StillArena(self._settings, self._settings)
+            self._arena = Arena(GIVEN, self._settings, self._settings)
             self._arena.pool = stack.enter_context(worker_pool(self._settings, log=self._folder / "workers.log"))
             self._stack = stack.pop_all()
         return self
@@ -85,7 +85,7 @@ class Attacks:
             return _seen(self._judged(self._arena, plan))
         # Whole workers in the same namespace would do the work.
         own = msgspec.structs.replace(self._settings, namespace=f"{self._settings.namespace}_{mutant[:8]}{seed}")
-        arena = StillArena(own, own)
+        arena = Arena(GIVEN, own, own)
         with worker_pool(own, log=self._folder / "workers.log", mutant=mutant) as arena.pool:
             return _seen(self._judged(arena, plan))
 
@@ -96,7 +96,7 @@ class Attacks:
         is_noticed = verdict.status == Status.UNDECIDED and bool(doubts)
         return Look(is_noticed, verdict.status == Status.VALID, doubts[0] if doubts else _told(verdict))
 
-    def _judged(self, arena: StillArena, plan: Plan) -> Verdict:
+    def _judged(self, arena: Arena, plan: Plan) -> Verdict:
         plan = msgspec.structs.replace(
             plan,
             number=next(self._numbers),

@@ -122,6 +122,6 @@ def test_a_subscriber_that_cannot_subscribe_is_an_error(settings: Settings, capf
     nowhere = Settings(
         redis_url="redis://127.0.0.1:1/0", postgres_url=settings.postgres_url, namespace=settings.namespace
     )
-    with pytest.raises(RuntimeError, match="the subscriber ended"):
+    with pytest.raises(RuntimeError, match=r"loadtests\.subscriber ended"):
         Subscriber(nowhere, "kairos")
     assert "KAIROS_REDIS_URL" in capfd.readouterr().err

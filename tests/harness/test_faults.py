@@ -18,7 +18,7 @@ import redis
 
 from kairos_core import KairosError, OutcomeUnknown, RedisStateManager
 from kairos_core.settings import servers_given
-from loadtests import history
+from loadtests import ROOT, history
 from loadtests.environment import admin
 from loadtests.faults.arenas import GIVEN, KINDS, Arena, given, own_ground
 from loadtests.faults.fault import NotOurs, Window
@@ -27,9 +27,8 @@ from loadtests.faults.stopping import Stopped, children, is_stopped, is_there
 from loadtests.faults.store import ValkeyStopped, info
 from loadtests.faults.way import way_to
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
-from loadtests.measure import ROOT
 from loadtests.states import sample_state
-from loadtests.steady import DEADLINE_S, wait_until
+from loadtests.waiting import DEADLINE_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

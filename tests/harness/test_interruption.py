@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from loadtests.measure import ROOT
+from loadtests import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +23,11 @@ from redis.retry import Retry
 from kairos_core.errors import ConfigurationError
 from kairos_core.local import Servers, local_servers
 from kairos_core.settings import LocalSettings
+from loadtests.faults.stopping import is_there
+from loadtests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from concurrent.futures import Future
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,29 +75,10 @@ def servers(shared_folder: Path) -> Iterator[Servers]:
         yield started
 
 
-def wait_until(condition: Callable[[], bool]) -> bool:
-    """Whether the condition came true before the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def running(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def left(folder: Path, servers: Servers) -> dict[str, object]:
     """What is left of these servers."""
     return {
-        "processes": [pid for pid in (servers.valkey_pid, servers.postgres_pid) if running(pid)],
+        "processes": [pid for pid in (servers.valkey_pid, servers.postgres_pid) if is_there(pid)],
         "files": sorted(path.name for path in folder.iterdir()),
     }
 
@@ -176,7 +158,7 @@ def test_servers_listen_on_this_machine_only(servers: Servers, shared_folder: Pa
 def test_servers_are_gone_afterwards(folder: Path) -> None:
     """When the context is left, both processes have ended and the folder is empty again."""
     with local_servers(LocalSettings(folder=str(folder))) as servers:
-        assert all(running(pid) for pid in (servers.valkey_pid, servers.postgres_pid))
+        assert all(is_there(pid) for pid in (servers.valkey_pid, servers.postgres_pid))
         assert ["kairos-"] == [path.name[:7] for path in folder.iterdir()]
     assert NOTHING == left(folder, servers)
 
@@ -203,7 +185,7 @@ def end(number: signal.Signals) -> tuple[dict[str, object], dict[str, object]]:
             before = left(folder, servers)
             process.send_signal(number)
             process.wait(DEADLINE_S)
-            wait_until(lambda: left(folder, servers) == NOTHING)
+            wait_until(lambda: left(folder, servers) == NOTHING, DEADLINE_S)
         return before, left(folder, servers)
 
 

@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from kairos_core.local import _free_port
+from loadtests.faults.stopping import is_there
 from loadtests.proxy import Proxy
 from loadtests.valkeys import (
     SLOTS,
@@ -31,16 +31,16 @@ from loadtests.valkeys import (
     LaunchError,
     Node,
     SentinelPair,
-    _Helper,
+    _Servers,
     valkeys,
 )
+from loadtests.waiting import DEADLINE_S, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from concurrent.futures import Future
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 20.0
 
 # A process that has a server and a sentinel, says which, and stays until it is ended.
 ASK = """
@@ -103,25 +103,6 @@ def secured(launcher: Launcher, authority: trustme.CA) -> Iterator[Proxy]:
     launcher.kill(node)
 
 
-def wait_until(condition: Callable[[], bool]) -> bool:
-    """Whether the condition came true before the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def running(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def trusting(proxy: Proxy, authority: trustme.CA, host: str = "127.0.0.1") -> redis.Redis:
     """A client that trusts this authority and tries once."""
     url = proxy.url.replace("127.0.0.1", host)
@@ -139,11 +120,11 @@ def test_servers_are_gone_with_who_asked(tmp_path: Path, number: signal.Signals)
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         pids = [int(word) for word in process.stdout.readline().split()]
-        assert [True, True] == [running(pid) for pid in pids]
+        assert [True, True] == [is_there(pid) for pid in pids]
         assert 1 == len(list(tmp_path.iterdir()))
         process.send_signal(number)
         process.wait(DEADLINE_S)
-        assert wait_until(lambda: not any(running(pid) for pid in pids) and not list(tmp_path.iterdir()))
+        assert wait_until(lambda: not any(is_there(pid) for pid in pids) and not list(tmp_path.iterdir()))
 
 
 def test_servers_are_gone_afterwards(tmp_path: Path) -> None:
@@ -152,7 +133,7 @@ def test_servers_are_gone_afterwards(tmp_path: Path) -> None:
         node = launcher.start()
         assert [0o700] == [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()]
         raise ZeroDivisionError
-    assert not running(node.pid)
+    assert not is_there(node.pid)
     assert [] == list(tmp_path.iterdir())
 
 
@@ -177,19 +158,19 @@ def test_a_refused_configuration_is_told(launcher: Launcher) -> None:
 
 def test_a_busy_port_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where another process took the port first, another port is tried; a restart says which port it is about."""
-    helper = _Helper(tmp_path)
+    servers = _Servers(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as other:
         busy = other.getsockname()[1]
         ports = [busy, _free_port()]
         monkeypatch.setattr("loadtests.valkeys._free_port", lambda: ports.pop(0))
-        server = helper.start("server", [])
-        assert (busy, []) != (server.port, ports)
-    helper.kill(server.port)
+        port = servers.start("server", [])["port"]
+        assert (busy, []) != (port, ports)
+    servers.kill(port)
     monkeypatch.setattr("loadtests.valkeys._ATTEMPTS", 2)
-    taken = socket.create_server(("127.0.0.1", server.port))
-    with taken, pytest.raises(LaunchError, match=f"port {server.port} is in use"):
-        helper.restart(server.port, [])
-    helper.end()
+    taken = socket.create_server(("127.0.0.1", port))
+    with taken, pytest.raises(LaunchError, match=f"port {port} is in use"):
+        servers.restart(port, [])
+    servers.end()
 
 
 def test_a_restart_keeps_what_was_stored(launcher: Launcher) -> None:
@@ -198,7 +179,7 @@ def test_a_restart_keeps_what_was_stored(launcher: Launcher) -> None:
     with node.client() as client:
         client.set("key", "value")
     launcher.kill(node)
-    assert not running(node.pid)
+    assert not is_there(node.pid)
     again = launcher.restart(node, "maxmemory 64mb")
     assert (node.port, node.password, node.url) == (again.port, again.password, again.url)
     with again.client(decode_responses=True) as client:

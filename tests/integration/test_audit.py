@@ -28,6 +28,7 @@ from kairos_core.layout import Layout
 from kairos_core.settings import child_environment
 from loadtests.environment import admin, as_worker
 from loadtests.states import sample_state
+from loadtests.waiting import wait_until
 from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
@@ -508,19 +509,11 @@ def wait_for_lock(settings: Settings, pid: int) -> None:
         time.sleep(0.01)
 
 
-def wait_until_drained(outbox: Outbox) -> None:
-    """Wait until no lane has entries."""
-    deadline = time.monotonic() + 30
-    while any(outbox.depths()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not any(outbox.depths())
-
-
 def test_the_worker_drains(settings: Settings, manager: RedisStateManager, outbox: Outbox) -> None:
     """G7: with a worker running, writes become rows without anybody asking; it ends cleanly on SIGTERM."""
     with worker_pool(as_worker(settings), workers=2) as pool:
         states = write(manager)
-        wait_until_drained(outbox)
+        assert wait_until(lambda: not any(outbox.depths()))
         check_complete(settings, states)
     assert pool.returncode == 0
 
@@ -535,7 +528,7 @@ def test_a_lost_jobs_lane_is_handed_out_again(settings: Settings, manager: Redis
     admin(settings).delete(queue._queue.key)  # the job is lost
     queue.close()
     with worker_pool(as_worker(settings)):
-        wait_until_drained(outbox)
+        assert wait_until(lambda: not any(outbox.depths()))
     check_complete(settings, states)
 
 

@@ -30,9 +30,10 @@ from kairos_core.layout import Layout
 from kairos_core.settings import without_password
 from loadtests.postgres import own_postgres
 from loadtests.states import sample_state
-from loadtests.steady import Writers, wait_until
+from loadtests.steady import Writers
 from loadtests.trail import read_trail, wrong_with
 from loadtests.valkeys import valkeys
+from loadtests.waiting import wait_until
 from loadtests.worker import members, worker_pool
 
 if TYPE_CHECKING:

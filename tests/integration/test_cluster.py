@@ -43,8 +43,9 @@ from kairos_core.transport import run
 from loadtests.environment import new_namespace, row_counts
 from loadtests.proxy import Proxy
 from loadtests.states import sample_state
-from loadtests.steady import DEADLINE_S, Watchers, Writers, turn, wait_until
+from loadtests.steady import Watchers, Writers, turn
 from loadtests.valkeys import Cluster, Launcher, Node, valkeys
+from loadtests.waiting import DEADLINE_S, wait_until
 from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:

@@ -33,8 +33,8 @@ from kairos_core.audit.watch import Watch
 from kairos_core.settings import child_environment
 from loadtests.environment import admin, as_worker
 from loadtests.states import sample_state
-from loadtests.steady import wait_until
 from loadtests.trail import read_trail, wrong_with
+from loadtests.waiting import wait_until
 from loadtests.worker import members, worker_pool
 
 if TYPE_CHECKING:

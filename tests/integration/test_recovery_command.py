@@ -224,13 +224,13 @@ def test_servers_that_cannot_be_used_are_named(store: Store, settings: Settings)
     store.create("a")
 
 
-def test_a_store_that_goes_away_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_goes_away_is_named(store: Store) -> None:
     """G14: where the store goes away in the middle, the command ends with status 2."""
     store.create("a")
 
     def gone() -> None:
         raise StoreUnavailable("session a", "no answer in time")
 
-    between(monkeypatch, gone)
     store.lose()
-    assert 2 == main_in(as_recovery(store.settings), "recover")
+    with between(gone):
+        assert 2 == main_in(as_recovery(store.settings), "recover")

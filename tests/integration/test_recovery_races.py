@@ -131,7 +131,7 @@ def test_dead_letters_are_looked_at(
     assert report.first == ({Case.SKIPPED: ("a", reason)} if reason else {Case.RESTORED: ("a", "")})
 
 
-def test_a_session_that_came_and_went_is_not_restored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_that_came_and_went_is_not_restored(store: Store) -> None:
     """G12: a session that is created, deleted and recorded after the audit was read stays deleted."""
     store.create("a")
     store.lose()
@@ -141,24 +141,24 @@ def test_a_session_that_came_and_went_is_not_restored(store: Store, monkeypatch:
         store.manager.delete_session("a")
         store.drain()
 
-    done = between(monkeypatch, once(come_and_go))
-    assert {"ended": 1} == counts(store.recover())
+    with between(once(come_and_go)) as done:
+        assert {"ended": 1} == counts(store.recover())
     assert 2 == len(done)
     assert store.manager.get_session("a") is None
     assert "recovered" not in {row[3] for row in store.events("a")}
 
 
-def test_a_session_that_came_is_not_overwritten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_that_came_is_not_overwritten(store: Store) -> None:
     """G12: a session that is created after the audit was read is left alone; those beside it are restored."""
     store.create(*names(10))
     store.lose()
     created = []
-    between(monkeypatch, once(lambda: created.append(store.manager.create_session(sample_state("s4")))))
-    assert {"live": 1, "restored": 9} == counts(store.recover())
+    with between(once(lambda: created.append(store.manager.create_session(sample_state("s4"))))):
+        assert {"live": 1, "restored": 9} == counts(store.recover())
     assert created == [store.manager.get_session("s4")]
 
 
-def test_creations_that_never_end_do_not_hold_it_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_creations_that_never_end_do_not_hold_it_up(store: Store) -> None:
     """G10, G12: where another's creation always comes in between, sessions are skipped in the end, with the reason."""
     store.create("a", "b")
     store.lose()
@@ -168,21 +168,20 @@ def test_creations_that_never_end_do_not_hold_it_up(store: Store, monkeypatch: p
         for _ in range(4):
             store.manager.create_session(sample_state(f"crowd{next(numbers)}"))
 
-    done = between(monkeypatch, crowd)
-    report = store.recover()
+    with between(crowd) as done:
+        report = store.recover()
     assert {"skipped": 2} == {name: count for name, count in counts(report).items() if name != "live"}
     assert CROWDED == report.first[Case.SKIPPED][1]
     assert 2 * recovery._ATTEMPTS >= len(done) > recovery._ATTEMPTS
-    monkeypatch.undo()
     assert {"restored": 2} == {name: count for name, count in counts(store.recover()).items() if name != "live"}
 
 
-def test_a_script_that_is_forgotten_is_sent_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_script_that_is_forgotten_is_sent_again(store: Store) -> None:
     """G5: a server that forgets its scripts in between is taught them again, and each session is restored once."""
     store.create(*names(10))
     store.lose()
-    between(monkeypatch, store.client.script_flush)
-    assert {"restored": 10} == counts(store.recover())
+    with between(store.client.script_flush):
+        assert {"restored": 10} == counts(store.recover())
     store.drain()
     assert [(10,)] == store.rows("SELECT count(*) FROM sync_events WHERE event_type = 'recovered'")
 

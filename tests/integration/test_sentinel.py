@@ -26,8 +26,9 @@ from kairos_core.ground import store_client
 from kairos_core.operations import Operations
 from loadtests.environment import new_namespace
 from loadtests.states import sample_state
-from loadtests.steady import DEADLINE_S, Watchers, Writers, turn, wait_until
+from loadtests.steady import Watchers, Writers, turn
 from loadtests.valkeys import SERVICE, Launcher, Node, SentinelPair, valkeys
+from loadtests.waiting import DEADLINE_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -22,6 +22,7 @@ from loadtests.environment import admin
 from loadtests.proxy import Proxy
 from loadtests.states import sample_state
 from loadtests.valkeys import valkeys
+from loadtests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,7 +177,7 @@ def forming(launcher: Launcher) -> Node:
 def cluster(forming: Node) -> Node:
     """A cluster of one server."""
     with forming.client() as client:
-        wait_until(lambda: client.cluster("info")["cluster_state"] == "ok")
+        assert wait_until(lambda: client.cluster("info")["cluster_state"] == "ok")
     return forming
 
 
@@ -205,14 +206,6 @@ def test_a_cluster_behind_tls(colour: str, cluster: Node, certificates: Certific
 def port_of(proxy: Proxy) -> int:
     """The port on which a proxy listens."""
     return urlsplit(proxy.url).port or 0
-
-
-def wait_until(condition: Any) -> None:
-    """Wait until a condition holds, 10 seconds at most."""
-    deadline = time.monotonic() + 10
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
 
 
 @pytest.mark.parametrize("colour", COLOURS)
@@ -333,7 +326,7 @@ def test_a_watch_over_tls_is_closed_by_another_thread(secured: Settings) -> None
 
         thread = threading.Thread(target=iterate)
         thread.start()
-        wait_until(watch._feed._receiving.locked)
+        assert wait_until(watch._feed._receiving.locked)
         watch.close()
         assert ended.wait(5)
         thread.join()

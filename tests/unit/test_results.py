@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from kairos_core.errors import ConfigurationError
+from loadtests import ROOT
 from loadtests.checks import CHECKS, CheckResult
-from loadtests.measure import DRAIN_ROUNDS, FORMAT, ROOT
+from loadtests.measure import DRAIN_ROUNDS, FORMAT
 from reports import tables
 from reports.results import BARE, COMPANIONS, DRAIN, DURABILITY, OPERATIONS, Judgement, Run, load
 from reports.statistics import Estimate, Verdict

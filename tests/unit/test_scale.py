@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.measure import ROOT
+from loadtests import ROOT
 from loadtests.scale import OPERATIONS, SUBJECTS, Measured, Samples
 from reports import scale
 from reports.statistics import Verdict

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,35 +8,21 @@ import pytest
 from loadtests import history
 from loadtests.attack import campaign
 from loadtests.attack.campaign import Campaign, _has_reached, run_round
-from loadtests.attack.forks import Forks
 from loadtests.attack.rounds import Plan, RoundError, read_round, round_folders
-from loadtests.attack.still import StillArena
 from loadtests.attack.workload import Mix, arrivals
+from loadtests.faults.arenas import GIVEN
+from loadtests.faults.schedule import fault
 from loadtests.history import Kind, Outcome, Recorder, Seen
 from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from kairos_core import Settings
     from loadtests.attack.attacker import Start
+    from loadtests.faults.arenas import Arena
     from loadtests.history import History
 
 FEW = Mix(sessions=6)
-
-
-@pytest.fixture(scope="module")
-def start() -> Iterator[Start]:
-    """Starts processes, which takes long unless they are forks."""
-    with Forks() as forks:
-        yield forks.start
-
-
-@pytest.fixture
-def arena(settings: Settings, worker_settings: Settings) -> StillArena:
-    """Where the test attacks."""
-    return StillArena(settings, worker_settings)
 
 
 def planned(folder: Path, **options: Any) -> Plan:
@@ -59,32 +43,7 @@ def attempts_in(records: History) -> History:
     return attempts
 
 
-class Killing:
-    """A fault: the first instance is killed."""
-
-    name = "kill an instance"
-    hold_s = 0.1
-    losses: tuple[dict[str, Any], ...] = ()
-
-    def __init__(self) -> None:
-        self.parameters: dict[str, Any] = {"place": 1}
-
-    def begin(self, arena: StillArena) -> None:
-        """Kill it."""
-        os.kill(arena.instances[0].pid, signal.SIGKILL)
-
-    def heal(self, arena: StillArena) -> None:
-        """The next round has another."""
-        del arena
-
-    def prove(self, arena: StillArena, records: History) -> tuple[bool, str]:
-        """It had attempted something."""
-        number = arena.instances[0].number
-        count = int((records["process"] == number).sum())
-        return count > 0, f"{count} records of process {number}"
-
-
-def test_a_round_leaves_its_evidence(arena: StillArena, start: Start, tmp_path: Path) -> None:
+def test_a_round_leaves_its_evidence(arena: Arena, start: Start, tmp_path: Path) -> None:
     """Histories, rows of the audit and a manifest: all attempts, all writes told and recorded, and the final states."""
     with worker_pool(arena.worker_settings) as arena.pool:
         folder = run_round(arena, planned(tmp_path), start)
@@ -105,10 +64,12 @@ def test_a_round_leaves_its_evidence(arena: StillArena, start: Start, tmp_path: 
     assert list(range(1, FEW.sessions + 1)) == finals["session"].tolist()
 
 
-def test_who_was_killed_leaves_a_history_and_is_replaced(arena: StillArena, start: Start, tmp_path: Path) -> None:
+def test_who_was_killed_leaves_a_history_and_is_replaced(arena: Arena, start: Start, tmp_path: Path) -> None:
     """What a killed instance had attempted is read; the next round has a new one in its place, and the others stay."""
+    killing = fault("instance killed", 1, GIVEN)
+    killing.parameters |= {"hold_s": 0.1, "instance": 0}
     with Campaign(arena, start) as rounds:
-        folder = rounds.run_round(planned(tmp_path, duration_s=0.6, fault=Killing(), fault_after_s=0.2, after_s=0.1))
+        folder = rounds.run_round(planned(tmp_path, duration_s=0.8, fault=killing, fault_after_s=0.4, after_s=0.1))
         first = [instance.pid for instance in arena.instances]
         found = read_round(folder)
         assert [True, False, False, False] == [one.was_killed for one in found.processes if one.role == "instance"]
@@ -151,9 +112,7 @@ def test_when_a_watcher_has_reached_the_end(told: list[tuple[Kind, int, int]], e
         assert expected == _has_reached(tmp_path / "w.history", FINAL)
 
 
-def test_a_watcher_is_waited_for(
-    arena: StillArena, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_watcher_is_waited_for(arena: Arena, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """G8: a round ends once its watchers have reached the final states, not before."""
     answers = [False, False, False, True]
     monkeypatch.setattr(campaign, "_has_reached", lambda *_: answers.pop(0))
@@ -161,7 +120,7 @@ def test_a_watcher_is_waited_for(
     assert [] == answers
 
 
-def test_what_was_planned_is_attempted_when_it_was_planned(arena: StillArena, start: Start, tmp_path: Path) -> None:
+def test_what_was_planned_is_attempted_when_it_was_planned(arena: Arena, start: Start, tmp_path: Path) -> None:
     """In an open workload every attempt has its moment, of the seed alone; none is left out, and none is early."""
     folder = run_round(
         arena, planned(tmp_path, subject="kairos_async", rate=200.0, seed=8, duration_s=0.5, watchers=0), start

@@ -10,39 +10,23 @@ import pytest
 from loadtests import history
 from loadtests.__main__ import main
 from loadtests.attack.campaign import Campaign
-from loadtests.attack.forks import Forks
 from loadtests.attack.rounds import AuditFacts, FaultFacts, Plan, ProcessFacts, Round, read_round, write_round
-from loadtests.attack.still import StillArena
 from loadtests.attack.workload import Mix, arrivals
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
 from loadtests.judging.judge import facts_of, judge, judge_round, worst
 from loadtests.judging.verdict import Rule, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from kairos_core import Settings
     from loadtests.attack.attacker import Start
+    from loadtests.faults.arenas import Arena
 
 FEW = Mix(sessions=6)
 
 
-@pytest.fixture(scope="module")
-def start() -> Iterator[Start]:
-    """Starts processes, which takes long unless they are forks."""
-    with Forks() as forks:
-        yield forks.start
-
-
-@pytest.fixture
-def arena(settings: Settings, worker_settings: Settings) -> StillArena:
-    """Where the test attacks."""
-    return StillArena(settings, worker_settings)
-
-
 @pytest.mark.parametrize("subject", ["kairos", "kairos_async", "watch_multi", "lock"])
-def test_a_sound_subject_is_never_accused(subject: str, arena: StillArena, start: Start, tmp_path: Path) -> None:
+def test_a_sound_subject_is_never_accused(subject: str, arena: Arena, start: Start, tmp_path: Path) -> None:
     """G1, G2, G8: what compares and sets in one step, or alone, has no contradiction in its history."""
     with Campaign(arena, start) as campaign:
         campaign.run_round(Plan(folder=tmp_path, subject=subject, instances=3, duration_s=0.6, mix=FEW))
@@ -53,7 +37,7 @@ def test_a_sound_subject_is_never_accused(subject: str, arena: StillArena, start
 
 
 def test_check_then_set_is_caught(
-    arena: StillArena, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arena: Arena, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """G1: two writers of one version are found, and named in a sentence; the command says so with its status."""
     with Campaign(arena, start) as campaign:
