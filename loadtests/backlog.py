@@ -18,10 +18,10 @@ from kairos_core import AuditWriter, RedisStateManager, Settings, messages
 from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.layout import Layout
 from loadtests.environment import admin, new_namespace, row_counts
-from loadtests.postgres import own_postgres
+from loadtests.servers.postgres import own_postgres
+from loadtests.servers.valkeys import valkeys
+from loadtests.servers.worker import members, worker_pool
 from loadtests.states import sample_state
-from loadtests.valkeys import valkeys
-from loadtests.worker import members, worker_pool
 
 LIMIT_MB = 200
 SESSIONS = 1_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -22,13 +22,12 @@ from kairos_core.local import local_servers
 from kairos_core.settings import Settings, servers_given
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 _SCAN_COUNT = 1_000
-# Of the core's accounts that `make_accounts` has made, by user and password as in an address: what else to log in with.
-_administrators: dict[str, str] = {}
-_workers: dict[str, str] = {}
-_recoveries: dict[str, str] = {}
+_ANYTHING = "anything"
+# Of an account that the harness made, by its login: the logins of all roles there, and of who may do anything.
+_logins: dict[str, dict[str, str]] = {}
 
 
 def new_namespace(purpose: str) -> str:
@@ -88,27 +87,40 @@ def _rq_prefix(prefix: str) -> Iterator[None]:
             os.environ["RQ_KEY_PREFIX"] = previous
 
 
-def admin(settings: Settings) -> redis.Redis:
-    """A client of the store that may do anything: to look at what is stored, and to disturb.
+class Account(NamedTuple):
+    """An account on the store.
 
-    For tests, whose settings have the core's account only; where they have any other, that one is used.
+    Attributes:
+        user, password: of it.
+        rules: what it may do, and its password, in the words of ACL SETUSER.
     """
-    return redis.Redis.from_url(_with_login(settings.redis_url, _administrators))
+
+    user: str
+    password: str
+    rules: list[str]
+
+    @property
+    def login(self) -> str:
+        """User and password as in an address."""
+        return f"{self.user}:{self.password}"
+
+    @property
+    def line(self) -> str:
+        """It in a server's configuration, where it is also after a restart."""
+        return " ".join(["user", self.user, *(f'"{rule}"' for rule in self.rules)])
 
 
-def as_administrator(settings: Settings) -> Settings:
-    """The same settings with an account that may do anything in place of the core's; any other account stays."""
-    return msgspec.structs.replace(settings, redis_url=_with_login(settings.redis_url, _administrators))
+def new_account(role: str, namespace: str, parts: Collection[str] = (), *, queue_prefix: str) -> Account:
+    """An account with a password of its own, for all namespaces that begin with this one; see `kairos_core.acl`."""
+    user, password = f"{namespace}-{role}", secrets.token_urlsafe(24)
+    _, _, *rules = account(role, f"{namespace}*", parts, queue_prefix=queue_prefix)
+    return Account(user, password, [f">{password}" if rule == ">PASSWORD" else rule for rule in rules])
 
 
-def as_worker(settings: Settings) -> Settings:
-    """The same settings with the worker's account in place of the core's; any other account stays."""
-    return msgspec.structs.replace(settings, redis_url=_with_login(settings.redis_url, _workers))
-
-
-def as_recovery(settings: Settings) -> Settings:
-    """The same settings with the account of `kairos recover` in place of the core's; any other account stays."""
-    return msgspec.structs.replace(settings, redis_url=_with_login(settings.redis_url, _recoveries))
+def note_accounts(url: str, accounts: Mapping[str, Account]) -> None:
+    """Note that there are these accounts, by their role, where this address's may do anything."""
+    found = {role: one.login for role, one in accounts.items()} | {_ANYTHING: _login(url)}
+    _logins.update(dict.fromkeys((one.login for one in accounts.values()), found))
 
 
 def make_accounts(settings: Settings) -> Settings:
@@ -116,40 +128,52 @@ def make_accounts(settings: Settings) -> Settings:
 
     They are for all namespaces that begin with that of the settings.
     """
-    parts = urlsplit(settings.redis_url)
-    former = parts.netloc.rpartition("@")[0]
-    logins: list[str] = []
+    prefix = f"{settings.namespace}:rq"
+    accounts = {role: new_account(role, settings.namespace, queue_prefix=prefix) for role in ROLES}
     with redis.Redis.from_url(settings.redis_url) as client:
-        for role in ROLES:
-            user, password = f"{settings.namespace}-{role}", secrets.token_urlsafe(24)
-            _, _, *rules = account(role, f"{settings.namespace}*", queue_prefix=f"{settings.namespace}:rq")
-            client.execute_command(
-                "ACL", "SETUSER", user, *(f">{password}" if rule == ">PASSWORD" else rule for rule in rules)
-            )
-            logins.append(f"{user}:{password}")
-    core, worker, recovery = logins
-    _administrators.update({core: former, worker: former, recovery: former})
-    _workers[core] = worker
-    _recoveries[core] = recovery
-    return msgspec.structs.replace(settings, redis_url=_with_login(settings.redis_url, {former: core}))
+        for one in accounts.values():
+            client.execute_command("ACL", "SETUSER", one.user, *one.rules)
+    note_accounts(settings.redis_url, accounts)
+    return msgspec.structs.replace(settings, redis_url=with_login(settings.redis_url, accounts["core"].login))
 
 
-def note_accounts(core: str, worker: str, former: str) -> None:
-    """Note accounts that are on servers of one's own already, each as user and password in an address.
+def admin(settings: Settings) -> redis.Redis:
+    """A client of the store that may do anything: to look at what is stored, and to disturb.
 
-    Args:
-        core: of the core.
-        worker: of the worker.
-        former: of who may do anything.
+    For tests, whose settings have the core's account only; where they have any other, that one is used.
     """
-    _administrators.update({core: former, worker: former})
-    _workers[core] = worker
+    return redis.Redis.from_url(as_administrator(settings).redis_url)
 
 
-def _with_login(url: str, logins: Mapping[str, str]) -> str:
+def as_administrator(settings: Settings) -> Settings:
+    """The same settings with an account that may do anything in place of one that was made; any other stays."""
+    return _with_role(settings, _ANYTHING)
+
+
+def as_worker(settings: Settings) -> Settings:
+    """The same settings with the worker's account in place of another that was made; any other stays."""
+    return _with_role(settings, "worker")
+
+
+def as_recovery(settings: Settings) -> Settings:
+    """The same settings with the account of `kairos recover` in place of another that was made; any other stays."""
+    return _with_role(settings, "recover")
+
+
+def _with_role(settings: Settings, role: str) -> Settings:
+    login = _login(settings.redis_url)
+    found = _logins.get(login, {}).get(role, login)
+    return msgspec.structs.replace(settings, redis_url=with_login(settings.redis_url, found))
+
+
+def with_login(url: str, login: str) -> str:
+    """An address with another login; without one, where it is empty."""
     parts = urlsplit(url)
-    login, at, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{logins.get(login, login)}{at}{host}"))
+    return urlunsplit(parts._replace(netloc="@".join(filter(None, [login, parts.netloc.rpartition("@")[2]]))))
+
+
+def _login(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[0]
 
 
 def _ping(setting: str, url: str) -> None:

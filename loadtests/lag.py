@@ -21,13 +21,13 @@ from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.postgres import connect_postgres
 from kairos_core.settings import child_environment
 from loadtests.environment import new_namespace
-from loadtests.postgres import own_postgres
+from loadtests.servers.postgres import own_postgres
+from loadtests.servers.valkeys import valkeys
+from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
-from loadtests.valkeys import valkeys
-from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
-    from loadtests.postgres import Postgres
+    from loadtests.servers.postgres import Postgres
 
 SESSIONS = 100
 _LAGS = """

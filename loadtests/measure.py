@@ -29,9 +29,9 @@ from kairos_core.lifeline import end_with_parent
 from kairos_core.settings import LocalSettings, child_environment, servers_given
 from loadtests import ROOT, checks
 from loadtests.environment import harness, new_namespace
-from loadtests.levels import VARIABLE as LEVELS
-from loadtests.levels import file_system, level_servers
-from loadtests.worker import worker_pool
+from loadtests.servers.levels import VARIABLE as LEVELS
+from loadtests.servers.levels import file_system, level_servers
+from loadtests.servers.worker import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -29,14 +29,14 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from kairos_core.settings import LocalSettings
 from loadtests import ROOT
+from loadtests.servers.valkeys import LaunchError, valkeys
 from loadtests.states import sample_state
-from loadtests.valkeys import LaunchError, valkeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kairos_core import SyncState
-    from loadtests.valkeys import Node
+    from loadtests.servers.valkeys import Node
 
 FEW = 100
 SUBJECTS = ("few", "many", "again")

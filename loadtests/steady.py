@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 import threading
 import time
 from collections import Counter
@@ -16,11 +17,23 @@ from loadtests.states import sample_state
 from loadtests.waiting import DEADLINE_S, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kairos_core import Settings, StateUpdate, SyncState
+    from kairos_core.watches import SessionWatch
 
 _PAUSE_S = 0.002
+
+
+def receive_until(watch: SessionWatch, is_enough: Callable[[list[StateUpdate]], bool]) -> list[StateUpdate]:
+    """The next updates, until they are enough or the deadline comes."""
+    found: list[StateUpdate] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_enough(found) and time.monotonic() < deadline:
+        update = watch.receive(0.1)
+        if update is not None:
+            found.append(update)
+    return found
 
 
 def turn(state: SyncState, writer: str) -> SyncState:
@@ -201,3 +214,15 @@ class Watchers:
         return wait_until(
             lambda: state is not None and all(is_past(last.get(state.session_id)) for last in self.last.values())
         )
+
+
+@contextlib.contextmanager
+def bad_ports(kind: str, count: int) -> Iterator[list[int]]:
+    """Ports at which nobody listens, or somebody who says nothing."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for number, listener in enumerate(sockets):
+            listener.bind(("127.0.0.1", 0))
+            if kind == "silent" or (kind == "both" and number % 2):
+                listener.listen()
+        yield [listener.getsockname()[1] for listener in sockets]

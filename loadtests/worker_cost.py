@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kairos_core import AuditWriter, RedisStateManager
 from loadtests.environment import harness, new_namespace
+from loadtests.servers.worker import members, worker_pool
 from loadtests.states import sample_state
 from loadtests.waiting import wait_until
-from loadtests.worker import members, worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -8,31 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import msgspec
 import redis
 
 from kairos_core import AuditWriter, Settings
-from kairos_core.acl import account
-from loadtests.environment import as_worker, new_namespace, note_accounts
+from loadtests.environment import as_worker, new_account, new_namespace, note_accounts, with_login
 from loadtests.faults.way import way_to
-from loadtests.postgres import own_postgres
-from loadtests.valkeys import SERVICE, Cluster, Launcher, Node, SentinelPair, valkeys
-from loadtests.worker import worker_pool
+from loadtests.servers.postgres import own_postgres
+from loadtests.servers.valkeys import SERVICE, Cluster, Launcher, Node, SentinelPair, valkeys
+from loadtests.servers.worker import worker_pool
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator, Sequence
 
+    from loadtests.environment import Account
     from loadtests.faults.way import Way
-    from loadtests.postgres import Postgres
+    from loadtests.servers.postgres import Postgres
 
 # What there is, of the harness's own: one server that has all on disk, one that has all in memory, one whose disk is a
 # second late; a pair under Sentinel, without and with waiting for the replica; a cluster with replicas.
@@ -52,7 +51,16 @@ _CONFIG = {
     "everysec": ("appendonly yes", "appendfsync everysec"),
 }
 _DURABILITY = {"fsync": "fsync", "replicated": "replicated:1"}
-_PARTS = {"fsync": ("fsync",), "sentinel": ("sentinel",), "replicated": ("sentinel", "replicated")}
+# Only the core waits for a disk or a replica.
+_PARTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "core": {
+        "fsync": ("fsync",),
+        "sentinel": ("sentinel",),
+        "replicated": ("sentinel", "replicated"),
+        "cluster": ("cluster",),
+    },
+    "worker": {"sentinel": ("sentinel",), "replicated": ("sentinel",), "cluster": ("cluster",)},
+}
 
 
 class InstanceLike(Protocol):
@@ -151,7 +159,7 @@ class Arena:
 
     def acting(self) -> list[int]:
         """The ports of those that are primaries by their own account, of those that answer."""
-        return sorted(node.port for node in self.nodes() if role(node) == "master")
+        return sorted(node.port for node in self.nodes() if node.role() == "master")
 
     def note(self, node: Node) -> None:
         """Note that a server was started again: its port is the same, its process is not."""
@@ -169,7 +177,7 @@ class Arena:
 
     def note_roles(self) -> None:
         """Note which servers are primaries now; each keeps its place, or has that of its partner."""
-        if self.pair is not None and role(self.pair.replica) == "master" and role(self.pair.primary) != "master":
+        if self.pair is not None and self.pair.replica.role() == "master" and self.pair.primary.role() != "master":
             self.pair = self.pair._replace(primary=self.pair.replica, replica=self.pair.primary)
         if self.cluster is not None:
             acting = set(self.acting())
@@ -188,15 +196,6 @@ class Arena:
                 return owner.client(decode_responses=True)
         url = self.worker_settings.queue_url or self.worker_settings.redis_url
         return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2, decode_responses=True)
-
-
-def role(node: Node) -> str | None:
-    """`master` or `slave`, by its own account; None where it does not answer."""
-    with node.client(decode_responses=True, socket_timeout=0.5, socket_connect_timeout=0.5) as client:
-        try:
-            return str(client.info("replication")["role"])
-        except redis.RedisError:
-            return None
 
 
 def _newer(known: Node, node: Node) -> Node:
@@ -222,8 +221,7 @@ class Ground:
             more: further settings of instances and workers.
         """
         namespace = new_namespace(kind)
-        accounts = _Accounts(namespace, _PARTS.get(kind, ()) or ((kind,) if kind == "cluster" else ()))
-        arena = self._store(kind, accounts, timeout_s, more)
+        arena = self._store(kind, namespace, timeout_s, more)
         with contextlib.ExitStack() as stack:
             stack.callback(self._end, arena)
             with AuditWriter.connect(arena.worker_settings) as writer:
@@ -241,8 +239,10 @@ class Ground:
         for node in (*sentinels, *arena.nodes(), *([arena.queue] if arena.queue else [])):
             self._launcher.kill(node)
 
-    def _store(self, kind: str, accounts: _Accounts, timeout_s: float, more: dict[str, Any]) -> Arena:
-        config = (*_CONFIG.get(kind, ()), *accounts.lines)
+    def _store(self, kind: str, namespace: str, timeout_s: float, more: dict[str, Any]) -> Arena:
+        accounts = _accounts(kind, namespace)
+        lines = [one.line for one in accounts.values()]
+        config = (*_CONFIG.get(kind, ()), *lines)
         handles: dict[str, Any] = {"launcher": self._launcher, "postgres": self._postgres}
         queue_url = None
         if kind in ONE_SERVER:
@@ -254,24 +254,25 @@ class Ground:
             url = handles["pair"].url
         elif kind == "cluster":
             handles["cluster"] = self._launcher.cluster(True, *config, node_timeout_ms=DOWN_AFTER_MS)
-            handles["queue"] = self._launcher.start(*accounts.lines)
+            handles["queue"] = self._launcher.start(*lines)
             url, queue_url = handles["cluster"].url, handles["queue"].url
         else:
             raise LookupError(f"there is no arena {kind}: {', '.join(KINDS)}")
-        note_accounts(accounts.logins["core"], accounts.logins["worker"], urlsplit(url).netloc.rpartition("@")[0])
+        note_accounts(url, accounts)
+        core, worker = accounts["core"].login, accounts["worker"].login
         settings = Settings(
-            redis_url=accounts.login(url, "core"),
+            redis_url=with_login(url, core),
             postgres_url=self._postgres.url,
-            queue_url=queue_url and accounts.login(queue_url, "core"),
-            namespace=accounts.namespace,
+            queue_url=queue_url and with_login(queue_url, core),
+            namespace=namespace,
             timeout_s=timeout_s,
             durability=_DURABILITY.get(kind, "memory"),
             **more,
         )
         worker_settings = msgspec.structs.replace(
             settings,
-            redis_url=accounts.login(url, "worker"),
-            queue_url=queue_url and accounts.login(queue_url, "worker"),
+            redis_url=with_login(url, worker),
+            queue_url=queue_url and with_login(queue_url, worker),
             timeout_s=Settings().timeout_s,
         )
         return Arena(kind, settings, worker_settings, **handles)
@@ -315,29 +316,11 @@ def given(
         yield arena
 
 
-class _Accounts:
-    """The core's and the worker's accounts, in the servers' configuration: so they are there again after a restart."""
-
-    def __init__(self, namespace: str, parts: Sequence[str]) -> None:
-        self.namespace = namespace
-        self.lines: list[str] = []
-        self.logins: dict[str, str] = {}
-        # That of the pool's processes, which take it from this one.
-        prefix = os.environ.get("RQ_KEY_PREFIX", "rq")
-        for name in ("core", "worker"):
-            password = secrets.token_urlsafe(24)
-            # Of a part, only what the role knows.
-            known = [part for part in parts if name == "core" or part not in ("fsync", "replicated")]
-            _, _, *rules = account(name, f"{namespace}*", known, queue_prefix=prefix)
-            words = [f">{password}" if rule == ">PASSWORD" else rule for rule in rules]
-            user = f"{namespace}-{name}"
-            self.lines.append(" ".join(["user", user, *(f'"{word}"' for word in words)]))
-            self.logins[name] = f"{user}:{password}"
-
-    def login(self, url: str, name: str) -> str:
-        """The address with this account's login."""
-        parts = urlsplit(url)
-        return urlunsplit(parts._replace(netloc=f"{self.logins[name]}@{parts.netloc.rpartition('@')[2]}"))
+def _accounts(kind: str, namespace: str) -> dict[str, Account]:
+    """The core's and the worker's accounts in an arena of one of KINDS."""
+    # That of the pool's processes, which take it from this one.
+    prefix = os.environ.get("RQ_KEY_PREFIX", "rq")
+    return {role: new_account(role, namespace, _PARTS[role].get(kind, ()), queue_prefix=prefix) for role in _PARTS}
 
 
 def _be_patient(sentinels: Sequence[Node]) -> None:

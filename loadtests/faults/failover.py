@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from redis import RedisError
-
-from loadtests.faults.arenas import PAIRS, role
+from loadtests.faults.arenas import PAIRS
 from loadtests.faults.fault import Fault, Window
-from loadtests.valkeys import SERVICE
+from loadtests.servers.valkeys import wait_until_watched
 from loadtests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
     from loadtests.faults.arenas import Arena
     from loadtests.history import History
-    from loadtests.valkeys import Node
+    from loadtests.servers.valkeys import Node
 
 
 class _Failover(Fault):
@@ -73,12 +71,12 @@ class _Failover(Fault):
         assert successor is not None  # noqa: S101
         try:
             # One that came back empty before that would be the primary again, and its replica would be empty, too.
-            wait_for("a primary in the place of the killed one", lambda: role(successor) == "master")
+            wait_for("a primary in the place of the killed one", lambda: successor.role() == "master")
         finally:
             now = time.monotonic_ns()
             for loss in self.losses:
                 loss["back_ns"] = loss["back_ns"] or now
-            self.evidence["taken over"] = role(successor) == "master"
+            self.evidence["taken over"] = successor.role() == "master"
             self.evidence["after_s"] = (now - self.begin_ns) / 1e9
             arena.note(arena.launcher.restart(killed, *self._follow(successor)))
 
@@ -92,7 +90,7 @@ class _Failover(Fault):
         assert self._killed is not None  # noqa: S101 - chosen before
         assert self._successor is not None  # noqa: S101
         killed, successor = self._killed, self._successor
-        wait_for("the killed one as a replica", lambda: role(killed) == "slave")
+        wait_for("the killed one as a replica", lambda: killed.role() == "slave")
         arena.launcher.wait_for_replica(successor)
         arena.note_roles()
         self._wait_until_watched(arena)
@@ -127,10 +125,7 @@ class SentinelFailover(_Failover):
         pair = arena.pair
         assert pair is not None  # noqa: S101 - of this kind
         for sentinel in pair.sentinels:
-            wait_for(
-                f"what sentinel {sentinel.port} knows",
-                lambda sentinel=sentinel: _knows(sentinel, pair.primary),  # type: ignore[misc]
-            )
+            wait_until_watched(sentinel, pair.primary)
 
 
 class ClusterFailover(_Failover):
@@ -155,20 +150,3 @@ class ClusterFailover(_Failover):
 
 
 FAILOVER: tuple[type[Fault], ...] = (SentinelFailover, ClusterFailover)
-
-
-def _knows(sentinel: Node, primary: Node) -> bool:
-    """Whether a sentinel knows this primary, one replica that is well, and the two other sentinels."""
-    with sentinel.client(decode_responses=True) as client:
-        try:
-            service = client.sentinel_master(SERVICE)
-            replicas = client.sentinel_slaves(SERVICE)
-        except RedisError:
-            return False
-    is_well = [replica["flags"] for replica in replicas] == ["slave"]
-    return (service["port"], service["flags"], service["num-other-sentinels"], is_well) == (
-        primary.port,
-        "master",
-        2,
-        True,
-    )

@@ -16,10 +16,10 @@ from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.postgres import connect_postgres
 from loadtests.faults.arenas import KINDS
 from loadtests.faults.fault import Fault, Window, with_given
-from loadtests.faults.stopping import Stopped, is_running, is_there
 from loadtests.history import Kind
+from loadtests.servers.stopping import Stopped, is_running, is_there
+from loadtests.servers.worker import members
 from loadtests.waiting import wait_for
-from loadtests.worker import members
 
 if TYPE_CHECKING:
     import random

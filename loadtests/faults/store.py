@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from loadtests.faults.arenas import KINDS, ONE_SERVER
 from loadtests.faults.fault import Fault, Repeated, Window
-from loadtests.faults.stopping import Stopped
+from loadtests.servers.stopping import Stopped
 from loadtests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from loadtests.faults.arenas import Arena
     from loadtests.history import History
-    from loadtests.valkeys import Node
+    from loadtests.servers.valkeys import Node
 
 # A primary that others watch is stopped for less than the second after which they replace it.
 _SHORT_S = (0.2, 0.5)

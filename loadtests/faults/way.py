@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loadtests.orders import Helper, serve
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

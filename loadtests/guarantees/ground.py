@@ -11,8 +11,8 @@ from kairos_core import Durability, DurabilityNotReached, RedisStateManager
 from kairos_core.errors import ConfigurationError
 from loadtests.guarantees.finding import Facts, Finding, directed
 from loadtests.guarantees.on_the_way import drop_replies, through
+from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
-from loadtests.valkeys import valkeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable

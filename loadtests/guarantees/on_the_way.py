@@ -13,7 +13,7 @@ import msgspec
 
 from kairos_core import RedisStateManager
 from loadtests.environment import admin
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from kairos_core.updates import RESYNCHRONISED
 from loadtests.environment import admin
 from loadtests.guarantees.finding import Facts, Finding, directed
 from loadtests.guarantees.on_the_way import PATIENCE_S, Ear
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:

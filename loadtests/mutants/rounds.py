@@ -20,7 +20,7 @@ from loadtests.attack.workload import Mix
 from loadtests.faults.arenas import GIVEN, Arena
 from loadtests.judging.judge import judge_round
 from loadtests.judging.verdict import Status
-from loadtests.worker import worker_pool
+from loadtests.servers.worker import worker_pool
 
 if TYPE_CHECKING:
     from kairos_core import Settings

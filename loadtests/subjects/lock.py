@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING
 import redis
 
 from loadtests.history import Error
-from loadtests.subjects.register import Refused, Unknown
-from loadtests.subjects.stored import Rival, Stored, reading, writing
+from loadtests.subjects.check_then_set import CheckThenSet
+from loadtests.subjects.register import Refused
+from loadtests.subjects.stored import reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from loadtests.subjects.stored import Stored
 
 LEASE_S = 10.0
 _POLL_S = 0.002
 
 
-class Locked(Rival):
+class Locked(CheckThenSet):
     """Compares in the client, alone."""
 
     def exchange(self, session_id: str, decide: Callable[[Stored | None, int], Stored]) -> Stored:
@@ -34,17 +37,7 @@ class Locked(Rival):
             if not lock.acquire():
                 raise Refused(Error.UNAVAILABLE)
         try:
-            with reading():
-                current = self.decode(self.client.get(self.key(session_id)))
-                latest = 0 if current else int(self.client.get(self.lives_key(session_id)) or 0)
-            stored = decide(current, latest)
-            with writing():
-                self.write(self.client, session_id, stored)
-            try:
-                self.client.publish(self.channel, self.message(session_id, stored))
-            except (redis.RedisError, OSError) as error:
-                raise Unknown from error
-            return stored
+            return super().exchange(session_id, decide)
         finally:
             # The write stands, whoever has the lock by now; nobody is the wiser for an error here.
             with contextlib.suppress(redis.RedisError, OSError):

@@ -14,7 +14,7 @@ import pytest
 
 from kairos_core import RedisStateManager, Settings, SyncState
 from loadtests.interleave import Fixture, interleave
-from loadtests.levels import level_servers
+from loadtests.servers.levels import level_servers
 from loadtests.subjects import kairos
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.local import Servers, local_servers
 from kairos_core.settings import LocalSettings
 from loadtests.environment import harness, new_namespace, row_counts
+from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
-from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,10 +23,10 @@ from loadtests.environment import admin
 from loadtests.faults.arenas import GIVEN, KINDS, Arena, given, own_ground
 from loadtests.faults.fault import NotOurs, Window
 from loadtests.faults.schedule import FAULTS, fault, fitting, schedule
-from loadtests.faults.stopping import Stopped, children, is_stopped, is_there
 from loadtests.faults.store import ValkeyStopped, info
 from loadtests.faults.way import way_to
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
+from loadtests.servers.stopping import Stopped, children, is_stopped, is_there
 from loadtests.states import sample_state
 from loadtests.waiting import DEADLINE_S, wait_until
 
@@ -267,7 +267,7 @@ def test_every_fault_is_healed(arena: Arena, name: str, moment: str, monkeypatch
 def test_what_was_stopped_outlives_who_stopped_it() -> None:
     """A harness that is killed leaves no stopped process behind."""
     code = (
-        "import sys, time; from loadtests.faults.stopping import Stopped; found = Stopped([int(sys.argv[1])]);"
+        "import sys, time; from loadtests.servers.stopping import Stopped; found = Stopped([int(sys.argv[1])]);"
         " print('stopped', flush=True); time.sleep(60)"
     )
     with contextlib.ExitStack() as stack:

@@ -9,7 +9,7 @@ import redis
 from kairos_core import RedisStateManager, Settings
 from kairos_core.errors import ConfigurationError
 from loadtests.environment import new_namespace
-from loadtests.levels import VARIABLE, file_system, level_servers
+from loadtests.servers.levels import VARIABLE, file_system, level_servers
 from loadtests.states import sample_state
 
 

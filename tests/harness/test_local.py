@@ -23,7 +23,7 @@ from redis.retry import Retry
 from kairos_core.errors import ConfigurationError
 from kairos_core.local import Servers, local_servers
 from kairos_core.settings import LocalSettings
-from loadtests.faults.stopping import is_there
+from loadtests.servers.stopping import is_there
 from loadtests.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from kairos_core.commands import CREATE, RESOLVE
 from kairos_core.layout import Layout
 from kairos_core.settings import child_environment
 from loadtests.environment import admin, as_worker
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:

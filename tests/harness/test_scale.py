@@ -12,8 +12,8 @@ import redis
 
 from kairos_core.layout import Layout
 from loadtests import scale
-from loadtests.proxy import Proxy
-from loadtests.valkeys import Launcher, valkeys
+from loadtests.servers.proxy import Proxy
+from loadtests.servers.valkeys import Launcher, valkeys
 from reports.scale import judged
 from reports.statistics import Verdict
 

@@ -22,9 +22,9 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from kairos_core.local import _free_port
-from loadtests.faults.stopping import is_there
-from loadtests.proxy import Proxy
-from loadtests.valkeys import (
+from loadtests.servers.proxy import Proxy
+from loadtests.servers.stopping import is_there
+from loadtests.servers.valkeys import (
     SLOTS,
     Cluster,
     Launcher,
@@ -45,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # A process that has a server and a sentinel, says which, and stays until it is ended.
 ASK = """
 import sys, time
-from loadtests.valkeys import valkeys
+from loadtests.servers.valkeys import valkeys
 with valkeys(sys.argv[1]) as launcher:
     primary = launcher.start()
     replica = launcher.replica_of(primary)
@@ -162,11 +162,11 @@ def test_a_busy_port_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with socket.create_server(("127.0.0.1", 0)) as other:
         busy = other.getsockname()[1]
         ports = [busy, _free_port()]
-        monkeypatch.setattr("loadtests.valkeys._free_port", lambda: ports.pop(0))
+        monkeypatch.setattr("loadtests.servers.valkeys._free_port", lambda: ports.pop(0))
         port = servers.start("server", [])["port"]
         assert (busy, []) != (port, ports)
     servers.kill(port)
-    monkeypatch.setattr("loadtests.valkeys._ATTEMPTS", 2)
+    monkeypatch.setattr("loadtests.servers.valkeys._ATTEMPTS", 2)
     taken = socket.create_server(("127.0.0.1", port))
     with taken, pytest.raises(LaunchError, match=f"port {port} is in use"):
         servers.restart(port, [])

@@ -44,14 +44,14 @@ from kairos_core.recovery import Recovery
 from kairos_core.settings import servers_given
 from kairos_core.transport import run
 from loadtests.environment import as_recovery, as_worker
+from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
-from loadtests.valkeys import valkeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from loadtests.valkeys import Launcher, Node
+    from loadtests.servers.valkeys import Launcher, Node
 
 QUEUE_PREFIX = os.environ["RQ_KEY_PREFIX"]
 _numbers = itertools.count(1)

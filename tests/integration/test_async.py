@@ -23,7 +23,7 @@ from kairos_core import (
 )
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import child_environment
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from kairos_core.settings import child_environment
 from loadtests.environment import admin, as_worker
+from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
 from loadtests.waiting import wait_until
-from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,21 +28,21 @@ from kairos_core.audit.outbox import Outbox
 from kairos_core.commands import Commands, load_script
 from kairos_core.layout import Layout
 from kairos_core.settings import without_password
-from loadtests.postgres import own_postgres
+from loadtests.servers.postgres import own_postgres
+from loadtests.servers.valkeys import valkeys
+from loadtests.servers.worker import members, worker_pool
 from loadtests.states import sample_state
 from loadtests.steady import Writers
 from loadtests.trail import read_trail, wrong_with
-from loadtests.valkeys import valkeys
 from loadtests.waiting import wait_until
-from loadtests.worker import members, worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from kairos_core import SyncState
-    from loadtests.postgres import Postgres
-    from loadtests.valkeys import Launcher, Node
+    from loadtests.servers.postgres import Postgres
+    from loadtests.servers.valkeys import Launcher, Node
 
 SESSIONS = ("a", "b", "c")
 _numbers = itertools.count(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import socket
 import subprocess
 import sys
 import threading
@@ -41,12 +40,12 @@ from kairos_core.operations import Operations
 from kairos_core.settings import child_environment
 from kairos_core.transport import run
 from loadtests.environment import new_namespace, row_counts
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
+from loadtests.servers.valkeys import Cluster, Launcher, Node, valkeys
+from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
-from loadtests.steady import Watchers, Writers, turn
-from loadtests.valkeys import Cluster, Launcher, Node, valkeys
+from loadtests.steady import Watchers, Writers, bad_ports, receive_until, turn
 from loadtests.waiting import DEADLINE_S, wait_until
-from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,17 +111,6 @@ def one_of_each_lane(settings: Settings) -> list[str]:
         if len(found) == settings.lanes:
             break
     return [found[lane] for lane in range(settings.lanes)]
-
-
-def receive_until(watch: SessionWatch, is_enough: Callable[[list[StateUpdate]], bool]) -> list[StateUpdate]:
-    """The next updates, until they are enough or the deadline comes."""
-    found: list[StateUpdate] = []
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_enough(found) and time.monotonic() < deadline:
-        update = watch.receive(0.1)
-        if update is not None:
-            found.append(update)
-    return found
 
 
 def errors_of(cluster: Cluster) -> Counter[str]:
@@ -433,18 +421,6 @@ def with_seeds(settings: Settings, *ports: int) -> Settings:
     login, _, _ = settings.redis_url.rpartition("@")
     seeds = ",".join(f"127.0.0.1:{port}" for port in ports)
     return msgspec.structs.replace(settings, redis_url=f"{login}@{seeds}/0")
-
-
-@contextlib.contextmanager
-def bad_ports(kind: str, count: int) -> Iterator[list[int]]:
-    """Ports at which nobody listens, or somebody who says nothing."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for number, listener in enumerate(sockets):
-            listener.bind(("127.0.0.1", 0))
-            if kind == "silent" or (kind == "both" and number % 2):
-                listener.listen()
-        yield [listener.getsockname()[1] for listener in sockets]
 
 
 @pytest.mark.parametrize("kind", ["gone", "silent"])

@@ -29,9 +29,9 @@ from kairos_core import (
 from kairos_core.errors import ConfigurationError
 from loadtests import mutants
 from loadtests.environment import new_namespace
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
+from loadtests.servers.valkeys import Launcher, Node, valkeys
 from loadtests.states import sample_state
-from loadtests.valkeys import Launcher, Node, valkeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,9 +6,9 @@ import pytest
 
 from kairos_core import RedisStateManager, Settings, StoreUnavailable, SyncState
 from loadtests.environment import row_counts
+from loadtests.servers.valkeys import valkeys
+from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
-from loadtests.valkeys import valkeys
-from loadtests.worker import worker_pool
 
 ROOM = 3_000_000
 

@@ -9,8 +9,8 @@ import pytest
 
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.errors import ConfigurationError
-from loadtests.proxy import Proxy
-from loadtests.valkeys import valkeys
+from loadtests.servers.proxy import Proxy
+from loadtests.servers.valkeys import valkeys
 
 
 def test_unreachable_store(settings: Settings) -> None:

@@ -16,8 +16,8 @@ from kairos_core.layout import Layout
 from kairos_core.operations import Operations
 from kairos_core.settings import unknown_variables
 from kairos_core.transport import run
+from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
-from loadtests.valkeys import valkeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import redis
 
     from kairos_core.health import Health
-    from loadtests.valkeys import Launcher, Node
+    from loadtests.servers.valkeys import Launcher, Node
 
 COLOURS = ("sync", "async")
 

@@ -32,10 +32,10 @@ from kairos_core.audit.postgres import lock_number
 from kairos_core.audit.watch import Watch
 from kairos_core.settings import child_environment
 from loadtests.environment import admin, as_worker
+from loadtests.servers.worker import members, worker_pool
 from loadtests.states import sample_state
 from loadtests.trail import read_trail, wrong_with
 from loadtests.waiting import wait_until
-from loadtests.worker import members, worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,9 +27,9 @@ from kairos_core.expiry import Expiry
 from kairos_core.layout import Layout
 from kairos_core.transport import run
 from loadtests.environment import admin, as_worker
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
+from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
-from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

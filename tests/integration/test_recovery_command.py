@@ -17,13 +17,13 @@ from kairos_core.recovery import WAITING, Recovery
 from kairos_core.settings import child_environment
 from loadtests.environment import as_recovery
 from loadtests.losses import Store, between, main_in, names, same
+from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
-from loadtests.valkeys import valkeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from loadtests.valkeys import Launcher
+    from loadtests.servers.valkeys import Launcher
 
 LANES = 2
 

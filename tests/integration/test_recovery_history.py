@@ -17,7 +17,7 @@ from kairos_core import AuditWriter, Settings
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outbox import Outbox
 from kairos_core.settings import child_environment
-from loadtests.environment import admin, as_recovery, as_worker
+from loadtests.environment import as_administrator, as_recovery, as_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -171,7 +171,7 @@ def made(settings: Settings, *mutant: str) -> History:
         programs = [
             *[(WRITER, settings)] * WRITERS,
             (DRAIN, as_worker(settings)),
-            (LOSSES, msgspec.structs.replace(settings, redis_url=administrators_url(settings))),
+            (LOSSES, as_administrator(settings)),
             *[(RECOVERY, as_recovery(settings))] * 2,
         ]
         with ExitStack() as stack:
@@ -210,14 +210,6 @@ def versions(told: Iterable[list[Any]]) -> set[Version]:
     return {(name, incarnation, version) for name, incarnation, version in told}
 
 
-def administrators_url(settings: Settings) -> str:
-    """An address with the account of `admin`."""
-    with admin(settings) as client:
-        options = client.connection_pool.connection_kwargs
-    user, password = options.get("username") or "", options.get("password") or ""
-    return f"redis://{user}:{password}@{options['host']}:{options['port']}/{options.get('db', 0)}"
-
-
 def recorded(settings: Settings) -> list[Event]:
     """All events, each session's in the order of recording; of the states what the server does not assign."""
     with psycopg.connect(settings.postgres_url) as connection:
@@ -239,8 +231,12 @@ def settings(settings: Settings) -> Settings:
 
 def test_nothing_is_overwritten_and_nothing_comes_back(settings: Settings) -> None:
     """G7, G12: beside writers and losses, two recoveries overwrite nothing, and bring nothing back that was deleted."""
-    history = made(settings)
-    assert [] == violations(history)
+    # Again where a busy machine got little done in the time.
+    for attempt in range(3):
+        history = made(msgspec.structs.replace(settings, namespace=f"{settings.namespace}_{attempt}"))
+        assert [] == violations(history)
+        if history.restored > 10:
+            break
     assert history.restored > 10
     assert len(history.lost) > history.restored / 2
     assert any(event.kind == "delete" for event in history.events)

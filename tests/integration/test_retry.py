@@ -14,7 +14,7 @@ from kairos_core.blocking import BlockingTransport
 from kairos_core.layout import Layout
 from kairos_core.operations import Operations
 from loadtests.environment import admin
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from kairos_core.audit.watch import Watch
 from kairos_core.cli import main
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import child_environment, servers_given
+from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
-from loadtests.worker import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

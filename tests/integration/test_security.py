@@ -30,15 +30,15 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.ground import store_client
 from kairos_core.operations import Operations
 from kairos_core.settings import child_environment, without_password
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
+from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
-from loadtests.valkeys import valkeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
-    from loadtests.valkeys import Launcher
+    from loadtests.servers.valkeys import Launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 # One for all: in each test it is the password of everything, and nothing that is said may have it, or a part of it.

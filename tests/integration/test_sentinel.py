@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self
 import hiredis
 import msgspec
 import pytest
-import redis
 
 from kairos_core import AsyncRedisStateManager, RedisStateManager, SessionExists, Settings, StoreUnavailable
 from kairos_core.audit.jobs import DrainQueue, check_queue
@@ -25,16 +24,15 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.ground import store_client
 from kairos_core.operations import Operations
 from loadtests.environment import new_namespace
+from loadtests.servers.valkeys import SERVICE, Launcher, Node, SentinelPair, valkeys
 from loadtests.states import sample_state
-from loadtests.steady import Watchers, Writers, turn
-from loadtests.valkeys import SERVICE, Launcher, Node, SentinelPair, valkeys
+from loadtests.steady import Watchers, Writers, bad_ports, receive_until, turn
 from loadtests.waiting import DEADLINE_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kairos_core import StateUpdate, SyncState
-    from kairos_core.watches import SessionWatch
+    from kairos_core import SyncState
 
 NAMESPACE = new_namespace("sentinel")
 _numbers = itertools.count(1)
@@ -78,17 +76,6 @@ def manager(settings: Settings) -> Iterator[RedisStateManager]:
     """A connected manager."""
     with RedisStateManager.connect(settings) as connected:
         yield connected
-
-
-def receive_until(watch: SessionWatch, is_enough: Callable[[list[StateUpdate]], bool]) -> list[StateUpdate]:
-    """The next updates, until they are enough or the deadline comes."""
-    found: list[StateUpdate] = []
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_enough(found) and time.monotonic() < deadline:
-        update = watch.receive(0.1)
-        if update is not None:
-            found.append(update)
-    return found
 
 
 def connect_awaiting(settings: Settings) -> None:
@@ -195,18 +182,6 @@ def with_sentinels(settings: Settings, *ports: int) -> Settings:
     login, _, rest = settings.redis_url.rpartition("@")
     sentinels = ",".join(f"127.0.0.1:{port}" for port in ports)
     return msgspec.structs.replace(settings, redis_url=f"{login}@{sentinels}/{rest.partition('/')[2]}")
-
-
-@contextlib.contextmanager
-def bad_ports(kind: str, count: int) -> Iterator[list[int]]:
-    """Ports at which nobody listens, or somebody who says nothing."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for number, listener in enumerate(sockets):
-            listener.bind(("127.0.0.1", 0))
-            if kind == "silent" or (kind == "both" and number % 2):
-                listener.listen()
-        yield [listener.getsockname()[1] for listener in sockets]
 
 
 @pytest.mark.parametrize("kind", ["gone", "silent"])
@@ -482,7 +457,7 @@ def test_a_primary_that_is_killed(launcher: Launcher) -> None:
         assert writers.go_on()
         launcher.kill(pair.primary)
         launcher.kill(pair.sentinels[0])
-        assert wait_until(lambda: role(pair.replica) == "master")
+        assert wait_until(lambda: pair.replica.role() == "master")
         # Before the old one is back.
         assert watchers.come_past(manager.mutate_session("a", lambda state: turn(state, "test")))
         assert wait_until(lambda: all(names(sentinel, pair.replica) for sentinel in pair.sentinels[1:]))
@@ -490,7 +465,7 @@ def test_a_primary_that_is_killed(launcher: Launcher) -> None:
         launcher.restart(pair.primary)
         launcher.wait_for_replica(pair.replica, timeout_s=TILT_S + DEADLINE_S)
         assert writers.go_on()
-        assert "slave" == role(pair.primary)
+        assert "slave" == pair.primary.role()
         writers.stop()
         finals = manager.get_sessions(["a", "b"])
         assert ([], []) == (writers.failures, writers.miscounted(finals))
@@ -500,13 +475,6 @@ def test_a_primary_that_is_killed(launcher: Launcher) -> None:
     assert [] == watchers.steps_back
     for node in (pair.primary, pair.replica, *pair.sentinels[1:]):
         launcher.kill(node)
-
-
-def role(node: Node) -> str:
-    """What a node is by its own account; empty where it has none to give, or is being told what to be."""
-    with contextlib.suppress(redis.ConnectionError), node.client() as client:
-        return str(client.info("replication")["role"])
-    return ""
 
 
 @pytest.mark.timeout(90)
@@ -523,7 +491,7 @@ def test_a_primary_that_is_demoted_by_the_sentinels(launcher: Launcher) -> None:
         calm(pair.sentinels)
         with pair.sentinels[1].client() as client:
             client.execute_command("SENTINEL", "FAILOVER", pair.service)
-        assert wait_until(lambda: role(pair.replica) == "master" and role(pair.primary) == "slave")
+        assert wait_until(lambda: pair.replica.role() == "master" and pair.primary.role() == "slave")
         launcher.wait_for_replica(pair.replica, timeout_s=TILT_S + DEADLINE_S)
         assert writers.go_on()
         writers.stop()

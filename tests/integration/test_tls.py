@@ -19,16 +19,16 @@ from kairos_core.audit.jobs import check_queue
 from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from loadtests.environment import admin
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
+from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
-from loadtests.valkeys import valkeys
 from loadtests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from loadtests.valkeys import Launcher, Node
+    from loadtests.servers.valkeys import Launcher, Node
 
 COLOURS = ("sync", "async")
 # What one record of TLS holds at the most.

@@ -14,7 +14,7 @@ from kairos_core.layout import Layout
 from kairos_core.updates import RESYNCHRONISED
 from loadtests.environment import admin
 from loadtests.instances import Instance
-from loadtests.proxy import Proxy
+from loadtests.servers.proxy import Proxy
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:

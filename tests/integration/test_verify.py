@@ -27,8 +27,8 @@ from kairos_core.audit.verify import verify, verify_trail
 from kairos_core.errors import ConfigurationError, VersionConflict
 from kairos_core.layout import Layout
 from loadtests.environment import as_worker
+from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
-from loadtests.worker import worker_pool
 from tests.strategies import json_values
 
 if TYPE_CHECKING:

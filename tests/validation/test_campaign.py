@@ -13,7 +13,7 @@ from loadtests.attack.workload import Mix, arrivals
 from loadtests.faults.arenas import GIVEN
 from loadtests.faults.schedule import fault
 from loadtests.history import Kind, Outcome, Recorder, Seen
-from loadtests.worker import worker_pool
+from loadtests.servers.worker import worker_pool
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import pytest
 from loadtests import checks
 from loadtests.environment import as_worker
 from loadtests.instances import Instance
-from loadtests.worker import worker_pool
+from loadtests.servers.worker import worker_pool
 
 if TYPE_CHECKING:
     from kairos_core import Settings

@@ -1,7 +1,7 @@
 """A PostgreSQL of one's own that can be killed and started again on the same data: for tests of faults.
 
-It is started by a helper, `python -m loadtests.postgres FOLDER` (see `orders.py`), which in its own end ends the server
-and removes its folder, as the supervisor of `kairos_core.local` does.
+It is started by a helper, `python -m loadtests.servers.postgres FOLDER` (see `loadtests/orders.py`), which in its own
+end ends the server and removes its folder, as the supervisor of `kairos_core.local` does.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.local import _Postgres
-from loadtests.faults.stopping import Stopped
 from loadtests.orders import Helper, OrderError, serve
+from loadtests.servers.stopping import Stopped
 
 if TYPE_CHECKING:
     import subprocess
@@ -78,7 +78,7 @@ class Postgres:
 @contextmanager
 def own_postgres() -> Iterator[Postgres]:
     """A server that ends, and whose files are removed, at the end."""
-    helper = Helper("loadtests.postgres", tempfile.gettempdir(), is_apart=True)
+    helper = Helper("loadtests.servers.postgres", tempfile.gettempdir(), is_apart=True)
     postgres: Postgres | None = None
     try:
         postgres = Postgres(helper)

@@ -1,8 +1,8 @@
 """Valkey as it is deployed: single servers, a replica, a pair watched by sentinels, a cluster.
 
-The servers are started by a helper, `python -m loadtests.valkeys FOLDER` (see `orders.py`), which in its own end ends
-them and removes their folder, as the supervisor of `kairos_core.local` does. They are ended without mercy: what they
-stored goes with them, and one that was stopped with SIGSTOP would hear nothing else.
+The servers are started by a helper, `python -m loadtests.servers.valkeys FOLDER` (see `loadtests/orders.py`), which in
+its own end ends them and removes their folder, as the supervisor of `kairos_core.local` does. They are ended without
+mercy: what they stored goes with them, and one that was stopped with SIGSTOP would hear nothing else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from redis.retry import Retry
 from kairos_core.errors import ConfigurationError
 from kairos_core.local import _free_port, _last_line, _quoted, _read, _wait, _wheel_file
 from loadtests.orders import Helper, OrderError, serve
-from loadtests.waiting import wait_for
+from loadtests.waiting import DEADLINE_S, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 SLOTS = 16_384
 SERVICE = "kairos"
-START_TIMEOUT_S = 15.0
 _CLIENT_TIMEOUT_S = 2.0
+_ROLE_TIMEOUT_S = 0.5
 _ATTEMPTS = 10
 # Of keys that one MIGRATE takes along.
 _BATCH = 100
@@ -73,6 +73,14 @@ class Node(NamedTuple):
             "socket_connect_timeout": _CLIENT_TIMEOUT_S,
         }
         return redis.Redis.from_url(self.url, **(defaults | options))
+
+    def role(self) -> str | None:
+        """`master` or `slave`, by its own account; None where it does not answer, and soon."""
+        with self.client(socket_timeout=_ROLE_TIMEOUT_S, socket_connect_timeout=_ROLE_TIMEOUT_S) as client:
+            try:
+                return str(client.info("replication")["role"])
+            except redis.RedisError:
+                return None
 
 
 class SentinelPair(NamedTuple):
@@ -119,7 +127,7 @@ class Cluster(NamedTuple):
                         return node
         raise LookupError(f"no primary has slot {slot}")
 
-    def wait_until_ok(self, *nodes: Node, timeout_s: float = START_TIMEOUT_S) -> None:
+    def wait_until_ok(self, *nodes: Node, timeout_s: float = DEADLINE_S) -> None:
         """Wait until these nodes (all, if none is named) call the cluster's state ok and their replication works.
 
         Raises:
@@ -171,7 +179,7 @@ class Cluster(NamedTuple):
 
     def _serving(self) -> list[Node]:
         """The nodes that answer and are primaries now, which a failover changes."""
-        return [node for node in self.primaries + self.replicas if _role(node) == "master"]
+        return [node for node in self.primaries + self.replicas if node.role() == "master"]
 
 
 class Launcher:
@@ -222,7 +230,7 @@ class Launcher:
         """
         return self._start("server", primary.password, (f"replicaof {primary.host} {primary.port}", *config))
 
-    def wait_for_replica(self, primary: Node, count: int = 1, timeout_s: float = START_TIMEOUT_S) -> None:
+    def wait_for_replica(self, primary: Node, count: int = 1, timeout_s: float = DEADLINE_S) -> None:
         """Wait until this many replicas are online by the primary's account, and linked by their own.
 
         Raises:
@@ -325,7 +333,7 @@ def valkeys(folder: str | None = None) -> Iterator[Launcher]:
         LaunchError: there is no helper or no Valkey to start.
     """
     path = Path(folder or tempfile.gettempdir()).resolve()
-    helper = Helper("loadtests.valkeys", str(path), is_apart=True)
+    helper = Helper("loadtests.servers.valkeys", str(path), is_apart=True)
     try:
         yield Launcher(helper)
     finally:
@@ -338,7 +346,7 @@ def _netloc(password: str, *where: Node | int) -> str:
     return f":{quote(password, safe='')}@{hosts}" if password else hosts
 
 
-def _until(what: str, condition: Callable[[], bool], timeout_s: float = START_TIMEOUT_S) -> None:
+def _until(what: str, condition: Callable[[], bool], timeout_s: float = DEADLINE_S) -> None:
     """Wait for a condition; a server that does not answer yet does not fulfil it."""
 
     def is_so() -> bool:
@@ -360,14 +368,6 @@ def _replication(node: Node) -> dict[str, Any]:
         return found
 
 
-def _role(node: Node) -> str | None:
-    """`master` or `slave`; None where the node does not answer."""
-    try:
-        return str(_replication(node)["role"])
-    except redis.RedisError:
-        return None
-
-
 def _introduce(sentinels: tuple[Node, ...]) -> None:
     """Wait until the sentinels know each other and the replica."""
     # They greet each other every two seconds. For now, more often; afterwards, as everywhere.
@@ -376,14 +376,25 @@ def _introduce(sentinels: tuple[Node, ...]) -> None:
             with _admin(node) as client:
                 client.execute_command("SENTINEL", "DEBUG", "PUBLISH-PERIOD", period_ms)
         for node in sentinels:
-            _until(f"what sentinel {node.port} knows", partial(_knows_all, node))
+            wait_until_watched(node)
 
 
-def _knows_all(sentinel: Node) -> bool:
+def wait_until_watched(sentinel: Node, primary: Node | None = None) -> None:
+    """Wait until a sentinel knows the primary (this one, if one is named), the replica and the two other sentinels.
+
+    Raises:
+        TimeoutError: it does not get to know them.
+    """
+    _until(f"what sentinel {sentinel.port} knows", partial(_knows_all, sentinel, primary))
+
+
+def _knows_all(sentinel: Node, primary: Node | None) -> bool:
     with _admin(sentinel) as client:
         service = client.sentinel_master(SERVICE)
         replicas = client.sentinel_slaves(SERVICE)
     if (service["num-other-sentinels"], service["flags"], len(replicas)) != (2, "master", 1):
+        return False
+    if primary is not None and service["port"] != primary.port:
         return False
     # A sentinel has asked the replica itself once it knows of its link; before, it would not promote it.
     return bool(replicas[0]["flags"] == "slave" and replicas[0]["master-link-status"] == "ok")

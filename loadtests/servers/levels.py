@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import LocalSettings
-from loadtests.valkeys import LaunchError, valkeys
+from loadtests.servers.valkeys import LaunchError, valkeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
