@@ -3,9 +3,9 @@
 Four parts, in one folder:
 
 - `subjects/NAME`: a run of one subject each. The one that loses updates must be caught, the others must not be accused.
-- `rounds`: of the core, each with a fault, in all kinds of arenas.
-- `calm`: of the core, without faults, each with another seed.
-- `mutants.json`: which check caught which broken core.
+- `rounds`: of the core, first each with a fault, in all kinds of arenas,
+- then calm ones without, each with another seed.
+- Mutants: which check caught which broken core; nothing is kept of them but what came of it.
 
 `validation.json` holds what came of it, and `python -m loadtests judge FOLDER` judges the rounds again.
 """
@@ -30,10 +30,10 @@ from loadtests.environment import harness, new_namespace
 from loadtests.faults.arenas import Ground, given, own_ground
 from loadtests.faults.schedule import fault as same_fault
 from loadtests.faults.schedule import schedule
-from loadtests.judging.judge import judge_round
+from loadtests.judging.judge import judge_round, records_of
 from loadtests.judging.verdict import Status
 from loadtests.mutants import MUTANTS
-from loadtests.mutants.catch import FAILED, Caught, catch, status_of
+from loadtests.mutants.catch import CAUGHT, GREEN, Caught, catch, status_of
 from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
 from loadtests.validation import RoundResult, SubjectResult, Validation
 
@@ -55,6 +55,16 @@ _FAULT_AFTER_S = 1.0
 _EVERY_ASYNC = 3
 # Rounds without a fault: with the usual time to live, and with one that ends sessions while others use theirs.
 _CALM: dict[str, dict[str, float]] = {"calm": {}, "calm, short-lived": {"session_ttl_s": 0.4}}
+# What the arenas are, for who reads along.
+_ARENAS = {
+    "fsync": "a server that has each write on its disk before it answers",
+    "memory": "a server that has all in memory",
+    "everysec": "a server whose disk may be a second behind",
+    "sentinel": "a pair under Sentinel, that does not wait for its replica",
+    "replicated": "a pair under Sentinel, that waits for its replica",
+    "cluster": "a cluster with replicas, that does not wait for them",
+    "given": "the servers that were given",
+}
 # What could not be told, or a fault that did not hit, is tried so often.
 _ATTEMPTS = 2
 
@@ -80,10 +90,11 @@ class Validator:
         self._tell = tell
         self._numbers = itertools.count(1)
         self._start: Start = started
+        self._began = time.monotonic()
 
     def run(self) -> Validation:
         """Run all parts, the one after the other."""
-        start = time.monotonic()
+        start = self._began
         self._folder.mkdir(parents=True)
         try:
             with contextlib.ExitStack() as stack:
@@ -94,6 +105,8 @@ class Validator:
                 self._attack_calmly(ground)
             self._break()
         finally:
+            if (self._folder / "rounds").exists():
+                self._write_manifest(self._plan("kairos", self.found.seed, self._profile.round_s, number=1))
             self.found.seconds = round(time.monotonic() - start, 1)
             self.found.write(self._folder)
         return self.found
@@ -112,7 +125,7 @@ class Validator:
 
     def _attack_subjects(self, ground: Ground | None) -> None:
         """Attack each subject in the same way."""
-        self._tell("subjects: the same attack on each")
+        self._tell_part(1, "subjects: the same attack on each")
         with self._arena(ground, "memory") as arena:
             for name in SUBJECTS:
                 result = self._attack_subject(arena, name)
@@ -146,11 +159,10 @@ class Validator:
         """Let every fault befall every arena that it fits, as often as the profile has rounds for it."""
         wanted = self._profile.rounds if ground else {"given": sum(self._profile.rounds.values())}
         for kind, count in wanted.items():
-            self._tell(f"faults: {count} rounds, arena {kind}")
+            self._tell_part(2, f"faults: {count} in arena {kind}, {_ARENAS[kind]}")
             with self._arena(ground, kind) as arena, Campaign(arena, self._start) as campaign:
                 for subject, fault, seed in self._order(kind, count):
                     self._round_until_told(campaign, kind, subject, fault, seed)
-        self._write_manifest(self._plan("kairos", self.found.seed, self._profile.round_s, number=1))
 
     def _order(self, kind: str, count: int) -> list[tuple[str, Fault, int]]:
         """Subject, fault and seed of each round; those that need new processes come together."""
@@ -176,7 +188,7 @@ class Validator:
 
         With every other seed, sessions end soon after their last write: so that they do, and none before its time.
         """
-        self._tell(f"calm: {self._profile.calm_seeds} seeds")
+        self._tell_part(3, f"calm: {self._profile.calm_seeds} rounds without a fault, each with another seed")
         for place, (name, more) in enumerate(_CALM.items()):
             with self._arena(ground, "memory", **more) as arena, Campaign(arena, self._start) as campaign:
                 for seed in range(place, self._profile.calm_seeds, len(_CALM)):
@@ -208,6 +220,7 @@ class Validator:
             losses_allowed=bool(found.losses),
             sentences=[one.sentence for one in verdict.violations[:5]] or list(verdict.reasons[:5]),
             seconds=round(time.monotonic() - start, 1),
+            recovery_s=_recovery_s(plan, folder),
         )
 
     def _failed(self, plan: Plan, kind: str, reason: str) -> RoundResult:
@@ -228,10 +241,17 @@ class Validator:
 
     def _break(self) -> None:
         """Break the core in every known way, and see each noticed."""
-        self._tell(f"mutants: {len(MUTANTS)}, each against the check that is meant for it")
+        self._tell_part(
+            4, f"mutants: {len(MUTANTS)} broken variants, each against the check that is meant to catch it,"
+        )
+        self._tell("  and these checks on the unbroken core, where they must be green")
         with harness(new_namespace("mutants")) as settings:
             self.found.mutants = catch(settings, MUTANTS, lambda one: self._tell(f"  {_shown(one)}"))
         self.found.mutants_status = status_of(self.found.mutants)
+
+    def _tell_part(self, number: int, text: str) -> None:
+        """Say what comes now, and how long it took until here."""
+        self._tell(f"[{time.monotonic() - self._began:.0f} s, part {number} of 4] {text}")
 
     def _plan(self, subject: str, seed: int, seconds: float, fault: Fault | None = None, **more: Any) -> Plan:
         more.setdefault("folder", self._folder)
@@ -254,5 +274,12 @@ class Validator:
         write_run(plan.folder, manifest(plan, self.found.profile, numbers))
 
 
+def _recovery_s(plan: Plan, folder: Path) -> float | None:
+    if plan.fault is None or not plan.fault.healed_ns:
+        return None
+    seconds: float | None = plan.fault.recovery_s(records_of(folder))
+    return None if seconds is None else round(seconds, 3)
+
+
 def _shown(one: Caught) -> str:
-    return one.line if one.result != FAILED else f"{one.line}: {one.evidence}"
+    return one.line if one.result in (CAUGHT, GREEN) else f"{one.line}: {one.evidence}"

@@ -56,8 +56,8 @@ def test_a_store_holds_its_sessions_and_no_more(stores: dict[str, scale.Store]) 
 
 
 def delayed(data: bytes) -> bytes:
-    """A request, a little later."""
-    time.sleep(0.001)
+    """A request, by so much later that it shows on a busy machine, too."""
+    time.sleep(0.01)
     return data
 
 
