@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import redis
 
-from kairos_core import KairosError, OutcomeUnknown, RedisStateManager
+from kairos_core import KairosError, OutcomeUnknown, RedisStateManager, Settings
 from kairos_core.settings import servers_given
 from loadtests import ROOT, history
 from loadtests.environment import admin
 from loadtests.faults.arenas import GIVEN, KINDS, Arena, given, own_ground
 from loadtests.faults.fault import NotOurs, Window
 from loadtests.faults.schedule import FAULTS, fault, fitting, schedule
-from loadtests.faults.store import ValkeyStopped, info
+from loadtests.faults.store import ClientsKilled, ValkeyStopped, info
 from loadtests.faults.way import way_to
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
 from loadtests.servers.stopping import Stopped, children, is_stopped, is_there
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kairos_core import Settings
     from loadtests.faults.arenas import Ground
     from loadtests.history import History
 
@@ -175,11 +174,11 @@ def test_what_meets_nothing_is_not_exercised(arena: Arena, name: str) -> None:
 def test_what_did_nothing_is_not_exercised(arena: Arena, tmp_path: Path) -> None:
     """A fault that was to befall a load, and did not, says so: operations in flight prove nothing by themselves."""
 
-    class Nothing(ValkeyStopped):
-        """Stops nothing."""
+    class Nothing(ClientsKilled):
+        """Kills nobody."""
 
-        def strike(self, arena: Arena) -> None:
-            del arena
+        def command(self, client: redis.Redis) -> int:
+            return int(client.ping()) - 1
 
     one = Nothing(random.Random(1), arena.kind)  # noqa: S311 - not a secret
     one.parameters["hold_s"] = 0.4
@@ -190,6 +189,15 @@ def test_what_did_nothing_is_not_exercised(arena: Arena, tmp_path: Path) -> None
     assert not hit
     assert text.startswith("not exercised: ")
     assert Window.of(load.history(), one.begin_ns, one.healed_ns).in_flight > 0
+
+
+@pytest.mark.parametrize(("faulty", "longest_ms", "expected"), [(0, 20.0, False), (0, 1_500.0, True), (1, 20.0, True)])
+def test_a_stop_is_shown_by_who_waited(faulty: int, longest_ms: float, expected: bool) -> None:
+    """A store was stopped where an attempt took about as long, or was given up; not where all went on as before."""
+    one = ValkeyStopped(random.Random(1), "memory")  # noqa: S311 - not a secret
+    one.begin_ns, one.healing_ns = 1, 2_000_000_001
+    window = Window(50, 40, faulty, longest_ms, before_ms=10.0, silence_ms=5.0)
+    assert expected == one.shows(Arena("memory", Settings(), Settings()), NOTHING, window)[0]
 
 
 def test_a_store_that_is_killed_loses(arena: Arena, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -484,9 +483,7 @@ def test_one_that_stands_still_loses_its_lane(
                 with pytest.raises(psycopg.errors.LockNotAvailable) as refused:
                     other.record(0, batch)
                 waits.append(is_transient(refused.value))
-                deadline = time.monotonic() + 30
-                while other_has_it() is False and time.monotonic() < deadline:
-                    time.sleep(0.02)
+                wait_until(other_has_it)
 
         def other_has_it() -> bool:
             try:
@@ -502,11 +499,8 @@ def test_one_that_stands_still_loses_its_lane(
 
 def wait_for_lock(settings: Settings, pid: int) -> None:
     """Wait until a connection of PostgreSQL waits for another."""
-    deadline = time.monotonic() + 30
     query = f"SELECT wait_event FROM pg_stat_activity WHERE pid = {pid:d}"
-    while rows(settings, query) != [("advisory",)]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert wait_until(lambda: rows(settings, query) == [("advisory",)])
 
 
 def test_the_worker_drains(settings: Settings, manager: RedisStateManager, outbox: Outbox) -> None:

@@ -32,6 +32,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.settings import child_environment, servers_given
 from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
+from loadtests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -319,11 +320,8 @@ def test_what_is_recorded_while_a_month_is_detached(
 
 def wait_for(connection: psycopg.Connection, pid: int) -> None:
     """Wait until another connection waits for a lock."""
-    deadline = time.monotonic() + 30
     query = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s"
-    while connection.execute(query, [pid]).fetchall() != [("Lock",)]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert wait_until(lambda: connection.execute(query, [pid]).fetchall() == [("Lock",)])
 
 
 def test_two_that_miss_a_month(settings: Settings, writer: AuditWriter, connection: psycopg.Connection) -> None:
@@ -541,7 +539,7 @@ def test_the_role_of_a_worker(
                     writer._connection.execute(statement.encode())
         manager.update_session(manager.create_session(sample_state("b")))
         with worker_pool(limited) as pool:
-            wait_until_empty(outbox)
+            assert wait_until(lambda: not any(outbox.depths()))
         assert pool.returncode == 0
         outbox.close()
     assert [("a", 3), ("b", 2)] == connection.execute(
@@ -611,10 +609,3 @@ def test_the_status_of_the_migrations(
     lines = capsys.readouterr().out.splitlines()
     assert [one.name for one in migrations.migrations()] == [line.split()[0] for line in lines]
     assert all(" applied 2" in line for line in lines)
-
-
-def wait_until_empty(outbox: Outbox) -> None:
-    """Wait until nothing waits."""
-    deadline = datetime.now(UTC) + timedelta(seconds=30)
-    while any(outbox.depths()):
-        assert datetime.now(UTC) < deadline
