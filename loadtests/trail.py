@@ -1,4 +1,7 @@
-"""Judges an audit trail: is each session's history there once, without gap or fork, and is its chain whole?"""
+"""Judges an audit trail: is each session's history there once, without gap or fork, and is its chain whole?
+
+By rules of its own: `kairos audit verify` is of the core, and may be wrong in the same way as what it verifies.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Directed checks of the guarantees: what a random run would not show, or not soon.
 
-Each is a function from settings (and the name of a mutant, if it is to be broken) to a `CheckResult`, and runs in a
-process of its own. They start no server but those that they break, and leave keys in the settings' namespace.
+Each is a function from settings to a `CheckResult`, and is asked for at a `Desk`, which runs it in a process of its
+own, of a core that is broken in one way if need be. They start no server but those that they break, and leave keys in
+the settings' namespace.
 """
 
 from __future__ import annotations

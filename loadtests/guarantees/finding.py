@@ -1,4 +1,4 @@
-"""What a directed check finds, and how it is run: in a process of its own, broken in one way if need be."""
+"""What a directed check is, and what it finds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kairos_core import KairosError
 from loadtests.checks import CheckResult
-from loadtests.guarantees.desk import Desk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,20 +49,9 @@ class Directed:
 
     def __init__(self, look: Callable[[Settings], Finding], guarantee: str, question: str) -> None:
         self._look = look
-        # As functions have it.
-        self.__name__ = self.name = look.__name__
-        self.__doc__ = look.__doc__
+        self.name = look.__name__
         self.guarantee = guarantee
         self.question = question
-
-    def __call__(self, settings: Settings, mutant: str | None = None) -> CheckResult:
-        """Ask it, in a process of its own that is broken in one way if `mutant` names it.
-
-        Raises:
-            CheckError: it could not be run.
-        """
-        with Desk() as desk:
-            return desk.ask(self.name, settings, mutant)
 
     def here(self, settings: Settings) -> CheckResult:
         """Ask it in this process. A core that answers with an error where it should not does not pass."""
