@@ -409,9 +409,9 @@ def _watcher_back(history: History, random: np.random.Generator) -> History:
     """A watcher that is told of two writes in the wrong order."""
     spoiled = history.copy()
     told = np.flatnonzero((spoiled["process"] == _WATCHERS[0]) & (spoiled["version"] > 1))
-    place = int(random.choice(told))
-    before = told[(told < place) & (spoiled["session"][told] == spoiled["session"][place])]
-    other = int(before[-1]) if len(before) else int(told[told > place][0])
+    _, firsts = np.unique(spoiled["session"][told], return_index=True)
+    place = int(random.choice(np.delete(told, firsts)))
+    other = int(told[(told < place) & (spoiled["session"][told] == spoiled["session"][place])][-1])
     for field in ("incarnation", "version", "writer", "digest", "session", "kind"):
         spoiled[field][[place, other]] = spoiled[field][[other, place]]
     return spoiled
