@@ -441,7 +441,7 @@ class Recovery:
         """Restore sessions, each if the lane's latest incarnation is the one before its own; return which were not."""
         commands = []
         # At random, so that no other recovery makes the same: what is expected next would then not be this one's alone.
-        now_us += secrets.randbelow(_SPREAD_US)
+        now_us = max(now_us, (life or 0) + 1) + secrets.randbelow(_SPREAD_US)
         for session_id, verdict in lost.items():
             incarnation = max(now_us, (life or 0) + 1, verdict.incarnation + 1 + secrets.randbelow(_SPREAD_US))
             operation_id = new_operation_id(lane)

@@ -61,9 +61,11 @@ def judge(folder: Path) -> RunVerdict:
 
 def judge_round(folder: Path, found: Round) -> Verdict:
     """Judge one round; writes its `verdict.json`, and a picture of the first violation, if there is one."""
-    records, facts = records_of(folder), facts_of(found)
-    verdict = check(records, facts)
-    doubts = (*found.notes, *_unplanned(records, found), *_unprovoked(records, found))
+    missing = _missing(folder, found)
+    # What was not there to be seen proves nothing, in either direction: then no record is looked at.
+    records, facts = history.join([]) if missing else records_of(folder), facts_of(found)
+    verdict = Verdict(status=Status.UNDECIDED) if missing else check(records, facts)
+    doubts = (*found.notes, *missing, *_unplanned(records, found), *_unprovoked(records, found))
     if doubts:
         status = worst([verdict.status, Status.UNDECIDED])
         verdict = msgspec.structs.replace(verdict, status=status, reasons=(*verdict.reasons, *doubts))
@@ -127,6 +129,16 @@ def _unplanned(records: History, found: Round) -> list[str]:
         if not np.array_equal(made, planned):
             doubts.append(f"process {process.number} did not attempt what was planned: {len(made)} of {len(planned)}")
     return doubts
+
+
+def _missing(folder: Path, found: Round) -> list[str]:
+    """What evidence is not there: a process that left no history, an audit that was not written down."""
+    stored = {path.name.partition(".")[0] for path in folder.glob("*.history*")}
+    wanted = {str(process.number): process.role for process in found.processes if not process.was_killed}
+    if found.audit is not None:
+        wanted["audit"] = "the audit's"
+    doubts = [f"the history {name} ({role}) is missing" for name, role in wanted.items() if name not in stored]
+    return doubts if wanted else ["no process took part"]
 
 
 def _unprovoked(records: History, found: Round) -> list[str]:

@@ -356,3 +356,23 @@ def test_killed_half_way(store: Store) -> None:
     assert [(100, 100)] == store.rows(
         "SELECT count(*), count(DISTINCT session_id) FROM sync_events WHERE event_type = 'recovered'"
     )
+
+
+def test_two_recoveries_ahead_of_the_clock_make_no_life_in_common(store: Store) -> None:
+    """G12: a session that another recovery restored and its owner deleted stays deleted, wherever the clock stands."""
+    lane = store.layout.lane_of("a")
+    other = next(name for name in names(50) if store.layout.lane_of(name) == lane)
+    store.create("a", other)
+    store.lose()
+    # As after a restoration that drew far ahead, or a clock that was put back.
+    store.client.set(store.layout.lives[lane], time.time_ns() // 1_000 + 60_000_000)
+
+    @once
+    def meanwhile() -> None:
+        store.recover(other)
+        store.manager.delete_session(other)
+
+    with between(meanwhile):
+        store.recover()
+    assert store.manager.get_session(other) is None
+    assert store.manager.get_session("a") is not None

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -170,7 +170,8 @@ def test_sealed_evidence_is_judged_like_open_evidence(tmp_path: Path) -> None:
 
 def test_failures_without_a_fault_are_no_pass(tmp_path: Path) -> None:
     """A store that refuses for no reason contradicts nothing, and is not well; in a fault it may."""
-    folder = stored(tmp_path, msgspec.structs.replace(PLAIN, processes=[]))
+    processes = [*PLAIN.processes, ProcessFacts(number=66, role="instance", place=2, attempted=1)]
+    folder = stored(tmp_path, msgspec.structs.replace(PLAIN, processes=processes))
     with Recorder(folder / "66.history", 66) as recorder:
         place = recorder.begin(Kind.UPDATE, 1, expected=(5, 1), digest=8)
         recorder.end(place, Outcome.REFUSED, time.monotonic_ns(), error=Error.UNAVAILABLE)
@@ -180,3 +181,21 @@ def test_failures_without_a_fault_are_no_pass(tmp_path: Path) -> None:
     assert "1 of 3 attempts failed, and nothing befell the store" in verdict.reasons
     fault = FaultFacts(name="worker killed", parameters={}, begin_ns=1, healed_ns=2, exercised=True, proof="")
     assert Status.VALID == judge_round(folder, msgspec.structs.replace(calm, fault=fault)).status
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"processes": [*PLAIN.processes, ProcessFacts(number=125, role="reader", place=1)]}, "125 (reader)"),
+        ({"processes": [*PLAIN.processes, ProcessFacts(number=105, role="watcher", place=1)]}, "105 (watcher)"),
+        ({"audit": AuditFacts(rows=1, dead_letters=0, is_drained=True)}, "audit"),
+        ({"processes": []}, "no process took part"),
+    ],
+    ids=["reader", "watcher", "audit", "nobody"],
+)
+def test_missing_evidence_is_no_verdict(changes: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    """Where a process' records are not there, nothing is found to be well, and nobody is accused of it."""
+    folder = stored(tmp_path, msgspec.structs.replace(PLAIN, **changes))
+    verdict = judge_round(folder, read_round(folder))
+    assert (Status.UNDECIDED, ()) == (verdict.status, verdict.violations)
+    assert any(reason in one for one in verdict.reasons)
