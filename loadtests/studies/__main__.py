@@ -1,0 +1,39 @@
+"""`python -m loadtests.studies NAME ... --folder F`: run studies and write their results as files."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+
+from kairos_core.errors import ConfigurationError
+from loadtests.measure import unwind_on_termination
+from loadtests.studies.registry import STUDIES
+from loadtests.studies.study import run
+
+
+def main() -> int:
+    """Run from the command line; status 2 where it could not be done."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.studies", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*STUDIES, []], help="which; all, if none is named")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--profile", choices=("quick", "full"), default="quick")
+    options = parser.parse_args()
+    unwind_on_termination()
+    try:
+        for name in options.names or STUDIES:
+            begun = time.monotonic()
+            run(STUDIES[name], options.profile, options.folder, lambda text: print(text, flush=True))
+            print(f"study     {name}: done in {time.monotonic() - begun:.0f} s", flush=True)
+    except ConfigurationError as error:
+        print(f"kairos: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

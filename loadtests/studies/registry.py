@@ -1,0 +1,10 @@
+"""The studies by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loadtests.studies.study import Study
+
+STUDIES: dict[str, Study] = {}
