@@ -1,8 +1,8 @@
 """What all studies share: a question, the points that answer it, and the file in which they are kept.
 
-A study measures and does not judge: it writes what was seen, and `reports` says what that means. Its subjects take turns
-within each repetition, so that a point is compared with those that were measured beside it, and a repetition has fresh
-processes and connections, since that is the unit over which intervals are taken.
+A study measures and does not judge: it writes what was seen, and `reports` says what that means. Its subjects take
+turns within each repetition, so that a point is compared with those that were measured beside it, and a repetition has
+fresh processes and connections, since that is the unit over which intervals are taken.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-# 1: NAME.json as `Result`; NAME.npz with the samples in nanoseconds by "subject/x/repetition/what", where some are kept.
+# 1: NAME.json as `Result`; where samples are kept, NAME.npz has them in nanoseconds, by "subject/x/repetition/what".
 FORMAT = 1
 
 
@@ -119,7 +119,7 @@ def percentiles_ms(samples_ns: Sequence[int] | np.ndarray[Any, Any]) -> dict[str
 
 
 def run(study: Study, profile: str, folder: Path, say: Callable[[str], object]) -> Result:
-    """Measure, and write the result to `folder`: its samples first, then its points, so a study that has them is whole."""
+    """Measure, and write the result to `folder`: its samples first, so that a study that has points is whole."""
     started = datetime.now(UTC)
     samples: dict[str, np.ndarray[Any, Any]] = {}
     notes: list[str] = []
