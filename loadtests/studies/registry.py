@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loadtests.studies.watchers import WATCHERS
+
 if TYPE_CHECKING:
     from loadtests.studies.study import Study
 
-STUDIES: dict[str, Study] = {}
+STUDIES: dict[str, Study] = {
+    "watchers": WATCHERS,
+}

@@ -51,6 +51,10 @@ class Wire:
         self._socket.sendall(packed)
         return self._socket.recv(_CHUNK)
 
+    def fileno(self) -> int:
+        """The socket's number, to wait for many of them at once."""
+        return self._socket.fileno()
+
     def receive(self) -> bytes:
         """Wait for bytes."""
         return self._socket.recv(_CHUNK)
