@@ -35,7 +35,7 @@ _END_TIMEOUT_S = 10.0
 _POLL_S = 0.05
 
 
-class UpdateMissed(RuntimeError):
+class UpdateMissedError(RuntimeError):
     """A watcher was not told of an update; the message says which one of what."""
 
 
@@ -64,14 +64,14 @@ class Crowd:
         """When each watcher was told of the next update (`time.monotonic_ns`).
 
         Raises:
-            UpdateMissed: they were not all told in time, or not of the next one.
+            UpdateMissedError: they were not all told in time, or not of the next one.
         """
         # One answer at a time is on its way, so that nothing can wait in the pipe's buffer meanwhile.
         assert self._helper.process.stdout is not None  # noqa: S101 - a Helper opens it
         ready, _, _ = select.select([self._helper.process.stdout], [], [], timeout_s)
         answer = self._helper.answer() if ready else self._helper.ask("missing")
         if "arrivals_ns" not in answer:
-            raise UpdateMissed(f"{answer['told']}, not within {timeout_s:g} s" if not ready else answer["told"])
+            raise UpdateMissedError(f"{answer['told']}, not within {timeout_s:g} s" if not ready else answer["told"])
         found: list[int] = answer["arrivals_ns"]
         return found
 

@@ -69,7 +69,9 @@ def points(bench: Bench, settings: Settings, counts: Sequence[int], repetitions:
                     ]
                     for count in places:
                         session_id = f"{how}-{repetition}-{count}"
-                        samples, values = deliveries(manager, crowds, client, session_id, count, updates)
+                        samples, values = deliveries(
+                            manager, crowds, client, session_id=session_id, count=count, updates=updates
+                        )
                         for what, samples_ns in samples.items():
                             bench.keep(f"{how}/{count}/{repetition}/{what}", samples_ns)
                         found.append(Point(subject=how, x=count, repetition=repetition, values=values))
@@ -84,6 +86,7 @@ def deliveries(  # noqa: PLR0913 - a point of the axis
     manager: RedisStateManager,
     crowds: Sequence[Crowd],
     client: redis.Redis,
+    *,
     session_id: str,
     count: int,
     updates: int,
@@ -104,7 +107,7 @@ def deliveries(  # noqa: PLR0913 - a point of the axis
         The samples in nanoseconds by what they are of, and the point's values.
 
     Raises:
-        UpdateMissed: a watcher was not told of one.
+        UpdateMissedError: a watcher was not told of one.
     """
     state = manager.create_session(sample_state(session_id))
     shares = [len(range(place, count, len(crowds))) for place in range(len(crowds))]

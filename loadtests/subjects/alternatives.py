@@ -1,0 +1,159 @@
+"""What a user would pick instead, for a session's state: redis-py alone, and with it the ways to compare and set.
+
+All store and publish the same state as Kairos' operations do, of which each is one call on a state that is held.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import redis
+
+from kairos_core import RedisStateManager, SyncState
+from kairos_core.session import to_json
+from loadtests.history import Error
+from loadtests.states import sample_state
+from loadtests.subjects.check_then_set import CheckThenSet
+from loadtests.subjects.jobs import Enqueue
+from loadtests.subjects.kairos import Get, Update
+from loadtests.subjects.lock import Locked
+from loadtests.subjects.register import Refused
+from loadtests.subjects.stored import Rival, Stored
+from loadtests.subjects.watch_multi import WatchMulti
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import ExitStack
+
+    from kairos_core import Settings
+    from loadtests.interleave import Operation
+
+RIVALS: dict[str, Callable[[Settings], Rival]] = {
+    "check_then_set": CheckThenSet,
+    "watch_multi": WatchMulti,
+    "lock": Locked,
+}
+_WRITER = "0" * 16
+_decode = msgspec.json.Decoder(SyncState).decode
+
+
+class RedisGet:
+    """GET of the state's JSON, decoding included."""
+
+    def __init__(self, client: redis.Redis, key: str) -> None:
+        client.set(key, to_json(sample_state("get")))
+        self._client, self._key = client, key
+
+    def prepare(self) -> Callable[[], SyncState]:
+        """The call to time."""
+        return self._call
+
+    def _call(self) -> SyncState:
+        return _decode(self._client.get(self._key))
+
+    def finish(self, result: SyncState) -> None:
+        """Check that it is the state."""
+        if result.session_id != "get":
+            raise AssertionError(f"GET: {result.session_id}")
+
+
+class RedisSet:
+    """SET of the state's JSON with a TTL, encoding included: the last writer wins, whoever that is."""
+
+    def __init__(self, client: redis.Redis, key: str, ttl_ms: int) -> None:
+        self._client, self._key, self._ttl_ms = client, key, ttl_ms
+        self._state = sample_state("set")
+
+    def prepare(self) -> Callable[[], Any]:
+        """The call to time."""
+        return self._call
+
+    def _call(self) -> Any:
+        return self._client.set(self._key, to_json(self._state), px=self._ttl_ms)
+
+    def finish(self, result: Any) -> None:
+        """Check that it was set."""
+        if result is not True:
+            raise AssertionError(f"SET: {result!r}")
+
+
+class RivalUpdate:
+    """A rival's update of a state that is held: read, compare, write, publish.
+
+    Through its `exchange`, past what only the judging of histories needs of it (a content that follows from the
+    attempt, its digest): that would be added to the rival's time, and no user has it.
+    """
+
+    def __init__(self, rival: Rival, session_id: str) -> None:
+        self._rival, self._session_id = rival, session_id
+        self._held = Stored(1, 1, _WRITER, sample_state(session_id))
+        rival.exchange(session_id, lambda *_: self._held)
+
+    def prepare(self) -> Callable[[], Stored]:
+        """The call to time."""
+        return partial(self._rival.exchange, self._session_id, self._decide)
+
+    def _decide(self, current: Stored | None, _: int) -> Stored:
+        held = self._held
+        if current is None or (current.incarnation, current.version) != (held.incarnation, held.version):
+            raise Refused(Error.CONFLICT)
+        return Stored(held.incarnation, held.version + 1, _WRITER, held.state)
+
+    def finish(self, result: Stored) -> None:
+        """Check that it is one version on and stored, and go on from there."""
+        if result.version != self._held.version + 1:
+            raise AssertionError(f"{type(self._rival).__name__}: version {result.version} after {self._held.version}")
+        self._held = result
+
+
+class InTurn:
+    """Two operations, one after the other, as one call."""
+
+    def __init__(self, first: Operation, second: Operation) -> None:
+        self._first, self._second = first, second
+
+    def prepare(self) -> Callable[[], tuple[Any, Any]]:
+        """The two calls to time."""
+        first, second = self._first.prepare(), self._second.prepare()
+        return lambda: (first(), second())
+
+    def finish(self, result: tuple[Any, Any]) -> None:
+        """Check both."""
+        self._first.finish(result[0])
+        self._second.finish(result[1])
+
+
+def states(settings: Settings, _: object, stack: ExitStack) -> dict[str, Operation]:
+    """Reading and writing a state, by "what/subject"; see `loadtests.turns`."""
+    manager = stack.enter_context(RedisStateManager.connect(settings))
+    client = stack.enter_context(redis.Redis.from_url(settings.redis_url))
+    name = f"{settings.namespace}:alone"
+    rivals = {subject: made(settings) for subject, made in RIVALS.items()}
+    for rival in rivals.values():
+        stack.callback(rival.close)
+    return {
+        "get/kairos": Get(manager, "get"),
+        "get/redis_py": RedisGet(client, f"{name}:get"),
+        "update/kairos": Update(manager, "update"),
+        # Were this one another, nothing of the run could be trusted.
+        "update/kairos_again": Update(manager, "again"),
+        "update/redis_py": RedisSet(client, f"{name}:set", round(settings.session_ttl_s * 1e3)),
+        **{f"update/{subject}": RivalUpdate(rival, subject) for subject, rival in rivals.items()},
+    }
+
+
+def audited(settings: Settings, _: object, stack: ExitStack) -> dict[str, Operation]:
+    """A write that is to be recorded, by "audited_update/subject"; see `loadtests.turns`."""
+    manager = stack.enter_context(RedisStateManager.connect(settings))
+    rival = WatchMulti(settings)
+    stack.callback(rival.close)
+    alone, behind = Enqueue(settings, "alone"), Enqueue(settings, "behind")
+    stack.callback(alone.close)
+    stack.callback(behind.close)
+    return {
+        "audited_update/kairos": Update(manager, "audited"),
+        "audited_update/rq_enqueue": alone,
+        "audited_update/watch_multi_and_rq": InTurn(RivalUpdate(rival, "behind"), behind),
+    }
