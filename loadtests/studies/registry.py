@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loadtests.studies.awake import AWAKE_STUDY
+from loadtests.studies.durability import DURABILITY
 from loadtests.studies.instead import INSTEAD
 from loadtests.studies.watchers import WATCHERS
 
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from loadtests.studies.study import Study
 
 STUDIES: dict[str, Study] = {
+    "awake": AWAKE_STUDY,
+    "durability": DURABILITY,
     "instead": INSTEAD,
     "watchers": WATCHERS,
 }
