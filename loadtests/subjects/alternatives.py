@@ -51,7 +51,8 @@ class RedisGet:
         return self._call
 
     def _call(self) -> SyncState:
-        return _decode(self._client.get(self._key))
+        text: Any = self._client.get(self._key)
+        return _decode(text)
 
     def finish(self, result: SyncState) -> None:
         """Check that it is the state."""
