@@ -1,10 +1,11 @@
 # Each target works alone from a fresh clone with python3 (3.11 or newer) and make.
 .DEFAULT_GOAL := help
-.PHONY: help setup test report validate scale coverage lint lock clean
+.PHONY: help setup test report validate scale profile coverage lint lock clean
 
 PYTHON ?= python3
 PROFILE ?= quick
 SESSIONS ?= 1000000
+OPERATION ?= all
 BIN := .venv/bin
 READY := .venv/.ready
 # The managers, the commands, and what sends the scripts.
@@ -23,6 +24,9 @@ validate: $(READY) ## attack the core, let faults befall it, break it, and judge
 
 scale: $(READY) ## compare the latency with a million sessions with that with a hundred (SESSIONS=1000000)
 	@$(BIN)/python -m reports.scale --sessions $(SESSIONS)
+
+profile: $(READY) ## show where a call's time goes, as flame graphs (OPERATION=get, update, mutate, delivery, drain or all)
+	@$(BIN)/python -m loadtests.profiling --operation $(OPERATION)
 
 # Two processes share the files: a test waits half of its time, and a file's servers are its own.
 test: $(READY) ## run all tests against real servers

@@ -45,10 +45,11 @@ class Frame:
             frame = frame.children.setdefault(name, Frame(name, kind))
             frame.seconds += seconds
 
-    @property
-    def depth(self) -> int:
-        """How many frames are above each other, this one included."""
-        return 1 + max((child.depth for child in self.children.values()), default=0)
+    def depth(self, least_s: float = 0.0) -> int:
+        """How many frames of no less than so much time are above each other, this one included."""
+        return 1 + max(
+            (child.depth(least_s) for child in self.children.values() if child.seconds >= least_s), default=0
+        )
 
 
 def flame_graph(root: Frame, title: str, colours: Mapping[str, str], notes: Sequence[str] = ()) -> str:
@@ -60,7 +61,9 @@ def flame_graph(root: Frame, title: str, colours: Mapping[str, str], notes: Sequ
         colours: by kind, in the order of the legend.
         notes: a line each, under the title.
     """
-    height = _HEADER + 13 * len(notes) + root.depth * _ROW + 2 * _MARGIN
+    scale = (_WIDTH - 2 * _MARGIN) / root.seconds if root.seconds else 0.0
+    rows = root.depth(_NARROWEST / scale) if scale else 1
+    height = _HEADER + 13 * len(notes) + rows * _ROW + 2 * _MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:.0f} {height:.0f}" width="{_WIDTH:.0f}">',
         f"<style>{_STYLE}</style>",
@@ -74,7 +77,6 @@ def flame_graph(root: Frame, title: str, colours: Mapping[str, str], notes: Sequ
         parts.append(f'<rect x="{across:.1f}" y="{line}" width="10" height="10" fill="{colour}"/>')
         parts.append(f'<text x="{across + 14:.1f}" y="{line + 9}">{escape(kind)}</text>')
         across += 28 + _CHARACTER * len(kind)
-    scale = (_WIDTH - 2 * _MARGIN) / root.seconds if root.seconds else 0.0
     _draw(root, _MARGIN, height - _MARGIN - _ROW, scale, root.seconds, colours, parts)
     parts.append("</svg>")
     return "\n".join(parts) + "\n"

@@ -13,7 +13,7 @@ import asyncio
 import resource
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from loadtests.orders import Helper
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kairos_core import Settings, SyncState
 
@@ -73,8 +73,6 @@ _MSGSPEC = (
 _BUILT_IN = "<built-in>"
 # A drain's; each is filled before it.
 _ROWS = 1_000
-_END_TIMEOUT_S = 10.0
-_WARMUP = 50
 _TOP = 12
 
 
@@ -194,13 +192,14 @@ def profile(settings: Settings, operation: str, seconds: float, *, is_async: boo
         raise RuntimeError(f"{name}: nothing was profiled")
     root, alone, kinds = _told(session.frame_records)
     total_s = sum(alone.values())
+    most = sorted(alone.items(), key=lambda found: found[1], reverse=True)[:_TOP]
     return Profile(
         name,
         plain.calls,
         plain.wall_s / plain.calls * 1e6,
         profiled.wall_s / profiled.calls * 1e6,
         _split(plain, kinds),
-        [(frame, spent_s / total_s) for frame, spent_s in alone.most_common(_TOP)],
+        [(frame, spent_s / total_s) for frame, spent_s in most],
         root,
     )
 
@@ -254,13 +253,14 @@ def _awaited_work(
 
 
 def _turned(state: SyncState) -> SyncState:
-    return state.replace(increment_ms=(state.increment_ms + 1) % 60_000)
+    return state.replace(increment_ms=((state.increment_ms or 0) + 1) % 60_000)
 
 
 def _write_beside(settings: Settings, seconds: float, stack: ExitStack) -> None:
     """Another process updates a session as fast as it can, for longer than it is looked at."""
     helper = Helper("loadtests.updating", environment=child_environment(settings))
-    stack.callback(helper.close, _END_TIMEOUT_S)
+    # It writes for longer, and does not listen while it does.
+    stack.callback(helper.close, 0.0)
     helper.ask("connect", stores={settings.durability: settings.redis_url}, session_id="written")
     helper.tell("update", level=settings.durability, start_at=time.monotonic(), seconds=2 * seconds + 5)
 
@@ -283,11 +283,11 @@ def _drain(settings: Settings, stack: ExitStack) -> Work:
     return Work(lambda: drain_lane(outbox, writer, 0), fill, 1)
 
 
-def _told(records: Sequence[tuple[list[str], float]]) -> tuple[Frame, Counter[str], Counter[str]]:
+def _told(records: Sequence[tuple[list[str], float]]) -> tuple[Frame, dict[str, float], dict[str, float]]:
     """What a profiler saw: as a tree; how long each function took itself; how long each kind took."""
     root = Frame("all", HARNESS)
-    alone: Counter[str] = Counter()
-    kinds: Counter[str] = Counter()
+    alone: dict[str, float] = defaultdict(float)
+    kinds: dict[str, float] = defaultdict(float)
     for stack, seconds in records:
         frames = [*_frames(stack)]
         if not frames:
@@ -323,14 +323,14 @@ def _kind(name: str, file: str, caller: str) -> str:
     return HARNESS if "/loadtests/" in file else LIBRARIES
 
 
-def _split(plain: _Loop, kinds: Counter[str]) -> dict[str, float]:
+def _split(plain: _Loop, kinds: Mapping[str, float]) -> dict[str, float]:
     """The shares of waiting and kernel by the system's account; the rest as the profiler divides it."""
     waiting_s = max(0.0, plain.wall_s - plain.user_s - plain.system_s)
     total_s = waiting_s + plain.user_s + plain.system_s
-    worked_s = sum(kinds.values()) - kinds[SYSTEM]
+    worked_s = sum(seconds for kind, seconds in kinds.items() if kind != SYSTEM)
     split = {WAITING: waiting_s / total_s, KERNEL: plain.system_s / total_s}
     for kind in (OURS, HIREDIS, MSGSPEC, LIBRARIES, HARNESS):
-        split[kind] = plain.user_s / total_s * (kinds[kind] / worked_s if worked_s else 0.0)
+        split[kind] = plain.user_s / total_s * (kinds.get(kind, 0.0) / worked_s if worked_s else 0.0)
     return split
 
 
