@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 _OUTBOX_LIMIT = 10_000_000
 _END_TIMEOUT_S = 10.0
 # All processes begin by then.
-_AHEAD_S = 0.1
-# A process that begins later than this measured the others alone.
-_LATEST_START_S = 0.1
+_AHEAD_S = 0.2
+# Where one begins later than this share of the time, or this, the others were measured alone for too long.
+_LATE_SHARE, _LATE_S = 0.1, 0.1
+# On a machine that is busy, it is tried again.
+_ATTEMPTS = 5
 
 
 class StartedLateError(RuntimeError):
@@ -89,14 +91,16 @@ def _at_once(helpers: Sequence[Helper], level: str, seconds: float) -> list[int]
         StartedLateError: not all began in time.
         OrderError: an update failed, or was not as safe as the level says.
     """
-    start_at = time.monotonic() + _AHEAD_S
-    for helper in helpers:
-        helper.tell("update", level=level, start_at=start_at, seconds=seconds)
-    answers = [helper.answer() for helper in helpers]
-    latest_s = max(answer["late_s"] for answer in answers)
-    if latest_s > _LATEST_START_S + seconds / 10:
-        raise StartedLateError(f"{level}: a process of {len(helpers)} began {latest_s:.2f} s late")
-    return [sample for answer in answers for sample in answer["samples_ns"]]
+    latest_s = 0.0
+    for _ in range(_ATTEMPTS):
+        start_at = time.monotonic() + _AHEAD_S
+        for helper in helpers:
+            helper.tell("update", level=level, start_at=start_at, seconds=seconds)
+        answers = [helper.answer() for helper in helpers]
+        latest_s = max(answer["late_s"] for answer in answers)
+        if latest_s <= max(_LATE_S, _LATE_SHARE * seconds):
+            return [sample for answer in answers for sample in answer["samples_ns"]]
+    raise StartedLateError(f"{level}: a process of {len(helpers)} began {latest_s:.2f} s late, {_ATTEMPTS} times")
 
 
 def _remove_outboxes(settings: Settings, stores: Mapping[str, str]) -> None:

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from kairos_core import RedisStateManager
+from loadtests import profiling
+from loadtests.environment import as_administrator
+from loadtests.flames import Frame, flame_graph
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kairos_core import Settings
+
+CALLED = {
+    "get": "get_session",
+    "update": "update_session",
+    "mutate": "mutate_session",
+    "delivery": "receive",
+    "drain": "drain_lane",
+}
+
+
+def names(frame: Frame) -> set[str]:
+    """The functions of a tree."""
+    return {frame.name.split()[0]}.union(*map(names, frame.children.values()))
+
+
+# Each of the operations, in one colour or the other.
+@pytest.mark.parametrize(
+    ("operation", "is_async"),
+    [("get", False), ("update", True), ("mutate", False), ("delivery", True), ("drain", False)],
+)
+def test_a_profile_shows_where_the_time_goes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, operation: str, is_async: bool
+) -> None:
+    """The operation is in the picture with what it calls, and the shares are those of the whole time."""
+    monkeypatch.setattr(profiling, "_ROWS", 100)
+    found = profiling.profile(as_administrator(settings), operation, 0.3, is_async=is_async)
+    assert 1.0 == pytest.approx(sum(found.split.values()), abs=0.02)
+    assert {profiling.WAITING, profiling.KERNEL, profiling.OURS, profiling.HIREDIS, profiling.MSGSPEC} < set(
+        found.split
+    )
+    assert found.split[profiling.OURS] > 0
+    assert found.calls > 0
+    assert CALLED[operation] in names(found.root)
+    shares = [share for _, share in found.top]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) <= 1.0001
+    file = profiling.written(found, tmp_path)
+    text = file.read_text(encoding="utf-8")
+    assert f"{operation}{'-async' if is_async else ''}.svg" == file.name
+    assert CALLED[operation] in text
+    # It loads nothing and runs nothing.
+    ET.fromstring(text)  # noqa: S314 - our own
+    assert ["http://www.w3.org/2000/svg"] == re.findall(r"\w+://[^\"]*", text)
+    assert "<script" not in text
+
+
+def test_what_was_made_slow_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that takes most of the time stands at the top, and as what it is: not as waiting."""
+    real = RedisStateManager.get_session
+
+    def burn(until: float) -> None:
+        while time.perf_counter() < until:
+            pass
+
+    def slow(self: RedisStateManager, session_id: str) -> Any:
+        burn(time.perf_counter() + 0.002)
+        return real(self, session_id)
+
+    monkeypatch.setattr(RedisStateManager, "get_session", slow)
+    found = profiling.profile(settings, "get", 0.6)
+    burnt = {name.split()[0]: share for name, share in found.top}
+    assert burnt["burn"] + burnt.get("perf_counter", 0.0) > 0.5
+    assert found.call_us > 2_000
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "caller", "kind"),
+    [
+        ("socket.recv", "<built-in>", profiling.OURS, profiling.SYSTEM),
+        ("Reader.gets", "<built-in>", profiling.OURS, profiling.HIREDIS),
+        ("Decoder.decode", "<built-in>", profiling.OURS, profiling.MSGSPEC),
+        ("dict.get", "<built-in>", profiling.OURS, profiling.OURS),
+        ("dict.get", "<built-in>", profiling.LIBRARIES, profiling.LIBRARIES),
+        ("call", "/x/kairos_core/link.py", profiling.HARNESS, profiling.OURS),
+        ("update", "/x/loadtests/profiling.py", profiling.HARNESS, profiling.HARNESS),
+        ("run_forever", "/x/asyncio/base_events.py", profiling.HARNESS, profiling.LIBRARIES),
+    ],
+)
+def test_what_a_function_counts_as(name: str, file: str, caller: str, kind: str) -> None:
+    """A function counts as what it belongs to; a compiled one that is not known as what called it."""
+    assert kind == profiling._kind(name, file, caller)
+
+
+def test_the_picture_is_to_scale() -> None:
+    """A frame is as wide as its share of the time, what it called stands on it, and names are written as they are."""
+    root = Frame("all", "a")
+    root.add([("<lambda> & co", "a"), ("inner", "b")], 3.0)
+    root.add([("other", "b")], 1.0)
+    assert 3 == root.depth()
+    assert 1 == root.depth(3.5)
+    picture = ET.fromstring(flame_graph(root, "title", {"a": "#111", "b": "#222"}))  # noqa: S314 - our own
+    space = "{http://www.w3.org/2000/svg}"
+    drawn = {}
+    for group in picture.iter(f"{space}g"):
+        title, rectangle = group.find(f"{space}title"), group.find(f"{space}rect")
+        assert title is not None
+        assert rectangle is not None
+        drawn[(title.text or "").partition(":")[0]] = rectangle.attrib
+    assert {"all", "<lambda> & co", "inner", "other"} == set(drawn)
+    width = {name: float(found["width"]) for name, found in drawn.items()}
+    assert width["all"] == pytest.approx(4 * width["other"], abs=0.1)
+    assert width["<lambda> & co"] == pytest.approx(3 * width["other"], abs=0.1)
+    tops = [float(drawn[name]["y"]) for name in ("inner", "<lambda> & co", "all")]
+    assert tops == sorted(tops)
+    assert drawn["inner"]["x"] == drawn["<lambda> & co"]["x"]
