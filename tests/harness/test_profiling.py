@@ -120,4 +120,7 @@ def test_the_picture_is_to_scale() -> None:
     assert width["<lambda> & co"] == pytest.approx(3 * width["other"], abs=0.1)
     tops = [float(drawn[name]["y"]) for name in ("inner", "<lambda> & co", "all")]
     assert tops == sorted(tops)
-    assert drawn["inner"]["x"] == drawn["<lambda> & co"]["x"]
+    first = drawn["<lambda> & co"]
+    assert first["x"] == drawn["inner"]["x"] == drawn["all"]["x"]
+    # The other begins where it ends.
+    assert float(drawn["other"]["x"]) == pytest.approx(float(first["x"]) + float(first["width"]), abs=0.1)
