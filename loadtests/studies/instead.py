@@ -39,6 +39,8 @@ _OURS = {
     "audited_update": "kairos",
     "delivery": "kairos_broadcast",
     "rows": "kairos",
+    # How far it is to the server and back: three trips cost little where one does.
+    "floor": "ping",
 }
 _ALL = ("state", "publish", "ttl", "audit", "retry_safe", "atomic")
 # What each does, of these: stores the state; tells others; lets it end; records every write; may be sent twice;
@@ -47,6 +49,7 @@ DOES: dict[str, tuple[str, ...]] = {
     "kairos": _ALL,
     "kairos_again": _ALL,
     "kairos_update": _ALL,
+    "ping": (),
     # A message is no state: it is sent once or more often, and kept nowhere.
     "kairos_broadcast": ("publish",),
     "redis_py": ("state", "ttl"),
@@ -103,9 +106,10 @@ def points(bench: Bench, settings: Settings, repetitions: int, rounds: int, writ
             values["rows", subject] = rows(_own(settings, f"rows_{how}", repetition), how, count)
         found = [*_compared(values, repetition)]
         yield from found
+        ping_us = values["floor", "ping"]["p50_ms"] * 1e3
         of_kairos = {point.subject: point.values["of_kairos_p50"] for point in found if point.x == "update"}
         bench.say(
-            f"instead   {repetition}: update p50 in Kairos' "
+            f"instead   {repetition}: PING {ping_us:.0f} us; update p50 in Kairos' "
             + ", ".join(f"{subject} {ratio:.2f}" for subject, ratio in of_kairos.items() if subject != "kairos")
         )
 
@@ -124,6 +128,8 @@ def _compared(values: dict[tuple[str, str], dict[str, float]], repetition: int) 
             for name in ("p50_ms", "p95_ms", "p99_ms", "rows_per_s")
             if name in own and name in ours
         }
+        if what == "update" and subject in BARS:
+            ratios["bar_of_kairos_p50"] = BARS[subject]
         does = {f"does_{which}": float(which in DOES[subject]) for which in _ALL}
         yield Point(subject=subject, x=what, repetition=repetition, values=own | ratios | does)
 

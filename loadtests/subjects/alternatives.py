@@ -16,12 +16,14 @@ from kairos_core.session import to_json
 from loadtests.history import Error
 from loadtests.states import sample_state
 from loadtests.subjects.check_then_set import CheckThenSet
+from loadtests.subjects.floor import Ping
 from loadtests.subjects.jobs import Enqueue
 from loadtests.subjects.kairos import Get, Update
 from loadtests.subjects.lock import Locked
 from loadtests.subjects.register import Refused
 from loadtests.subjects.stored import Rival, Stored
 from loadtests.subjects.watch_multi import WatchMulti
+from loadtests.subjects.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +136,10 @@ def states(settings: Settings, _: object, stack: ExitStack) -> dict[str, Operati
     rivals = {subject: made(settings) for subject, made in RIVALS.items()}
     for rival in rivals.values():
         stack.callback(rival.close)
+    wire = Wire(settings.redis_url)
+    stack.callback(wire.close)
     return {
+        "floor/ping": Ping(wire),
         "get/kairos": Get(manager, "get"),
         "get/redis_py": RedisGet(client, f"{name}:get"),
         "update/kairos": Update(manager, "update"),
