@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kairos_core.errors import ConfigurationError
-from loadtests import ROOT
+from loadtests import ROOT, benchmarks
+from loadtests.benchmarks import BENCHMARKS, IN_REPORT
 from loadtests.checks import CHECKS, CheckResult
 from loadtests.measure import DRAIN_ROUNDS, FORMAT
 from reports.statistics import (
@@ -30,20 +31,12 @@ from reports.statistics import (
     overall,
 )
 
-DRAIN = "drain"
-DURABILITY = "durability"
+DRAIN = benchmarks.DRAIN
+DURABILITY = benchmarks.DURABILITY
 # The page of the newest run.
 LATEST = ROOT / "reports" / "latest.html"
-# Each benchmark, and what is timed beside it in the same rounds.
-COMPANIONS = {
-    "get_session": ("floor", "bare", "again"),
-    "update_session": ("floor", "bare", "again"),
-    "create_session": ("floor", "again"),
-    "delete_session": ("floor", "again"),
-    "delivery": ("floor", "again"),
-    DRAIN: ("copy", "live", "live_copy"),
-    DURABILITY: ("fsync", "replicated"),
-}
+# Each benchmark that a report needs, and what is timed beside it in the same rounds.
+COMPANIONS = {operation: BENCHMARKS[operation].companions for operation in IN_REPORT}
 OPERATIONS = tuple(operation for operation in COMPANIONS if operation not in {DRAIN, DURABILITY})
 # What we compare with, in words.
 BARE = {"bare": "bare redis-py", "copy": "bare COPY"}
@@ -82,6 +75,17 @@ class Judgement(NamedTuple):
         return f"{factor:.1f} times above" if factor >= 1 else f"{1 / factor:.1f} times below"
 
 
+def read_samples(folder: Path) -> dict[str, dict[str, list[Samples]]]:
+    """Milliseconds by operation and subject, one array per run that has them, in the order of the runs."""
+    found: dict[str, dict[str, list[Samples]]] = {}
+    for file in sorted((folder / "latency").glob("run-*.npz")):
+        with np.load(file) as arrays:
+            for key, samples in arrays.items():
+                operation, _, subject = key.rpartition("/")
+                found.setdefault(operation, {}).setdefault(subject, []).append(samples.astype(np.float64) / 1e6)
+    return found
+
+
 class Run:
     """One run, as its files tell it."""
 
@@ -94,20 +98,20 @@ class Run:
             raise ConfigurationError("--run", f"{folder}: holds no finished run") from error
         if found != FORMAT:
             raise ConfigurationError("--run", f"{folder}: format {found}, this version reads {FORMAT}")
-        self._drained_rows = 0
         self.checks = msgspec.json.decode((folder / "checks.json").read_bytes(), type=list[CheckResult])
 
     @cached_property
     def samples(self) -> dict[str, dict[str, list[Samples]]]:
         """Milliseconds by operation and subject, one array per run that has them."""
-        found: dict[str, dict[str, list[Samples]]] = {}
+        return read_samples(self.folder)
+
+    @cached_property
+    def _drained_rows(self) -> int:
+        """Rows of a drain."""
+        found = 0
         for file in sorted((self.folder / "latency").glob("run-*.json")):
             for benchmark in json.loads(file.read_text(encoding="utf-8"))["benchmarks"]:
-                self._drained_rows = benchmark["extra_info"].get("rows", self._drained_rows)
-                operation = benchmark["name"].removeprefix("test_")
-                for subject, samples in benchmark["extra_info"]["samples_ns"].items():
-                    runs = found.setdefault(operation, {}).setdefault(subject, [])
-                    runs.append(np.asarray(samples, dtype=np.float64) / 1e6)
+                found = benchmark["extra_info"].get("rows", found)
         return found
 
     def per_run(self, operation: str, subject: str, statistic: str) -> list[float]:
