@@ -13,6 +13,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from loadtests.interleave import Settling
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -61,6 +63,11 @@ class Inside:
         """What is added to each call, where the operation is `Slowed`."""
         delay_ns: int = getattr(self._operation, "delay_ns", 0)
         return delay_ns
+
+    def settle(self) -> None:
+        """The warm-up is over."""
+        if isinstance(self._operation, Settling):
+            self._operation.settle()
 
     def prepare(self) -> Callable[[], Any]:
         """The call to time."""

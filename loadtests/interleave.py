@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -37,6 +37,14 @@ class Operation(Protocol):
 
     def finish(self, result: Any) -> None:
         """Check the result and do what else is not to be timed."""
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """An operation that learns something in the warm-up."""
+
+    def settle(self) -> None:
+        """The warm-up is over."""
 
 
 class Fixture(Protocol):
@@ -66,6 +74,18 @@ def orders(subjects: int) -> list[tuple[int, ...]]:
     return found
 
 
+class Much(NamedTuple):
+    """How much is timed.
+
+    Attributes:
+        rounds: timed calls of each subject.
+        warmup_rounds: calls of each before them.
+    """
+
+    rounds: int
+    warmup_rounds: int = WARMUP_ROUNDS
+
+
 def interleave(  # noqa: PLR0913 - the last three are only for the unusual
     benchmark: Fixture,
     operation: Operation,
@@ -84,13 +104,14 @@ def interleave(  # noqa: PLR0913 - the last three are only for the unusual
     Raises:
         AssertionError: pytest-benchmark called more than once a round.
     """
-    round_ = _Round(operation, companions, clock)
+    warmup_rounds = warmup_rounds if benchmark.enabled else 0
+    round_ = _Round(operation, companions, clock, warmup_rounds)
     benchmark.pedantic(
         round_.call,
         setup=round_.begin,
         teardown=round_.end,
         rounds=rounds,
-        warmup_rounds=warmup_rounds if benchmark.enabled else 0,
+        warmup_rounds=warmup_rounds,
         iterations=1,
     )
     if not benchmark.enabled:
@@ -128,11 +149,18 @@ def percentiles_ms(samples_ns: Sequence[int]) -> dict[str, float]:
 class _Round:
     """One call of each subject, round after round; pytest-benchmark times the operation's in the middle of it."""
 
-    def __init__(self, operation: Operation, companions: Mapping[str, Operation], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        operation: Operation,
+        companions: Mapping[str, Operation],
+        clock: Callable[[], float],
+        warmup_rounds: int,
+    ) -> None:
         self.samples: dict[str, list[int]] = {name: [] for name in companions}
         self._operation = operation
         self._companions = list(companions.items())
         self._clock = clock
+        self._warmup_rounds = warmup_rounds
         # The operation has the number after the last companion's.
         self._own = len(companions)
         self._orders = orders(len(companions) + 1)
@@ -142,6 +170,10 @@ class _Round:
 
     def begin(self) -> tuple[tuple[Callable[[], Any]], dict[str, Any]]:
         """Time what comes before the operation; return pytest-benchmark's arguments."""
+        if self._number == self._warmup_rounds:
+            for _, companion in self._companions:
+                if isinstance(companion, Settling):
+                    companion.settle()
         order = self._orders[self._number % len(self._orders)]
         self._number += 1
         place = order.index(self._own)
@@ -176,16 +208,15 @@ class _Round:
 class Slowed:
     """An operation that takes longer by a known part: what a regression of that size looks like in this run.
 
-    The first calls, those of the warm-up, are timed and go on at once; from their median follows the delay.
+    The calls of the warm-up are timed and go on at once; from their median follows the delay.
 
     Attributes:
         delay_ns: what is added to each call; 0 while that is not known yet.
     """
 
-    def __init__(self, operation: Operation, calls: int = WARMUP_ROUNDS, share: float = SLOWED_BY) -> None:
+    def __init__(self, operation: Operation, share: float = SLOWED_BY) -> None:
         self.delay_ns = 0
         self._operation = operation
-        self._calls = calls
         self._share = share
         self._took_ns: list[int] = []
 
@@ -209,7 +240,10 @@ class Slowed:
                 pass
             return
         self._took_ns.append(now_ns - start_ns)
-        if len(self._took_ns) == self._calls:
+
+    def settle(self) -> None:
+        """The warm-up is over: from now on each call is slowed."""
+        if self._took_ns:
             self.delay_ns = round(statistics.median(self._took_ns) * self._share)
 
     def finish(self, result: Any) -> None:

@@ -31,6 +31,7 @@ from kairos_core.settings import LocalSettings, child_environment, servers_given
 from loadtests import ROOT, checks
 from loadtests.benchmarks import GATED, IN_REPORT, node_id
 from loadtests.environment import harness, new_namespace
+from loadtests.interleave import WARMUP_ROUNDS
 from loadtests.servers.levels import VARIABLE as LEVELS
 from loadtests.servers.levels import file_system, level_servers
 from loadtests.servers.worker import worker_pool
@@ -61,15 +62,22 @@ class Profile(NamedTuple):
     Attributes:
         runs: fresh processes, the unit of replication.
         rounds: timed calls of each operation in each of them.
+        warmup_rounds: calls of each before them.
     """
 
     runs: int
     rounds: int
+    warmup_rounds: int = WARMUP_ROUNDS
 
 
 PROFILES = {"quick": Profile(runs=10, rounds=300), "full": Profile(runs=20, rounds=2_000)}
 # Of the benchmarks alone, which are many.
-BENCHMARK_PROFILES = {"quick": Profile(runs=10, rounds=120), "full": Profile(runs=20, rounds=1_000)}
+BENCHMARK_PROFILES = {
+    # To try the harness itself: too few to say anything of what it measures.
+    "tiny": Profile(runs=6, rounds=20, warmup_rounds=5),
+    "quick": Profile(runs=10, rounds=100, warmup_rounds=20),
+    "full": Profile(runs=20, rounds=1_000),
+}
 
 
 def measure(folder: Path, profile_name: str) -> None:
@@ -162,10 +170,13 @@ def _latency_runs(
 ) -> list[int]:
     """As many fresh processes as the profile says; return their exit statuses."""
     statuses: list[int] = []
+    much = {
+        "KAIROS_BENCHMARK_ROUNDS": str(profile.rounds),
+        "KAIROS_BENCHMARK_WARMUP_ROUNDS": str(profile.warmup_rounds),
+    }
     for number in range(1, profile.runs + 1):
         begun = time.monotonic()
-        rounds = {"KAIROS_BENCHMARK_ROUNDS": str(profile.rounds)}
-        statuses.append(_latency_run({**environment, **rounds}, folder / f"run-{number:02d}.json", operations))
+        statuses.append(_latency_run({**environment, **much}, folder / f"run-{number:02d}.json", operations))
         print(f"latency   run {number:2d} of {profile.runs}   {time.monotonic() - begun:.1f} s", flush=True)
     return statuses
 
@@ -174,6 +185,8 @@ def _latency_run(environment: Mapping[str, str], result: Path, operations: Seque
     """One fresh process that times these operations; return its exit status."""
     command = [
         sys.executable, "-m", "pytest", *map(node_id, operations), "-q", "--no-header", "-p", "no:cacheprovider",
+        # What a run does not need, and takes its time to import in each of its processes.
+        "-p", "no:randomly", "-p", "no:hypothesispytest", "-p", "no:xdist",
         "-o", "addopts=", "--import-mode=importlib", "--benchmark-only", "--benchmark-json", str(result),
     ]  # fmt: skip
     finished = subprocess.run(
@@ -266,7 +279,7 @@ def main() -> int:
     """Run from the command line; status 2 where it could not be done."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.measure", description=measure.__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--profile", choices=sorted(PROFILES), default="quick")
+    parser.add_argument("--profile", choices=sorted({*PROFILES, *BENCHMARK_PROFILES}), default="quick")
     parser.add_argument("--benchmarks", action="store_true", help="the benchmarks alone, of all operations")
     parser.add_argument("--operations", nargs="+", default=GATED, help="with --benchmarks: of these alone")
     parser.add_argument("--end-with-stdin", action="store_true", help="end, too, when standard input closes")

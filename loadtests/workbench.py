@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from loadtests.inside import NotedClock
-    from loadtests.interleave import Fixture
+    from loadtests.interleave import Fixture, Much
     from loadtests.subjects.stored import Rival
 
 # Sessions of one `get_sessions`.
@@ -97,9 +97,9 @@ class Workbench:
         self.wire.close()
         self.manager.close()
 
-    def interleave(self, benchmark: Fixture, compared: Compared, rounds: int) -> None:
+    def interleave(self, benchmark: Fixture, compared: Compared, much: Much) -> None:
         """Time an operation and its companions."""
-        interleave(benchmark, compared.operation, compared.companions, rounds=rounds, clock=self._clock)
+        interleave(benchmark, compared.operation, compared.companions, clock=self._clock, **much._asdict())
 
     def inside(self, operation: Operation) -> Operation:
         """An operation of `timed` or `client`, so that it can be called."""

@@ -8,7 +8,7 @@ import sys
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -30,6 +30,9 @@ from reports.statistics import (
     judge_above,
     overall,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DRAIN = benchmarks.DRAIN
 DURABILITY = benchmarks.DURABILITY
@@ -84,6 +87,19 @@ def read_samples(folder: Path) -> dict[str, dict[str, list[Samples]]]:
                 operation, _, subject = key.rpartition("/")
                 found.setdefault(operation, {}).setdefault(subject, []).append(samples.astype(np.float64) / 1e6)
     return found
+
+
+def missing(
+    subjects: Mapping[str, list[Samples]], operation: str, companions: tuple[str, ...], runs: int, rounds: int
+) -> list[str]:
+    """What a run should have of an operation, and has not: the first such thing."""
+    for subject in ("kairos", *companions):
+        results = subjects.get(subject, [])
+        if len(results) != runs:
+            return [f"{operation}: {len(results)} of {runs} runs have a result of {subject}"]
+        if any(len(samples) != rounds for samples in results):
+            return [f"{operation}: a run does not have the {rounds:,} samples of {subject} that it should"]
+    return []
 
 
 class Run:
@@ -149,14 +165,8 @@ class Run:
         return found
 
     def _missing(self, operation: str, companions: tuple[str, ...]) -> list[str]:
-        runs, rounds = self.manifest["runs"], DRAIN_ROUNDS if operation == DRAIN else self.manifest["rounds"]
-        for subject in ("kairos", *companions):
-            results = self.samples.get(operation, {}).get(subject, [])
-            if len(results) != runs:
-                return [f"{operation}: {len(results)} of {runs} runs have a result of {subject}"]
-            if any(len(samples) != rounds for samples in results):
-                return [f"{operation}: a run does not have the {rounds:,} samples of {subject} that it should"]
-        return []
+        rounds = DRAIN_ROUNDS if operation == DRAIN else self.manifest["rounds"]
+        return missing(self.samples.get(operation, {}), operation, companions, self.manifest["runs"], rounds)
 
     def _unfair(self, operation: str, companions: tuple[str, ...]) -> list[str]:
         if "again" not in companions:

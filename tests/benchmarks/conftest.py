@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from loadtests.interleave import WARMUP_ROUNDS, Much
 from loadtests.measure import server_facts
 from loadtests.workbench import Workbench
 
@@ -23,9 +24,12 @@ _server_facts: dict[str, str] = {}
 
 
 @pytest.fixture(scope="session")
-def rounds() -> int:
+def much() -> Much:
     """How many calls of each operation are timed."""
-    return int(os.environ.get("KAIROS_BENCHMARK_ROUNDS", "500"))
+    return Much(
+        int(os.environ.get("KAIROS_BENCHMARK_ROUNDS", "500")),
+        int(os.environ.get("KAIROS_BENCHMARK_WARMUP_ROUNDS", str(WARMUP_ROUNDS))),
+    )
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from loadtests.delivery import Delivered, DeliveredInside, subscribers
 from loadtests.inside import NotedClock
-from loadtests.interleave import Fixture, interleave
+from loadtests.interleave import Fixture, Much, interleave
 from loadtests.subjects import kairos
 from loadtests.workbench import AsyncWorkbench
 
@@ -49,7 +49,7 @@ def inside(bench: AsyncWorkbench, update: Operation, subscriber: Subscriber) -> 
     return DeliveredInside(bench.loop, CLOCK, update, subscriber)
 
 
-def test_async_delivery(benchmark: Fixture, benches: Benches, rounds: int) -> None:
+def test_async_delivery(benchmark: Fixture, benches: Benches, much: Much) -> None:
     """An update to a watcher; and a PUBLISH of the same bytes from redis.asyncio to redis.asyncio."""
     own, raw, bare = benches
     with subscribers(
@@ -63,12 +63,12 @@ def test_async_delivery(benchmark: Fixture, benches: Benches, rounds: int) -> No
                 "bare": inside(bare, bare.bare_update("delivery"), subscriber),
                 "again": inside(own, kairos.Update(own.manager, "delivery-again", own.timed), watcher),
             },
-            rounds=rounds,
             clock=CLOCK,
+            **much._asdict(),
         )
 
 
-def test_async_message_delivery(benchmark: Fixture, benches: Benches, rounds: int) -> None:
+def test_async_message_delivery(benchmark: Fixture, benches: Benches, much: Much) -> None:
     """A message; and a PUBLISH of the same bytes from redis.asyncio to redis.asyncio."""
     own, raw, bare = benches
     wanted = [
@@ -87,6 +87,6 @@ def test_async_message_delivery(benchmark: Fixture, benches: Benches, rounds: in
                 # The very same: its numbers go on, whoever asks for the next.
                 "again": message,
             },
-            rounds=rounds,
             clock=CLOCK,
+            **much._asdict(),
         )

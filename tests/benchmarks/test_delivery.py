@@ -12,7 +12,7 @@ import pytest
 from kairos_core import Settings
 from loadtests.delivery import Delivered, subscribers
 from loadtests.inside import NotedClock
-from loadtests.interleave import Fixture, interleave
+from loadtests.interleave import Fixture, Much, interleave
 from loadtests.subjects import kairos
 from loadtests.workbench import Workbench
 
@@ -44,7 +44,7 @@ def benches(settings: Settings) -> Iterator[tuple[Workbench, Workbench, Workbenc
         yield own, raw, bare
 
 
-def test_delivery(benchmark: Fixture, benches: tuple[Workbench, Workbench, Workbench], rounds: int) -> None:
+def test_delivery(benchmark: Fixture, benches: tuple[Workbench, Workbench, Workbench], much: Much) -> None:
     """An update to the callback of a watcher; and a PUBLISH of the same bytes from redis-py to redis-py."""
     own, raw, bare = benches
     wanted = [(own.settings, "kairos", None), (raw.settings, "wire", None), (bare.settings, "bare", None)]
@@ -57,12 +57,12 @@ def test_delivery(benchmark: Fixture, benches: tuple[Workbench, Workbench, Workb
                 "bare": Delivered(bare.bare_update("delivery"), subscriber, ARRIVALS),
                 "again": Delivered(kairos.Update(own.manager, "delivery-again"), watcher, ARRIVALS),
             },
-            rounds=rounds,
             clock=ARRIVALS,
+            **much._asdict(),
         )
 
 
-def test_message_delivery(benchmark: Fixture, benches: tuple[Workbench, Workbench, Workbench], rounds: int) -> None:
+def test_message_delivery(benchmark: Fixture, benches: tuple[Workbench, Workbench, Workbench], much: Much) -> None:
     """A message to who receives a session's messages; and a PUBLISH of the same bytes from redis-py to redis-py."""
     own, raw, bare = benches
     wanted = [(own.settings, "kairos", "one"), (raw.settings, "wire", "one"), (bare.settings, "bare", "one")]
@@ -77,6 +77,6 @@ def test_message_delivery(benchmark: Fixture, benches: tuple[Workbench, Workbenc
                 # The very same: its numbers go on, whoever asks for the next.
                 "again": message,
             },
-            rounds=rounds,
             clock=ARRIVALS,
+            **much._asdict(),
         )

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from kairos_core import RedisStateManager, Settings, SyncState
-from loadtests.interleave import Fixture, interleave
+from loadtests.interleave import Fixture, Much, interleave
 from loadtests.servers.levels import level_servers
 from loadtests.subjects import kairos
 
@@ -47,7 +47,7 @@ def subjects(settings: Settings) -> Iterator[dict[str, Safe]]:
         yield found
 
 
-def test_durability(benchmark: Fixture, subjects: dict[str, Safe], rounds: int) -> None:
+def test_durability(benchmark: Fixture, subjects: dict[str, Safe], much: Much) -> None:
     """The latency of an update at memory, and beside it at fsync and replicated."""
     memory = subjects.pop("memory")
-    interleave(benchmark, memory, subjects, rounds=rounds)
+    interleave(benchmark, memory, subjects, **much._asdict())

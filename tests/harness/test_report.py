@@ -219,7 +219,7 @@ def edit(folder: Path, change: Callable[[Samples], None], names: str = "run-*") 
         with np.load(file) as arrays:
             samples = dict(arrays)
         change(samples)
-        np.savez_compressed(file, **samples)  # type: ignore[arg-type]  # numpy's own keywords are typed as flags
+        np.savez_compressed(file, **samples)
 
 
 def slow(samples: Samples) -> None:
