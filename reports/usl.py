@@ -101,9 +101,9 @@ def fit_usl(points: Sequence[tuple[int, float]]) -> Usl:
         points: (N, X): instances and what they did a second, one for each repetition of each level. A point at which
             the generator was saturated says nothing of the system, so leave it out.
 
-    The intervals are percentiles of a bootstrap over the repetitions of each level, with a fixed seed. A few resampled
-    repetitions spread less than fresh ones would, so their distances from the level's mean are made √(n / (n - 1)) times
-    as large (Davison and Hinkley, "Bootstrap Methods and their Application", 1997).
+    The intervals are percentiles of a bootstrap over the repetitions, with a fixed seed. Three of one level say little of
+    their spread, so the distances from the level's mean are drawn from those of all levels, each √(n / (n - 1)) times as
+    large, since the mean was fitted to them (Davison and Hinkley, "Bootstrap Methods and their Application", 1997).
 
     Raises:
         ValueError: fewer than 6 levels, or fewer than 3 repetitions of one; or a throughput that is not above 0.
@@ -129,15 +129,15 @@ def fit_usl(points: Sequence[tuple[int, float]]) -> Usl:
 
 
 def _resamples(numbers: Floats, logs: Floats) -> Floats:
-    """Throughputs with another repetition of the same level in the place of each, a row for each resample."""
-    generator = np.random.default_rng(_SEED)
-    found = np.empty((_RESAMPLES, len(logs)))
+    """Throughputs as other repetitions would have given them, a row for each resample."""
+    middles, distances = np.empty_like(logs), np.empty_like(logs)
     for number in np.unique(numbers):
-        (places,) = np.nonzero(numbers == number)
-        count, mean = len(places), logs[places].mean()
-        chosen = generator.integers(0, count, (_RESAMPLES, count))
-        found[:, places] = mean + (logs[places] - mean)[chosen] * math.sqrt(count / (count - 1))
-    return found
+        places = numbers == number
+        count = int(places.sum())
+        middles[places] = logs[places].mean()
+        distances[places] = (logs[places] - middles[places]) * math.sqrt(count / (count - 1))
+    chosen = np.random.default_rng(_SEED).integers(0, len(logs), (_RESAMPLES, len(logs)))
+    return np.asarray(middles + distances[chosen])
 
 
 def _fit(numbers: Floats, logs: Floats, start: Floats | None = None) -> Floats:
