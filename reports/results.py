@@ -21,14 +21,20 @@ from loadtests.checks import CHECKS, CheckResult
 from loadtests.measure import DRAIN_ROUNDS, FORMAT
 from reports.statistics import (
     FEWEST_RUNS,
+    SHARES,
     STATISTICS,
+    Comparison,
     Estimate,
+    Tally,
     Verdict,
+    compare,
     estimate,
     estimate_ratio,
-    judge,
-    judge_above,
+    fires,
+    judge_rate,
+    judge_target,
     overall,
+    tally,
 )
 
 if TYPE_CHECKING:
@@ -41,10 +47,17 @@ LATEST = ROOT / "reports" / "latest.html"
 # Each benchmark that a report needs, and what is timed beside it in the same rounds.
 COMPANIONS = {operation: BENCHMARKS[operation].companions for operation in IN_REPORT}
 OPERATIONS = tuple(operation for operation in COMPANIONS if operation not in {DRAIN, DURABILITY})
-# What we compare with, in words.
-BARE = {"bare": "bare redis-py", "copy": "bare COPY"}
-# An operation against itself: further from 1 than this, the run was not even fair to itself.
-WIDEST_SELF_RATIO = 1.10
+# What we compare with, in words; what is not here is called by its name.
+WORDS = {
+    "again": "itself",
+    "bare": "bare redis-py",
+    "copy": "bare COPY",
+    "floor": "the same bytes on a raw socket",
+    "lock": "Lock",
+    "ping": "PING on a raw socket",
+    "slowed": "itself, slowed on purpose",
+    "watch_multi": "WATCH/MULTI",
+}
 
 # What removing servers and traces may take on a busy machine.
 _CLEAN_UP_S = 30.0
@@ -62,6 +75,7 @@ class Judgement(NamedTuple):
         measured: the estimate over runs.
         limit: what it must be below; of a rate, above.
         verdict: whether it is.
+        counted: of a percentile, the calls of all runs over the limit and how many of them are allowed.
     """
 
     operation: str
@@ -70,12 +84,20 @@ class Judgement(NamedTuple):
     measured: Estimate
     limit: float
     verdict: Verdict
+    counted: Tally | None = None
 
     @property
     def margin(self) -> str:
         """How far below the limit (or above it), in words."""
         factor = self.measured.value / self.limit
         return f"{factor:.1f} times above" if factor >= 1 else f"{1 / factor:.1f} times below"
+
+
+def words(operation: str, against: str) -> str:
+    """What an operation is compared with, in words."""
+    if against == "bare" and operation.startswith("async_"):
+        return "bare redis.asyncio"
+    return WORDS.get(against, against.replace("_", " "))
 
 
 def read_samples(folder: Path) -> dict[str, dict[str, list[Samples]]]:
@@ -146,6 +168,10 @@ class Run:
         )
         return estimate_ratio([our / their for our, their in zip(ours, theirs, strict=True)])
 
+    def compare(self, operation: str, against: str, statistic: str = "p50") -> Comparison:
+        """The same as the median of the runs, with its two-sided interval: what is shown, and what is not a target."""
+        return compare(*(self.per_run(operation, subject, statistic) for subject in ("kairos", against)))
+
     def cost(self, level: str, statistic: str = "p50") -> Estimate:
         """An update at a level of durability over one at memory, of the same rounds."""
         ours, theirs = (self.per_run(DURABILITY, subject, statistic) for subject in (level, "kairos"))
@@ -171,34 +197,55 @@ class Run:
     def _unfair(self, operation: str, companions: tuple[str, ...]) -> list[str]:
         if "again" not in companions:
             return []
-        own = self.ratio(operation, "again")
-        if 1 / WIDEST_SELF_RATIO < own.value < WIDEST_SELF_RATIO:
-            return []
-        return [f"{operation}: compared with itself it came out at {own.value:.2f} times"]
+        own = self.compare(operation, "again")
+        return [f"{operation}: compared with itself it came out at {own} times"] if fires(own) else []
 
     @cached_property
     def judgements(self) -> list[Judgement]:
         """Every target that the run has the data for; what is missing is among the problems."""
         targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
-        found = []
-        for target in targets["latency"]:
-            operation, statistic, limit = target["operation"], target["statistic"], target["below_ms"]
-            if self._can_judge(operation):
-                measured = estimate(self.per_run(operation, "kairos", statistic))
-                found.append(Judgement(operation, statistic, "ms", measured, limit, judge(measured, limit)))
-        for target in targets["ratio"]:
-            operation, statistic, limit = target["operation"], target["statistic"], target["below"]
-            against = target["against"]
-            if self._can_judge(operation, against):
-                measured = self.ratio(operation, against, statistic)
-                name = f"{statistic} over {BARE[against]}"
-                found.append(Judgement(operation, name, "×", measured, limit, judge(measured, limit)))
-        for target in targets["rate"]:
-            operation, limit = target["operation"], target["above"]
-            if self._can_judge(operation):
-                measured = estimate(self.drain_rates("kairos"))
-                found.append(Judgement(operation, "rate", "rows/s", measured, limit, judge_above(measured, limit)))
-        return found
+        kinds = {"latency": self._latency, "ratio": self._ratio, "difference": self._difference, "rate": self._rate}
+        found = [judge_one(target) for kind, judge_one in kinds.items() for target in targets.get(kind, ())]
+        return [judgement for judgement in found if judgement is not None]
+
+    def _latency(self, target: dict[str, Any]) -> Judgement | None:
+        operation, statistic, limit = target["operation"], target["statistic"], target["below_ms"]
+        if not self._can_judge(operation):
+            return None
+        measured = estimate(self.per_run(operation, "kairos", statistic))
+        counted = None
+        if statistic in SHARES:
+            counted = tally(np.concatenate(self.samples[operation]["kairos"]), limit, SHARES[statistic])
+        verdict = judge_target(measured, limit, counted)
+        return Judgement(operation, statistic, "ms", measured, limit, verdict, counted)
+
+    def _ratio(self, target: dict[str, Any]) -> Judgement | None:
+        operation, statistic, limit = target["operation"], target["statistic"], target["below"]
+        against = target["against"]
+        if not self._can_judge(operation, against):
+            return None
+        measured = self.ratio(operation, against, statistic)
+        name = f"{statistic} over {words(operation, against)}"
+        return Judgement(operation, name, "×", measured, limit, judge_target(measured, limit))
+
+    def _difference(self, target: dict[str, Any]) -> Judgement | None:
+        operation, statistic, limit = target["operation"], target["statistic"], target["below_ms"]
+        minus = target["minus"]
+        if not (self._can_judge(operation) and self._can_judge(minus)):
+            return None
+        ours, theirs = (self.per_run(one, "kairos", statistic) for one in (operation, minus))
+        if len(ours) != len(theirs):
+            return None
+        measured = estimate([our - their for our, their in zip(ours, theirs, strict=True)])
+        name = f"{statistic} minus that of {minus}"
+        return Judgement(operation, name, "ms", measured, limit, judge_target(measured, limit))
+
+    def _rate(self, target: dict[str, Any]) -> Judgement | None:
+        operation, limit = target["operation"], target["above"]
+        if not self._can_judge(operation):
+            return None
+        measured = estimate(self.drain_rates("kairos"))
+        return Judgement(operation, "rate", "rows/s", measured, limit, judge_rate(measured, limit))
 
     def _can_judge(self, operation: str, *against: str) -> bool:
         if operation not in COMPANIONS:
