@@ -215,7 +215,7 @@ class _Round:
 def _runner(
     target: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str, Any], clock: Callable[[], float]
 ) -> Callable[[], float]:
-    """Times a call in the way in which pytest-benchmark does: half a microsecond is the hundredth part of a short one."""
+    """Times a call in the way in which pytest-benchmark does, which is half a microsecond longer than it need be."""
 
     def runner(timer: Callable[[], float] = clock) -> float:
         gc.isenabled()
