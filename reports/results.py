@@ -271,7 +271,7 @@ def load(folder: str | Path, profile: str = "quick") -> Run:
     folder = Path(folder).resolve()
     if not (folder / "manifest.json").exists():
         command = [sys.executable, "-m", "loadtests.measure", str(folder), "--profile", profile, "--end-with-stdin"]
-        status = _run_to_its_end(command)
+        status = run_to_its_end(command)
         if status != 0:
             raise MeasuringFailed(status)
         return Run(folder)
@@ -283,7 +283,7 @@ def load(folder: str | Path, profile: str = "quick") -> Run:
     return run
 
 
-def _run_to_its_end(command: list[str]) -> int:
+def run_to_its_end(command: list[str]) -> int:
     """Run a process that cleans up after itself, and give it the time to do so where this one is interrupted."""
     # It ends when the pipe closes, so it does not outlive this process, not even one that was killed.
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE)
