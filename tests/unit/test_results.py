@@ -47,7 +47,8 @@ def latencies(number: int) -> Latencies:
     found: Latencies = {}
     for operation in OPERATIONS:
         found[operation] = {
-            subject: samples(MEDIANS_NS.get(subject, 2_000_000), number) for subject in ("kairos", *COMPANIONS[operation])
+            subject: samples(MEDIANS_NS.get(subject, 2_000_000), number)
+            for subject in ("kairos", *COMPANIONS[operation])
         }
     # 20,000 rows a second, and 25,000 of a bare COPY.
     drained, copied = [200_000_000 + number] * DRAIN_ROUNDS, [160_000_000 + number] * DRAIN_ROUNDS
