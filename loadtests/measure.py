@@ -29,7 +29,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.lifeline import end_with_parent
 from kairos_core.settings import LocalSettings, child_environment, servers_given
 from loadtests import ROOT, checks
-from loadtests.benchmarks import GATED, IN_REPORT, node_id
+from loadtests.benchmarks import GATED, IN_REPORT, REPORT, SUITE, node_id
 from loadtests.environment import harness, new_namespace
 from loadtests.interleave import WARMUP_ROUNDS
 from loadtests.servers.levels import VARIABLE as LEVELS
@@ -91,7 +91,7 @@ def measure(folder: Path, profile_name: str) -> None:
     _make_folder(folder / "latency")
     with _environment("run") as settings, worker_pool(settings), level_servers() as levels:
         facts = {"machine": machine_facts(), "servers": server_facts(settings)}
-        environment = child_environment(settings) | {LEVELS: json.dumps(levels)}
+        environment = child_environment(settings) | {LEVELS: json.dumps(levels), SUITE: REPORT}
         statuses = _latency_runs(environment, folder / "latency", profile, IN_REPORT)
         results = []
         for check in checks.CHECKS:

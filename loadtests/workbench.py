@@ -21,7 +21,7 @@ from loadtests.states import sample_state
 from loadtests.subjects import bare, kairos, rivals, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from loadtests.inside import NotedClock
     from loadtests.interleave import Fixture, Much
@@ -97,9 +97,10 @@ class Workbench:
         self.wire.close()
         self.manager.close()
 
-    def interleave(self, benchmark: Fixture, compared: Compared, much: Much) -> None:
-        """Time an operation and its companions."""
-        interleave(benchmark, compared.operation, compared.companions, clock=self._clock, **much._asdict())
+    def interleave(self, benchmark: Fixture, compared: Compared, much: Much, wanted: Collection[str]) -> None:
+        """Time an operation and those of its companions that are wanted."""
+        companions = {name: compared.companions[name] for name in wanted}
+        interleave(benchmark, compared.operation, companions, clock=self._clock, **much._asdict())
 
     def inside(self, operation: Operation) -> Operation:
         """An operation of `timed` or `client`, so that it can be called."""
@@ -113,11 +114,8 @@ class Workbench:
         """`get_session`, the same HMGET, and a PING."""
         found = self._compared("get", kairos.Get, self._get)
         found.companions["slowed"] = self.slowed(kairos.Get(self.manager, "get-slowed", self.timed))
+        found.companions["ping"] = wire.Ping(self.wire)
         return self._with_rivals(found, lambda rival: rivals.Get(rival, "get"), "check_then_set")
-
-    def ping(self) -> Operation:
-        """PING over the raw connection."""
-        return wire.Ping(self.wire)
 
     def update_session(self) -> Compared:
         """`update_session`, and the same EVALSHA."""

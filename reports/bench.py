@@ -129,7 +129,7 @@ class Batch:
         found = []
         runs, rounds = self.manifest["runs"], self.manifest["rounds"]
         for operation in self.operations:
-            companions = BENCHMARKS[operation].companions
+            companions = BENCHMARKS[operation].all_companions
             lacking = missing(self.samples.get(operation, {}), operation, companions, runs, rounds)
             found.extend(lacking or self._unfair(operation))
         failed = sum(status != 0 for status in self.manifest["exit_statuses"])
@@ -172,7 +172,7 @@ class Batch:
                             self.per_run(operation, "kairos"), self.per_run(operation, subject), strict=True
                         )
                     ]
-                    for subject in BENCHMARKS[operation].companions
+                    for subject in BENCHMARKS[operation].all_companions
                     if subject in JUDGED
                 }
                 for operation in self.operations
@@ -210,7 +210,7 @@ def changes(batch: Batch, baseline: Baseline) -> list[Change]:
     found = []
     for operation in batch.operations:
         band = band_of(batch.comparison(operation, "again"))
-        for subject in (one for one in BENCHMARKS[operation].companions if one in JUDGED):
+        for subject in (one for one in BENCHMARKS[operation].all_companions if one in JUDGED):
             before, now = baseline.comparison(operation, subject), batch.comparison(operation, subject)
             if before is not None:
                 found.append(Change(operation, subject, before, now, band, regressed(now, before, band)))
@@ -241,7 +241,7 @@ def unknown_to(batch: Batch, baseline: Baseline) -> list[str]:
     return [
         f"{operation}: the baseline has no ratio to {subject}; write it anew (--write-baseline)"
         for operation in batch.operations
-        for subject in BENCHMARKS[operation].companions
+        for subject in BENCHMARKS[operation].all_companions
         if subject in JUDGED and baseline.comparison(operation, subject) is None
     ]
 
@@ -273,7 +273,7 @@ def times(batch: Batch) -> Table:
     """Percentiles of each subject, and the ratio of Kairos to it."""
     rows = []
     for operation in batch.operations:
-        for subject in ("kairos", *BENCHMARKS[operation].companions):
+        for subject in ("kairos", *BENCHMARKS[operation].all_companions):
             if subject not in batch.samples.get(operation, {}):
                 continue
             row = [operation if subject == "kairos" else "", subject]

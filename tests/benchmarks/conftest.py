@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from loadtests.benchmarks import BENCHMARKS, REPORT, SUITE
 from loadtests.interleave import WARMUP_ROUNDS, Much
 from loadtests.measure import server_facts
 from loadtests.workbench import Workbench
@@ -30,6 +31,13 @@ def much() -> Much:
         int(os.environ.get("KAIROS_BENCHMARK_ROUNDS", "500")),
         int(os.environ.get("KAIROS_BENCHMARK_WARMUP_ROUNDS", str(WARMUP_ROUNDS))),
     )
+
+
+@pytest.fixture
+def wanted(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The companions of a benchmark that its runner needs."""
+    found = BENCHMARKS[request.node.name.removeprefix("test_")]
+    return found.companions if os.environ.get(SUITE) == REPORT else found.all_companions
 
 
 @pytest.fixture

@@ -16,41 +16,41 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_get_sessions(benchmark: Fixture, bench: Workbench, much: Much) -> None:
+def test_get_sessions(benchmark: Fixture, bench: Workbench, much: Much, wanted: tuple[str, ...]) -> None:
     """The percentiles of reading ten sessions at once, and its ratio to a pipeline."""
-    bench.interleave(benchmark, bench.get_sessions(), much)
+    bench.interleave(benchmark, bench.get_sessions(), much, wanted)
 
 
-def test_mutate_session(benchmark: Fixture, bench: Workbench, much: Much) -> None:
+def test_mutate_session(benchmark: Fixture, bench: Workbench, much: Much, wanted: tuple[str, ...]) -> None:
     """The same of reading, changing and writing, where nobody else writes."""
-    bench.interleave(benchmark, bench.mutate_session(), much)
+    bench.interleave(benchmark, bench.mutate_session(), much, wanted)
 
 
-def test_delete_if_unchanged(benchmark: Fixture, bench: Workbench, much: Much) -> None:
+def test_delete_if_unchanged(benchmark: Fixture, bench: Workbench, much: Much, wanted: tuple[str, ...]) -> None:
     """The same of a deletion of one version."""
-    bench.interleave(benchmark, bench.delete_if_unchanged(), much)
+    bench.interleave(benchmark, bench.delete_if_unchanged(), much, wanted)
 
 
-def test_touch_session(benchmark: Fixture, bench: Workbench, much: Much) -> None:
+def test_touch_session(benchmark: Fixture, bench: Workbench, much: Much, wanted: tuple[str, ...]) -> None:
     """The same of a touch, and its ratio to PEXPIRE."""
-    bench.interleave(benchmark, bench.touch_session(), much)
+    bench.interleave(benchmark, bench.touch_session(), much, wanted)
 
 
-def test_resolve(benchmark: Fixture, bench: Workbench, much: Much) -> None:
+def test_resolve(benchmark: Fixture, bench: Workbench, much: Much, wanted: tuple[str, ...]) -> None:
     """The same of settling a write that was applied."""
-    bench.interleave(benchmark, bench.resolve(), much)
+    bench.interleave(benchmark, bench.resolve(), much, wanted)
 
 
-def test_broadcast(benchmark: Fixture, bench: Workbench, much: Much) -> None:
+def test_broadcast(benchmark: Fixture, bench: Workbench, much: Much, wanted: tuple[str, ...]) -> None:
     """The same of a message that nobody hears, and its ratio to PUBLISH."""
-    bench.interleave(benchmark, bench.broadcast(), much)
+    bench.interleave(benchmark, bench.broadcast(), much, wanted)
 
 
-def test_watch_setup(benchmark: Fixture, bench: Workbench, much: Much) -> None:
+def test_watch_setup(benchmark: Fixture, bench: Workbench, much: Much, wanted: tuple[str, ...]) -> None:
     """The same of entering a watch until it hears, and its ratio to a connection and a SUBSCRIBE."""
-    bench.interleave(benchmark, bench.watch_setup(), much)
+    bench.interleave(benchmark, bench.watch_setup(), much, wanted)
 
 
-def test_health(benchmark: Fixture, bench: Workbench, much: Much) -> None:
+def test_health(benchmark: Fixture, bench: Workbench, much: Much, wanted: tuple[str, ...]) -> None:
     """The same of a look at the store's health, and its ratio to the same questions."""
-    bench.interleave(benchmark, bench.health(), much)
+    bench.interleave(benchmark, bench.health(), much, wanted)
