@@ -57,7 +57,7 @@ MUTANTS = (
         "history",
     ),
     Mutant(
-        "conflict_brings_the_callers_state",
+        "conflict_tells_callers_state",
         "G2",
         "a refusal that is to tell what is stored gives the refused state back",
         edits("UPDATE", ("return {1, unpack(", "local n = "), ("'c', 'u', 's'))}", _TOLD)),

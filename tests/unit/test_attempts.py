@@ -194,10 +194,10 @@ def test_pauses_grow_and_are_bounded() -> None:
     for _ in range(200):
         running = attempts()
         drawn.append([running.after(LOST[0], sent=True) for _ in range(9)])
-    for number, pauses in enumerate(zip(*drawn, strict=True)):
+    for number, drawn_s in enumerate(zip(*drawn, strict=True)):
         limit = min(0.01 * 2**number, 0.25)
-        assert 0 <= min(pauses) < limit / 4
-        assert limit * 3 / 4 < max(pauses) <= limit
+        assert 0 <= min(drawn_s) < limit / 4
+        assert limit * 3 / 4 < max(drawn_s) <= limit
 
 
 def test_no_pause_beyond_the_deadline() -> None:
