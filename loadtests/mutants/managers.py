@@ -100,7 +100,7 @@ def _conflict_with_a_former_state() -> None:
             error.stored = former.replace(incarnation=error.current.incarnation, version=error.current.version)
         return error
 
-    commands._conflict = paired  # noqa: SLF001
+    setattr(commands, "_conflict", paired)  # noqa: B010
 
 
 def _read_before_write() -> None:
