@@ -20,7 +20,7 @@ from kairos_core.durability import achieved, questions
 from kairos_core.errors import DurabilityNotReached, KairosError
 from kairos_core.session import with_durability
 from kairos_core.topology import not_the_primary, redirection, route_to
-from kairos_core.transport import SHORTEST_WAIT_S, UNREADABLE
+from kairos_core.transport import SHORTEST_WAIT_S, UNREADABLE, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,6 +45,16 @@ _ROLE: Words = ("ROLE",)
 _APPLIED = 0
 
 _pack: Any = hiredis.pack_command  # its stub wants exactly one word
+
+
+class _Failed(NamedTuple):
+    """How an attempt failed."""
+
+    error: Refused | foreign.RedisError
+    # Whether any of the command may have reached the server.
+    sent: bool
+    # Whom to ask instead, this once.
+    instead: Endpoint | None
 
 
 class _Late(NamedTuple):
@@ -91,11 +101,28 @@ class Link:
             DurabilityNotReached: a write was applied, and is not as safe as it was to be.
             KairosError: what the command reads from a refusal.
         """
+        return await self._finish(command, time.monotonic() + self.timeout_s, patient=patient)
+
+    def call_blocking(self, command: Command[T]) -> T:
+        """As `call`, where the transport blocks: for the path of every call.
+
+        Nearly always the first attempt on a connection of the stock is all there is. It is made here by itself, since
+        the coroutines of what follows otherwise take longer than all the rest; whatever is different goes that way.
+        """
         deadline = time.monotonic() + self.timeout_s
-        reply = await self._attempt(command, deadline, patient=patient)
-        if command.durability is None:
-            return _read(command, reply, deadline)
-        return _judged(command, command.durability, reply, deadline)
+        node = self.route.node(command.slot)
+        if node is None or command.durability is not None or (channel := self._from_stock(node)) is None:
+            return run(self._finish(command, deadline))
+        try:
+            reply = channel.ask(_pack(command.words), deadline if self.route.is_final else self.until(deadline))
+            self._give_back(channel)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
+            failed = self._lost(node, channel, error)
+        else:
+            if not isinstance(reply, hiredis.ReplyError):
+                return _read(command, reply, deadline)
+            failed = self._refused(node, reply)
+        return run(self._finish(command, deadline, failed))
 
     async def call_many(self, commands: Sequence[Command[T]], *, patient: bool = True) -> list[T]:
         """Send reads, many at once to each server, and return what each reads from its reply; all within `timeout_s`.
@@ -184,11 +211,26 @@ class Link:
                 raise
         return channel
 
-    async def _attempt(self, command: Command[Any], deadline: float, *, patient: bool) -> Any:
+    async def _finish(
+        self, command: Command[T], deadline: float, failed: _Failed | None = None, *, patient: bool = True
+    ) -> T:
+        """What a command reads from its reply, from the first attempt on or from the one after that which failed."""
+        reply = await self._attempt(command, deadline, failed, patient=patient)
+        if command.durability is None:
+            return _read(command, reply, deadline)
+        return _judged(command, command.durability, reply, deadline)
+
+    async def _attempt(
+        self, command: Command[Any], deadline: float, failed: _Failed | None = None, *, patient: bool
+    ) -> Any:
         """The reply to a command, sent again as often as its time allows."""
         attempts: Attempts | None = None
         asked: Endpoint | None = None
         while True:
+            if failed is not None:
+                attempts = attempts or Attempts(command, deadline, patient=patient)
+                await self.transport.sleep(attempts.after(failed.error, sent=failed.sent))
+                asked = failed.instead
             channel: Channel | None = None
             node = asked or self.route.node(command.slot)
             try:
@@ -207,20 +249,25 @@ class Link:
                     first = reply[0]
                     self._give_back_if_done(channel, reply)
             except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
-                # A reply may still be under way: nobody may read it as the answer to another command.
-                if channel is not None:
-                    channel.close()
-                failure: Refused | foreign.RedisError = _translated(error)
-                if node is not None:
-                    self.route.suspect(node)
-                asked = None
+                failed = self._lost(node, channel, error)
             else:
                 if not isinstance(first, hiredis.ReplyError):
                     return first if command.durability is None else reply
-                failure = Refused(str(first))
-                asked = self.heed(str(first), node)
-            attempts = attempts or Attempts(command, deadline, patient=patient)
-            await self.transport.sleep(attempts.after(failure, sent=channel is not None))
+                failed = self._refused(node, first)
+
+    def _lost(self, node: Endpoint | None, channel: Channel | None, error: BaseException) -> _Failed:
+        """What follows from an attempt that ended without a reply; what is no failure of it is raised as it is."""
+        # A reply may still be under way: nobody may read it as the answer to another command.
+        if channel is not None:
+            channel.close()
+        failure = _translated(error)
+        if node is not None:
+            self.route.suspect(node)
+        return _Failed(failure, channel is not None, None)
+
+    def _refused(self, node: Endpoint, reply: hiredis.ReplyError) -> _Failed:
+        """What follows from a refusal."""
+        return _Failed(Refused(str(reply)), True, self.heed(str(reply), node))
 
     def heed(self, refusal: str, node: Endpoint) -> Endpoint | None:
         """What a refusal says of where things are: note it; return whom to ask instead, this once (ASK)."""
