@@ -9,9 +9,11 @@ import hashlib
 import os
 import re
 import time
+from functools import lru_cache, partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+import hiredis
 import msgspec
 
 from kairos_core import session
@@ -27,6 +29,7 @@ from kairos_core.errors import (
     StoreUnavailable,
     VersionConflict,
 )
+from kairos_core.layout import REMEMBERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # No integers: packing one can be interrupted by a signal, which crashes hiredis 3.5.
 Words = tuple[str | bytes, ...]
+pack: Callable[[Words], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub wants exactly one word
 
 # What a script answers first; the scripts' headers say what follows.
 _APPLIED, _MISMATCH, _ABSENT, _FULL, _CORRUPT, _GIVEN_UP, _TOO_OLD = range(7)
@@ -91,6 +95,7 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
         operation_id: the id of a write; empty for one of which no receipt is kept; None for a read.
         script: what to send in full where the server does not know the SHA.
         durability: how safe a write is to be before it is acknowledged; None: as safe as the reply makes it.
+        packed: `words` as they are sent, where they were packed before; empty where they were not.
     """
 
     words: Words
@@ -101,6 +106,7 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     operation_id: str | None = None
     script: Script | None = None
     durability: Durability | None = None
+    packed: bytes = b""
 
     def with_script_text(self) -> Words:
         """The same command with the script itself (EVAL), which also teaches it to the server."""
@@ -163,16 +169,21 @@ class Commands:
         self._state_limit_bytes = settings.state_limit_bytes
         self._publish = "SPUBLISH" if settings.is_cluster else "PUBLISH"
         self._durability = _asked(settings.durability)
+        # The same few sessions are read again and again, and a read says each time the same.
+        self._get_again: Callable[[str], Command[SyncState | None]] = lru_cache(maxsize=REMEMBERED)(self._get)
 
     def get(self, session_id: str) -> Command[SyncState | None]:
         """Read a session."""
+        # Only plain text is looked up: what is more than that may hash and compare as it likes.
+        return self._get_again(session_id) if session_id.__class__ is str else self._get(session_id)
+
+    def _get(self, session_id: str) -> Command[SyncState | None]:
         session_id = session.check_session_id(session_id)
         keys = self._layout.keys_of(session_id)
-
-        def read(reply: list[bytes | None]) -> SyncState | None:
-            return _read_state(keys.session, session_id, reply)
-
-        return Command(("HMGET", keys.session, *_FIELDS), read, keys.session, session_id, self._layout.slots[keys.lane])
+        words = ("HMGET", keys.session, *_FIELDS)
+        read = partial(_read_state, keys.session, session_id)
+        slot = self._layout.slots[keys.lane]
+        return Command(words, read, keys.session, session_id, slot, packed=pack(words))
 
     def create(
         self, state: SyncState, event_type: str, durability: Durability | str | None = None

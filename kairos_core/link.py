@@ -16,6 +16,7 @@ from redis import exceptions as foreign
 
 from kairos_core.addresses import parse
 from kairos_core.attempts import Attempts, Refused
+from kairos_core.commands import pack
 from kairos_core.durability import achieved, questions
 from kairos_core.errors import DurabilityNotReached, KairosError
 from kairos_core.session import with_durability
@@ -43,8 +44,6 @@ _SHARE_OF_ONE = 3
 _ASKING: Words = ("ASKING",)
 _ROLE: Words = ("ROLE",)
 _APPLIED = 0
-
-_pack: Any = hiredis.pack_command  # its stub wants exactly one word
 
 
 class _Failed(NamedTuple):
@@ -113,8 +112,9 @@ class Link:
         node = self.route.node(command.slot)
         if node is None or command.durability is not None or (channel := self._from_stock(node)) is None:
             return run(self._finish(command, deadline))
+        until = deadline if self.route.is_final else self.until(deadline)
         try:
-            reply = channel.ask(_pack(command.words), deadline if self.route.is_final else self.until(deadline))
+            reply = channel.ask(command.packed or pack(command.words), until)
             self._give_back(channel)
         except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
             failed = self._lost(node, channel, error)
@@ -205,7 +205,7 @@ class Link:
         channel = await self.transport.open(node, time_left_s)
         if self.route.must_prove:
             try:
-                _check_role(await channel.exchange(_pack(_ROLE), time.monotonic() + max(SHORTEST_WAIT_S, time_left_s)))
+                _check_role(await channel.exchange(pack(_ROLE), time.monotonic() + max(SHORTEST_WAIT_S, time_left_s)))
             except BaseException:
                 channel.close()
                 raise
@@ -239,7 +239,7 @@ class Link:
                 channel = self._from_stock(node) or await self.open(node, until - time.monotonic())
                 words = attempts.words if attempts else command.words
                 if asked is None and command.durability is None:
-                    reply = channel.ask(_pack(words), until)
+                    reply = channel.ask((not attempts and command.packed) or pack(words), until)
                     if not self._blocks:
                         reply = await reply
                     first = reply
@@ -305,7 +305,7 @@ class Link:
             channel: Channel | None = None
             try:
                 channel = await self.transport.open(candidate, left_s, to_sentinel=self.route.must_prove)
-                reply = await channel.exchange(_pack(self.route.question), time.monotonic() + left_s)
+                reply = await channel.exchange(pack(self.route.question), time.monotonic() + left_s)
             except (OSError, foreign.RedisError, *UNREADABLE) as error:
                 cause = str(error) or type(error).__name__
                 self.route.suspect(candidate)
@@ -355,7 +355,7 @@ class Link:
         replies: list[Any] = []
         try:
             channel = self._from_stock(node) or await self.open(node, deadline - time.monotonic())
-            await channel.send(b"".join(map(_pack, commands)), deadline)
+            await channel.send(b"".join(map(pack, commands)), deadline)
             for _ in commands:
                 replies.append(await channel.receive(deadline))  # noqa: PERF401 - what came before a failure is kept
             self._give_back(channel)
@@ -378,7 +378,7 @@ async def _exchange_more(
     """
     more = questions(wanted, (deadline - time.monotonic()) * _SERVERS_SHARE) if wanted is not None else ()
     sent = [_ASKING, words, *more] if asking else [words, *more]
-    await channel.send(b"".join(map(_pack, sent)), deadline)
+    await channel.send(b"".join(map(pack, sent)), deadline)
     if asking:
         await channel.receive(deadline)
     replies = [await channel.receive(deadline)]
