@@ -30,18 +30,29 @@ _MOST_AT_ONCE = 4
 
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.25
-_FIRST_RIVAL_PAUSE_S = 0.0005
+# How often in a row a write that lost to another is tried at once, before its first pause; once more after each.
+_FIRST_BURST = 2
+# Some dozens of times as long as a write takes on one machine.
+_LONGEST_RIVAL_PAUSE_S = 0.032
 
 
 def pauses(attempts: int) -> Iterator[float | None]:
-    """The seconds to wait after each attempt that lost to another writer; None after the last.
+    """The seconds to wait after each attempt that lost to another writer; 0: none, None: it was the last.
 
-    The first pauses are about as long as a write takes: longer ones would leave the session idle.
+    A refusal brings the stored state with it, so the next attempt has a good chance if it follows at once, and hardly
+    any if it follows later. So a writer tries in bursts. Between them it leaves the session to the others for long
+    enough that some of them write undisturbed: all at once they would mostly refuse each other. Who has lost more often
+    tries more often in a row and pauses no longer: where pauses grow, as is usual, who wins goes on winning.
     """
-    longest_s = _FIRST_RIVAL_PAUSE_S
+    burst, left = _FIRST_BURST, _FIRST_BURST
     for _ in range(attempts - 1):
-        yield random.uniform(0, longest_s)  # noqa: S311 - not a secret
-        longest_s = min(longest_s * 2, _LONGEST_PAUSE_S)
+        if left:
+            left -= 1
+            yield 0.0
+        else:
+            burst += 1
+            left = burst
+            yield random.uniform(0, _LONGEST_RIVAL_PAUSE_S)  # noqa: S311 - not a secret
     if attempts > 0:
         yield None
 

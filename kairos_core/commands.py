@@ -51,6 +51,8 @@ _match_operation_id = re.compile(r"\A[0-9a-f]{12}7[0-9a-f]{3}8[0-9a-f]{15}\Z").m
 # The event type of a session that was restored.
 RECOVERED = "recovered"
 _FIELDS = ("n", "v", "c", "u", "s")
+# The word that asks an update for what is stored, where another writer was first.
+_TELL_STORED = ("s",)
 _DRAWN = 64
 # How long a write that was given up is waited for. No network keeps one so long: TCP sends again for half an hour.
 _GIVEN_UP_FOR_MS = str(24 * 3_600_000)
@@ -204,21 +206,33 @@ class Commands:
         return self._write(CREATE, keys, copy.session_id, event_type, body, read, durability, more, (deadlines, life))
 
     def update(
-        self, state: SyncState, event_type: str, durability: Durability | str | None = None
+        self,
+        state: SyncState,
+        event_type: str,
+        durability: Durability | str | None = None,
+        *,
+        tell_stored: bool = False,
     ) -> Command[SyncState]:
-        """Replace a session if it is still the version that `state` was derived from."""
+        """Replace a session if it is still the version that `state` was derived from.
+
+        Args:
+            state: what to write.
+            event_type: what watchers and the audit read.
+            durability: how safe it is to be before it is acknowledged.
+            tell_stored: whether a conflict brings the stored state with it, read in the same step as it was compared.
+        """
         body, copy = session.encode(state, self._state_limit_bytes)
         keys = self._layout.keys_of(copy.session_id)
-        incarnation, version = copy.incarnation, copy.version
+        expected = copy.stamp
 
-        def read(reply: list[int]) -> SyncState:
+        def read(reply: list[Any]) -> SyncState:
             if reply[0] == _APPLIED:
                 return session.assign(copy, (reply[1], reply[2]), reply[3], reply[4])
             if reply[0] == _MISMATCH:
-                raise VersionConflict(copy.session_id, Stamp(incarnation, version), Stamp(reply[1], reply[2]))
+                raise _conflict(keys.session, copy.session_id, expected, reply, told=tell_stored)
             raise _refusal(keys, copy.session_id, reply)
 
-        more = (str(incarnation), str(version))
+        more = (*map(str, expected), *(_TELL_STORED if tell_stored else ()))
         return self._write(UPDATE, keys, copy.session_id, event_type, body, read, durability, more)
 
     def delete(
@@ -481,6 +495,20 @@ def _refusal(keys: Keys, session_id: str, reply: list[int]) -> KairosError:
     if reply[0] == _CORRUPT:
         return CorruptState(keys.session, "the stored hash is not a session")
     raise ValueError("the reply is none of this script's")
+
+
+def _conflict(key: str, session_id: str, expected: Stamp, reply: list[Any], *, told: bool) -> VersionConflict:
+    """The conflict that a reply tells of, with the stored state where that was asked for.
+
+    Raises:
+        CorruptState: what is stored is no state.
+    """
+    if not told:
+        return VersionConflict(session_id, expected, Stamp(reply[1], reply[2]))
+    stored = _read_state(key, session_id, reply[1:])
+    if stored is None:
+        raise ValueError("the reply tells of a conflict with nothing")
+    return VersionConflict(session_id, expected, stored.stamp, stored)
 
 
 def _read_state(key: str, session_id: str, reply: list[bytes | None]) -> SyncState | None:

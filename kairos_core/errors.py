@@ -83,12 +83,14 @@ class VersionConflict(KairosError):  # noqa: N818
         session_id: the session.
         expected: what the caller's state was derived from.
         current: what is stored.
+        stored: the state that is stored, where the server told it with its refusal (`mutate_session`); else None.
     """
 
-    def __init__(self, session_id: str, expected: Stamp, current: Stamp) -> None:
+    def __init__(self, session_id: str, expected: Stamp, current: Stamp, stored: SyncState | None = None) -> None:
         self.session_id = session_id
         self.expected = expected
         self.current = current
+        self.stored = stored
         super().__init__(f"session {session_id}: expected {expected}, stored is {current}")
 
 

@@ -78,8 +78,9 @@ class Operations:
         if not callable(change):
             raise InvalidState("change: a function is needed")
         deadline = time.monotonic() + self._settings.timeout_s
+        stored: SyncState | None = None
         for pause_s in pauses(attempts):
-            state = await self.link.call(self.commands.get(session_id))
+            state = stored or await self.link.call(self.commands.get(session_id))
             if state is None:
                 raise SessionNotFound(session_id)
             changed = change(state)
@@ -88,11 +89,16 @@ class Operations:
             if isinstance(changed, SyncState) and (changed.session_id, changed.stamp) != (session_id, state.stamp):
                 # Written, it would change another session than the one that was asked for, or another version of it.
                 raise InvalidState(f"change: a state derived from the one it was given, of {session_id}, is needed")
+            # What a refusal tells is of use at once; after a pause it would be out of date.
+            tell_stored = pause_s == 0
             try:
-                return await self.link.call(self.commands.update(changed, event_type, durability))
-            except VersionConflict:
+                return await self.link.call(
+                    self.commands.update(changed, event_type, durability, tell_stored=tell_stored)
+                )
+            except VersionConflict as conflict:
                 if pause_s is None or time.monotonic() + pause_s > deadline:
                     raise
+                stored = conflict.stored
             await self.link.transport.sleep(pause_s)
         raise AssertionError("unreachable: the last attempt returns or raises")
 

@@ -4,9 +4,10 @@
 -- KEYS  1 session hash   2 receipt   3 outbox
 -- ARGV  1 operation id   2 session id   3 event type   4 body (JSON)   5 TTL of the key in ms
 --       6 receipt TTL in ms   7 outbox limit   8 PUBLISH or SPUBLISH   9 session channel   10 lane channel
---       11 expected incarnation   12 expected version
+--       11 expected incarnation   12 expected version   13 if given: answer a conflict with what is stored
 -- reply {0, incarnation, version, created_us, updated_us}  updated
 --       {1, incarnation, version}                          another version is stored
+--       {1, n, v, c, u, s}                                 the same with what is stored, as HMGET reads it
 --       {2}                                                there is no such session
 --       {3, depth}                                         the outbox is full
 --       {4}                                                what is stored under the key is not a session
@@ -40,6 +41,9 @@ if stored[1] ~= ARGV[11] or stored[2] ~= ARGV[12] then
   if latest[1] == ARGV[1] and created then
     call('PEXPIRE', KEYS[1], ARGV[5])
     return {0, incarnation, version, created, tonumber(latest[2])}
+  end
+  if ARGV[13] then
+    return {1, unpack(call('HMGET', KEYS[1], 'n', 'v', 'c', 'u', 's'))}
   end
   return {1, incarnation, version}
 end
