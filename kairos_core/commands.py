@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import time
 from functools import lru_cache, partial
 from importlib import resources
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import hiredis
@@ -32,7 +32,7 @@ from kairos_core.errors import (
 from kairos_core.layout import REMEMBERED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from kairos_core.layout import Keys, Layout
     from kairos_core.session import SyncState
@@ -76,6 +76,20 @@ CREATE, UPDATE, DELETE, EXPIRE, RESOLVE, RESTORE = (
     load_script(name) for name in ("create", "update", "delete", "expire", "resolve", "restore")
 )
 WRITES = (CREATE, UPDATE, DELETE)
+
+
+class _Frame(NamedTuple):
+    """What each write of a kind to a session has in common: most of its words, in their order, and what goes along."""
+
+    script: Script
+    keys: Keys
+    slot: int
+    head: tuple[str, ...]
+    # What the receipt's key begins with; the operation's id follows.
+    receipts: str
+    more_keys: tuple[str, ...]
+    # What follows the body.
+    tail: tuple[str, ...]
 
 
 class Traffic(NamedTuple):
@@ -128,7 +142,7 @@ def new_operation_id(lane: int) -> str:
     Ids that begin with the time go to one end of the audit's index instead of everywhere; the lane says where the
     receipt is.
     """
-    return f"{time.time_ns() // 1_000_000:012x}{_random_part()}{lane:03x}"
+    return f"{time_ns() // 1_000_000:012x}{_random_part()}{lane:03x}"
 
 
 # Drawn from the system many at a time: it takes as long for one. A forked child must not use up its parent's.
@@ -173,6 +187,9 @@ class Commands:
         self._durability = _asked(settings.durability)
         # The same few sessions are read again and again, and a read says each time the same.
         self._get_again: Callable[[str], Command[SyncState | None]] = lru_cache(maxsize=REMEMBERED)(self._get)
+        self._update_frame: Callable[[str], _Frame] = lru_cache(maxsize=REMEMBERED)(
+            lambda session_id: self._frame(UPDATE, layout.keys_of(session_id))
+        )
 
     def get(self, session_id: str) -> Command[SyncState | None]:
         """Read a session."""
@@ -193,7 +210,7 @@ class Commands:
         """Create a session that must not exist."""
         body, copy = session.encode(state, self._state_limit_bytes)
         keys = self._layout.keys_of(copy.session_id)
-        deadlines, life = self._layout.deadlines[keys.lane], self._layout.lives[keys.lane]
+        frame = self._frame(CREATE, keys, self._layout.deadlines[keys.lane], self._layout.lives[keys.lane])
 
         def read(reply: list[int]) -> SyncState:
             if reply[0] == _APPLIED:
@@ -202,8 +219,7 @@ class Commands:
                 raise SessionExists(copy.session_id, Stamp(reply[1], reply[2]))
             raise _refusal(keys, copy.session_id, reply)
 
-        more = (self._first_look_ms,)
-        return self._write(CREATE, keys, copy.session_id, event_type, body, read, durability, more, (deadlines, life))
+        return self._write(frame, copy.session_id, event_type, body, read, durability, (self._first_look_ms,))
 
     def update(
         self,
@@ -222,18 +238,11 @@ class Commands:
             tell_stored: whether a conflict brings the stored state with it, read in the same step as it was compared.
         """
         body, copy = session.encode(state, self._state_limit_bytes)
-        keys = self._layout.keys_of(copy.session_id)
-        expected = copy.stamp
-
-        def read(reply: list[Any]) -> SyncState:
-            if reply[0] == _APPLIED:
-                return session.assign(copy, (reply[1], reply[2]), reply[3], reply[4])
-            if reply[0] == _MISMATCH:
-                raise _conflict(keys.session, copy.session_id, expected, reply, told=tell_stored)
-            raise _refusal(keys, copy.session_id, reply)
-
-        more = (*map(str, expected), *(_TELL_STORED if tell_stored else ()))
-        return self._write(UPDATE, keys, copy.session_id, event_type, body, read, durability, more)
+        incarnation, version = copy.incarnation, copy.version
+        frame = self._update_frame(copy.session_id)
+        read = partial(_read_update, frame, copy, (incarnation, version), tell_stored)
+        more = (str(incarnation), str(version), *_TELL_STORED) if tell_stored else (str(incarnation), str(version))
+        return self._write(frame, copy.session_id, event_type, body, read, durability, more)
 
     def delete(
         self,
@@ -253,17 +262,9 @@ class Commands:
                 raise VersionConflict(session_id, expected, Stamp(reply[1], reply[2]))
             raise _refusal(keys, session_id, reply)
 
-        return self._write(
-            DELETE,
-            keys,
-            session_id,
-            event_type,
-            b"",
-            read,
-            durability,
-            map(str, expected or ("", "")),
-            (self._layout.deadlines[keys.lane],),
-        )
+        frame = self._frame(DELETE, keys, self._layout.deadlines[keys.lane])
+        more = tuple(map(str, expected or ("", "")))
+        return self._write(frame, session_id, event_type, b"", read, durability, more)
 
     def touch(self, session_id: str) -> Command[bool]:
         """Let a session live for its full time from now on."""
@@ -426,43 +427,42 @@ class Commands:
         words = (self._publish, channel, session.encode_json(message))
         return Command(words, int, channel, session_id, self._layout.slots[lane], "")
 
+    def _frame(self, script: Script, keys: Keys, *more_keys: str) -> _Frame:
+        """What is the same in each write of a kind to a session; `more_keys` follow the three of every write."""
+        return _Frame(
+            script,
+            keys,
+            self._layout.slots[keys.lane],
+            ("EVALSHA", script.sha, str(3 + len(more_keys)), keys.session),
+            self._layout.receipt(keys.lane, ""),
+            (keys.outbox, *more_keys),
+            (
+                self._key_ttl_ms,
+                self._receipt_ttl_ms,
+                self._outbox_limit,
+                self._publish,
+                keys.session_channel,
+                keys.lane_channel,
+            ),
+        )
+
     def _write(  # noqa: PLR0913, PLR0917 - the parts of one command
         self,
-        script: Script,
-        keys: Keys,
+        frame: _Frame,
         session_id: str,
         event_type: str,
         body: bytes,
-        read: Callable[[list[int]], T],
+        read: Callable[[list[Any]], T],
         durability: Durability | str | None,
-        more: Iterable[str],
-        more_keys: tuple[str, ...] = (),
+        more: tuple[str, ...],
     ) -> Command[T]:
+        script, keys, slot, head, receipts, more_keys, tail = frame
         operation_id = new_operation_id(keys.lane)
-        words: Words = (
-            "EVALSHA",
-            script.sha,
-            str(3 + len(more_keys)),
-            keys.session,
-            self._layout.receipt(keys.lane, operation_id),
-            keys.outbox,
-            *more_keys,
-            operation_id,
-            session_id,
-            session.check_event_type(event_type),
-            body,
-            self._key_ttl_ms,
-            self._receipt_ttl_ms,
-            self._outbox_limit,
-            self._publish,
-            keys.session_channel,
-            keys.lane_channel,
-            *more,
-        )
+        event_type = session.check_event_type(event_type)
+        receipt = receipts + operation_id
+        words: Words = (*head, receipt, *more_keys, operation_id, session_id, event_type, body, *tail, *more)
         wanted = self._durability if durability is None else _asked(durability)
-        return Command(
-            words, read, keys.session, session_id, self._layout.slots[keys.lane], operation_id, script, wanted
-        )
+        return Command(words, read, keys.session, session_id, slot, operation_id, script, wanted)
 
 
 def _asked(durability: Durability | str) -> Durability | None:
@@ -495,6 +495,20 @@ def _refusal(keys: Keys, session_id: str, reply: list[int]) -> KairosError:
     if reply[0] == _CORRUPT:
         return CorruptState(keys.session, "the stored hash is not a session")
     raise ValueError("the reply is none of this script's")
+
+
+def _read_update(
+    frame: _Frame,
+    copy: SyncState,
+    expected: tuple[int, int],
+    told: bool,
+    reply: list[Any],
+) -> SyncState:
+    if reply[0] == _APPLIED:
+        return session.assign(copy, (reply[1], reply[2]), reply[3], reply[4])
+    if reply[0] == _MISMATCH:
+        raise _conflict(frame.keys.session, copy.session_id, Stamp(*expected), reply, told=told)
+    raise _refusal(frame.keys, copy.session_id, reply)
 
 
 def _conflict(key: str, session_id: str, expected: Stamp, reply: list[Any], *, told: bool) -> VersionConflict:
