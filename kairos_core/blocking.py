@@ -65,7 +65,12 @@ class BlockingChannel:
         """Send bytes and wait for one reply."""
         self._wait_until(deadline)
         self._socket.sendall(data)
-        return self._receive(deadline)
+        # Sending may have taken its time, too.
+        self._wait_until(deadline)
+        self._fill()
+        # Mostly it comes all at once.
+        reply = self._reader.gets()
+        return self._receive(deadline) if reply is False else reply
 
     async def exchange(self, data: bytes, deadline: float) -> Any:
         """Send bytes and wait for one reply."""

@@ -532,7 +532,7 @@ def _read_state(key: str, session_id: str, reply: list[bytes | None]) -> SyncSta
             raise CorruptState(key, "the stored hash lacks fields")
         return None
     try:
-        state = session.decode(body, Stamp(int(incarnation), int(version)), int(created), int(updated))
+        state = session.decode(body, (int(incarnation), int(version)), int(created), int(updated))
     except (ValueError, OverflowError) as error:
         raise CorruptState(key, session.explain(error)) from error
     if state.session_id != session_id:

@@ -399,7 +399,7 @@ def _check_participants(state: SyncState) -> None:
         raise InvalidState("active_participant_id: no participant has this id")
 
 
-def decode(body: bytes, stamp: Stamp, created_us: int, updated_us: int) -> SyncState:
+def decode(body: bytes, stamp: tuple[int, int], created_us: int, updated_us: int) -> SyncState:
     """Build a state from a stored body and what the server assigned.
 
     Raises:
