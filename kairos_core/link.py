@@ -109,10 +109,11 @@ class Link:
         the coroutines of what follows otherwise take longer than all the rest; whatever is different goes that way.
         """
         deadline = time.monotonic() + self.timeout_s
-        node = self.route.node(command.slot)
+        route = self.route
+        node = route.node(command.slot)
         if node is None or command.durability is not None or (channel := self._from_stock(node)) is None:
             return run(self._finish(command, deadline))
-        until = deadline if self.route.is_final else self.until(deadline)
+        until = deadline if route.is_final else self.until(deadline)
         try:
             reply = channel.ask(command.packed or pack(command.words), until)
             self._give_back(channel)
