@@ -100,7 +100,10 @@ class Link:
             DurabilityNotReached: a write was applied, and is not as safe as it was to be.
             KairosError: what the command reads from a refusal.
         """
-        return await self._finish(command, time.monotonic() + self.timeout_s, patient=patient)
+        if self._blocks and patient:
+            return self.call_blocking(command)
+        deadline = time.monotonic() + self.timeout_s
+        return _result(command, await self._attempt(command, deadline, patient=patient), deadline)
 
     def call_blocking(self, command: Command[T]) -> T:
         """As `call`, where the transport blocks: for the path of every call.
@@ -112,7 +115,7 @@ class Link:
         route = self.route
         node = route.node(command.slot)
         if node is None or command.durability is not None or (channel := self._from_stock(node)) is None:
-            return run(self._finish(command, deadline))
+            return _result(command, run(self._attempt(command, deadline)), deadline)
         until = deadline if route.is_final else self.until(deadline)
         try:
             reply = channel.ask(command.packed or pack(command.words), until)
@@ -123,7 +126,7 @@ class Link:
             if not isinstance(reply, hiredis.ReplyError):
                 return _read(command, reply, deadline)
             failed = self._refused(node, reply)
-        return run(self._finish(command, deadline, failed))
+        return _result(command, run(self._attempt(command, deadline, failed)), deadline)
 
     async def call_many(self, commands: Sequence[Command[T]], *, patient: bool = True) -> list[T]:
         """Send reads, many at once to each server, and return what each reads from its reply; all within `timeout_s`.
@@ -212,19 +215,10 @@ class Link:
                 raise
         return channel
 
-    async def _finish(
-        self, command: Command[T], deadline: float, failed: _Failed | None = None, *, patient: bool = True
-    ) -> T:
-        """What a command reads from its reply, from the first attempt on or from the one after that which failed."""
-        reply = await self._attempt(command, deadline, failed, patient=patient)
-        if command.durability is None:
-            return _read(command, reply, deadline)
-        return _judged(command, command.durability, reply, deadline)
-
     async def _attempt(
-        self, command: Command[Any], deadline: float, failed: _Failed | None = None, *, patient: bool
+        self, command: Command[Any], deadline: float, failed: _Failed | None = None, *, patient: bool = True
     ) -> Any:
-        """The reply to a command, sent again as often as its time allows."""
+        """The reply to a command, sent as often as its time allows; `failed`: the first attempt, if it was made already."""
         attempts: Attempts | None = None
         asked: Endpoint | None = None
         while True:
@@ -414,6 +408,13 @@ def _translated(error: BaseException) -> foreign.RedisError:
     if isinstance(error, (OSError, *UNREADABLE)):
         return foreign.ConnectionError(f"the connection was lost: {error}")
     raise error
+
+
+def _result(command: Command[T], reply: Any, deadline: float) -> T:
+    """What a command reads from its reply, or from all of them where more than one was asked for."""
+    if command.durability is None:
+        return _read(command, reply, deadline)
+    return _judged(command, command.durability, reply, deadline)
 
 
 def _read(command: Command[T], reply: Any, deadline: float) -> T:
