@@ -218,7 +218,7 @@ class Link:
     async def _attempt(
         self, command: Command[Any], deadline: float, failed: _Failed | None = None, *, patient: bool = True
     ) -> Any:
-        """The reply to a command, sent as often as its time allows; `failed`: the first attempt, if it was made already."""
+        """The reply to a command, sent as often as its time allows; `failed`: the first attempt, if it was made."""
         attempts: Attempts | None = None
         asked: Endpoint | None = None
         while True:
