@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import time
+from functools import lru_cache, partial
 from importlib import resources
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+import hiredis
 import msgspec
 
 from kairos_core import session
@@ -27,9 +29,10 @@ from kairos_core.errors import (
     StoreUnavailable,
     VersionConflict,
 )
+from kairos_core.layout import REMEMBERED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from kairos_core.layout import Keys, Layout
     from kairos_core.session import SyncState
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # No integers: packing one can be interrupted by a signal, which crashes hiredis 3.5.
 Words = tuple[str | bytes, ...]
+pack: Callable[[Words], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub wants exactly one word
 
 # What a script answers first; the scripts' headers say what follows.
 _APPLIED, _MISMATCH, _ABSENT, _FULL, _CORRUPT, _GIVEN_UP, _TOO_OLD = range(7)
@@ -74,6 +78,20 @@ CREATE, UPDATE, DELETE, EXPIRE, RESOLVE, RESTORE = (
 WRITES = (CREATE, UPDATE, DELETE)
 
 
+class _Frame(NamedTuple):
+    """What each write of a kind to a session has in common: most of its words, in their order, and what goes along."""
+
+    script: Script
+    keys: Keys
+    slot: int
+    head: tuple[str, ...]
+    # What the receipt's key begins with; the operation's id follows.
+    receipts: str
+    more_keys: tuple[str, ...]
+    # What follows the body.
+    tail: tuple[str, ...]
+
+
 class Traffic(NamedTuple):
     """The entries of an outbox: those in it, and all that ever were."""
 
@@ -93,6 +111,7 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
         operation_id: the id of a write; empty for one of which no receipt is kept; None for a read.
         script: what to send in full where the server does not know the SHA.
         durability: how safe a write is to be before it is acknowledged; None: as safe as the reply makes it.
+        packed: `words` as they are sent, where they were packed before; empty where they were not.
     """
 
     words: Words
@@ -103,6 +122,7 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     operation_id: str | None = None
     script: Script | None = None
     durability: Durability | None = None
+    packed: bytes = b""
 
     def with_script_text(self) -> Words:
         """The same command with the script itself (EVAL), which also teaches it to the server."""
@@ -122,7 +142,7 @@ def new_operation_id(lane: int) -> str:
     Ids that begin with the time go to one end of the audit's index instead of everywhere; the lane says where the
     receipt is.
     """
-    return f"{time.time_ns() // 1_000_000:012x}{_random_part()}{lane:03x}"
+    return f"{time_ns() // 1_000_000:012x}{_random_part()}{lane:03x}"
 
 
 # Drawn from the system many at a time: it takes as long for one. A forked child must not use up its parent's.
@@ -165,16 +185,24 @@ class Commands:
         self._state_limit_bytes = settings.state_limit_bytes
         self._publish = "SPUBLISH" if settings.is_cluster else "PUBLISH"
         self._durability = _asked(settings.durability)
+        # The same few sessions are read again and again, and a read says each time the same.
+        self._get_again: Callable[[str], Command[SyncState | None]] = lru_cache(maxsize=REMEMBERED)(self._get)
+        self._update_frame: Callable[[str], _Frame] = lru_cache(maxsize=REMEMBERED)(
+            lambda session_id: self._frame(UPDATE, layout.keys_of(session_id))
+        )
 
     def get(self, session_id: str) -> Command[SyncState | None]:
         """Read a session."""
+        # Only plain text is looked up: what is more than that may hash and compare as it likes.
+        return self._get_again(session_id) if session_id.__class__ is str else self._get(session_id)
+
+    def _get(self, session_id: str) -> Command[SyncState | None]:
         session_id = session.check_session_id(session_id)
         keys = self._layout.keys_of(session_id)
-
-        def read(reply: list[bytes | None]) -> SyncState | None:
-            return _read_state(keys.session, session_id, reply)
-
-        return Command(("HMGET", keys.session, *_FIELDS), read, keys.session, session_id, self._layout.slots[keys.lane])
+        words = ("HMGET", keys.session, *_FIELDS)
+        read = partial(_read_state, keys.session, session_id)
+        slot = self._layout.slots[keys.lane]
+        return Command(words, read, keys.session, session_id, slot, packed=pack(words))
 
     def create(
         self, state: SyncState, event_type: str, durability: Durability | str | None = None
@@ -182,7 +210,7 @@ class Commands:
         """Create a session that must not exist."""
         body, copy = session.encode(state, self._state_limit_bytes)
         keys = self._layout.keys_of(copy.session_id)
-        deadlines, life = self._layout.deadlines[keys.lane], self._layout.lives[keys.lane]
+        frame = self._frame(CREATE, keys, self._layout.deadlines[keys.lane], self._layout.lives[keys.lane])
 
         def read(reply: list[int]) -> SyncState:
             if reply[0] == _APPLIED:
@@ -191,8 +219,7 @@ class Commands:
                 raise SessionExists(copy.session_id, Stamp(reply[1], reply[2]))
             raise _refusal(keys, copy.session_id, reply)
 
-        more = (self._first_look_ms,)
-        return self._write(CREATE, keys, copy.session_id, event_type, body, read, durability, more, (deadlines, life))
+        return self._write(frame, copy.session_id, event_type, body, read, durability, (self._first_look_ms,))
 
     def update(
         self,
@@ -211,18 +238,11 @@ class Commands:
             tell_stored: whether a conflict brings the stored state with it, read in the same step as it was compared.
         """
         body, copy = session.encode(state, self._state_limit_bytes)
-        keys = self._layout.keys_of(copy.session_id)
-        expected = copy.stamp
-
-        def read(reply: list[Any]) -> SyncState:
-            if reply[0] == _APPLIED:
-                return session.assign(copy, (reply[1], reply[2]), reply[3], reply[4])
-            if reply[0] == _MISMATCH:
-                raise _conflict(keys.session, copy.session_id, expected, reply, told=tell_stored)
-            raise _refusal(keys, copy.session_id, reply)
-
-        more = (*map(str, expected), *(_TELL_STORED if tell_stored else ()))
-        return self._write(UPDATE, keys, copy.session_id, event_type, body, read, durability, more)
+        incarnation, version = copy.incarnation, copy.version
+        frame = self._update_frame(copy.session_id)
+        read = partial(_read_update, frame, copy, (incarnation, version), tell_stored)
+        more = (str(incarnation), str(version), *_TELL_STORED) if tell_stored else (str(incarnation), str(version))
+        return self._write(frame, copy.session_id, event_type, body, read, durability, more)
 
     def delete(
         self,
@@ -242,17 +262,9 @@ class Commands:
                 raise VersionConflict(session_id, expected, Stamp(reply[1], reply[2]))
             raise _refusal(keys, session_id, reply)
 
-        return self._write(
-            DELETE,
-            keys,
-            session_id,
-            event_type,
-            b"",
-            read,
-            durability,
-            map(str, expected or ("", "")),
-            (self._layout.deadlines[keys.lane],),
-        )
+        frame = self._frame(DELETE, keys, self._layout.deadlines[keys.lane])
+        more = tuple(map(str, expected or ("", "")))
+        return self._write(frame, session_id, event_type, b"", read, durability, more)
 
     def touch(self, session_id: str) -> Command[bool]:
         """Let a session live for its full time from now on."""
@@ -415,43 +427,42 @@ class Commands:
         words = (self._publish, channel, session.encode_json(message))
         return Command(words, int, channel, session_id, self._layout.slots[lane], "")
 
+    def _frame(self, script: Script, keys: Keys, *more_keys: str) -> _Frame:
+        """What is the same in each write of a kind to a session; `more_keys` follow the three of every write."""
+        return _Frame(
+            script,
+            keys,
+            self._layout.slots[keys.lane],
+            ("EVALSHA", script.sha, str(3 + len(more_keys)), keys.session),
+            self._layout.receipt(keys.lane, ""),
+            (keys.outbox, *more_keys),
+            (
+                self._key_ttl_ms,
+                self._receipt_ttl_ms,
+                self._outbox_limit,
+                self._publish,
+                keys.session_channel,
+                keys.lane_channel,
+            ),
+        )
+
     def _write(  # noqa: PLR0913, PLR0917 - the parts of one command
         self,
-        script: Script,
-        keys: Keys,
+        frame: _Frame,
         session_id: str,
         event_type: str,
         body: bytes,
-        read: Callable[[list[int]], T],
+        read: Callable[[list[Any]], T],
         durability: Durability | str | None,
-        more: Iterable[str],
-        more_keys: tuple[str, ...] = (),
+        more: tuple[str, ...],
     ) -> Command[T]:
+        script, keys, slot, head, receipts, more_keys, tail = frame
         operation_id = new_operation_id(keys.lane)
-        words: Words = (
-            "EVALSHA",
-            script.sha,
-            str(3 + len(more_keys)),
-            keys.session,
-            self._layout.receipt(keys.lane, operation_id),
-            keys.outbox,
-            *more_keys,
-            operation_id,
-            session_id,
-            session.check_event_type(event_type),
-            body,
-            self._key_ttl_ms,
-            self._receipt_ttl_ms,
-            self._outbox_limit,
-            self._publish,
-            keys.session_channel,
-            keys.lane_channel,
-            *more,
-        )
+        event_type = session.check_event_type(event_type)
+        receipt = receipts + operation_id
+        words: Words = (*head, receipt, *more_keys, operation_id, session_id, event_type, body, *tail, *more)
         wanted = self._durability if durability is None else _asked(durability)
-        return Command(
-            words, read, keys.session, session_id, self._layout.slots[keys.lane], operation_id, script, wanted
-        )
+        return Command(words, read, keys.session, session_id, slot, operation_id, script, wanted)
 
 
 def _asked(durability: Durability | str) -> Durability | None:
@@ -486,6 +497,20 @@ def _refusal(keys: Keys, session_id: str, reply: list[int]) -> KairosError:
     raise ValueError("the reply is none of this script's")
 
 
+def _read_update(
+    frame: _Frame,
+    copy: SyncState,
+    expected: tuple[int, int],
+    told: bool,
+    reply: list[Any],
+) -> SyncState:
+    if reply[0] == _APPLIED:
+        return session.assign(copy, (reply[1], reply[2]), reply[3], reply[4])
+    if reply[0] == _MISMATCH:
+        raise _conflict(frame.keys.session, copy.session_id, Stamp(*expected), reply, told=told)
+    raise _refusal(frame.keys, copy.session_id, reply)
+
+
 def _conflict(key: str, session_id: str, expected: Stamp, reply: list[Any], *, told: bool) -> VersionConflict:
     """The conflict that a reply tells of, with the stored state where that was asked for.
 
@@ -507,7 +532,7 @@ def _read_state(key: str, session_id: str, reply: list[bytes | None]) -> SyncSta
             raise CorruptState(key, "the stored hash lacks fields")
         return None
     try:
-        state = session.decode(body, Stamp(int(incarnation), int(version)), int(created), int(updated))
+        state = session.decode(body, (int(incarnation), int(version)), int(created), int(updated))
     except (ValueError, OverflowError) as error:
         raise CorruptState(key, session.explain(error)) from error
     if state.session_id != session_id:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 # 1: the first layout.
 FORMAT = 1
-_REMEMBERED = 4_096
+# Sessions of which it is kept what is always the same.
+REMEMBERED = 4_096
 
 
 class Keys(NamedTuple):
@@ -54,7 +55,7 @@ class Layout:
         self.layout_slot = slot_of(self.layout_key)
         self.lane_channels = tuple(f"{prefix}u" for prefix in self.prefixes)
         # The same few sessions are written again and again.
-        self.keys_of: Callable[[str], Keys] = lru_cache(maxsize=_REMEMBERED)(self._keys_of)
+        self.keys_of: Callable[[str], Keys] = lru_cache(maxsize=REMEMBERED)(self._keys_of)
 
     def lane_of(self, session_id: str) -> int:
         """The lane of a session: CRC16 (XMODEM, the one that Redis Cluster uses) modulo the number of lanes."""

@@ -16,11 +16,12 @@ from redis import exceptions as foreign
 
 from kairos_core.addresses import parse
 from kairos_core.attempts import Attempts, Refused
+from kairos_core.commands import pack
 from kairos_core.durability import achieved, questions
 from kairos_core.errors import DurabilityNotReached, KairosError
 from kairos_core.session import with_durability
 from kairos_core.topology import not_the_primary, redirection, route_to
-from kairos_core.transport import SHORTEST_WAIT_S, UNREADABLE
+from kairos_core.transport import SHORTEST_WAIT_S, UNREADABLE, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,7 +45,15 @@ _ASKING: Words = ("ASKING",)
 _ROLE: Words = ("ROLE",)
 _APPLIED = 0
 
-_pack: Any = hiredis.pack_command  # its stub wants exactly one word
+
+class _Failed(NamedTuple):
+    """How an attempt failed."""
+
+    error: Refused | foreign.RedisError
+    # Whether any of the command may have reached the server.
+    sent: bool
+    # Whom to ask instead, this once.
+    instead: Endpoint | None
 
 
 class _Late(NamedTuple):
@@ -91,11 +100,33 @@ class Link:
             DurabilityNotReached: a write was applied, and is not as safe as it was to be.
             KairosError: what the command reads from a refusal.
         """
+        if self._blocks and patient:
+            return self.call_blocking(command)
         deadline = time.monotonic() + self.timeout_s
-        reply = await self._attempt(command, deadline, patient=patient)
-        if command.durability is None:
-            return _read(command, reply, deadline)
-        return _judged(command, command.durability, reply, deadline)
+        return _result(command, await self._attempt(command, deadline, patient=patient), deadline)
+
+    def call_blocking(self, command: Command[T]) -> T:
+        """As `call`, where the transport blocks: for the path of every call.
+
+        Nearly always the first attempt on a connection of the stock is all there is. It is made here by itself, since
+        the coroutines of what follows otherwise take longer than all the rest; whatever is different goes that way.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        route = self.route
+        node = route.node(command.slot)
+        if node is None or command.durability is not None or (channel := self._from_stock(node)) is None:
+            return _result(command, run(self._attempt(command, deadline)), deadline)
+        until = deadline if route.is_final else self.until(deadline)
+        try:
+            reply = channel.ask(command.packed or pack(command.words), until)
+            self._give_back(channel)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
+            failed = self._lost(node, channel, error)
+        else:
+            if not isinstance(reply, hiredis.ReplyError):
+                return _read(command, reply, deadline)
+            failed = self._refused(node, reply)
+        return _result(command, run(self._attempt(command, deadline, failed)), deadline)
 
     async def call_many(self, commands: Sequence[Command[T]], *, patient: bool = True) -> list[T]:
         """Send reads, many at once to each server, and return what each reads from its reply; all within `timeout_s`.
@@ -178,17 +209,23 @@ class Link:
         channel = await self.transport.open(node, time_left_s)
         if self.route.must_prove:
             try:
-                _check_role(await channel.exchange(_pack(_ROLE), time.monotonic() + max(SHORTEST_WAIT_S, time_left_s)))
+                _check_role(await channel.exchange(pack(_ROLE), time.monotonic() + max(SHORTEST_WAIT_S, time_left_s)))
             except BaseException:
                 channel.close()
                 raise
         return channel
 
-    async def _attempt(self, command: Command[Any], deadline: float, *, patient: bool) -> Any:
-        """The reply to a command, sent again as often as its time allows."""
+    async def _attempt(
+        self, command: Command[Any], deadline: float, failed: _Failed | None = None, *, patient: bool = True
+    ) -> Any:
+        """The reply to a command, sent as often as its time allows; `failed`: the first attempt, if it was made."""
         attempts: Attempts | None = None
         asked: Endpoint | None = None
         while True:
+            if failed is not None:
+                attempts = attempts or Attempts(command, deadline, patient=patient)
+                await self.transport.sleep(attempts.after(failed.error, sent=failed.sent))
+                asked = failed.instead
             channel: Channel | None = None
             node = asked or self.route.node(command.slot)
             try:
@@ -197,7 +234,7 @@ class Link:
                 channel = self._from_stock(node) or await self.open(node, until - time.monotonic())
                 words = attempts.words if attempts else command.words
                 if asked is None and command.durability is None:
-                    reply = channel.ask(_pack(words), until)
+                    reply = channel.ask((not attempts and command.packed) or pack(words), until)
                     if not self._blocks:
                         reply = await reply
                     first = reply
@@ -207,20 +244,25 @@ class Link:
                     first = reply[0]
                     self._give_back_if_done(channel, reply)
             except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
-                # A reply may still be under way: nobody may read it as the answer to another command.
-                if channel is not None:
-                    channel.close()
-                failure: Refused | foreign.RedisError = _translated(error)
-                if node is not None:
-                    self.route.suspect(node)
-                asked = None
+                failed = self._lost(node, channel, error)
             else:
                 if not isinstance(first, hiredis.ReplyError):
                     return first if command.durability is None else reply
-                failure = Refused(str(first))
-                asked = self.heed(str(first), node)
-            attempts = attempts or Attempts(command, deadline, patient=patient)
-            await self.transport.sleep(attempts.after(failure, sent=channel is not None))
+                failed = self._refused(node, first)
+
+    def _lost(self, node: Endpoint | None, channel: Channel | None, error: BaseException) -> _Failed:
+        """What follows from an attempt that ended without a reply; what is no failure of it is raised as it is."""
+        # A reply may still be under way: nobody may read it as the answer to another command.
+        if channel is not None:
+            channel.close()
+        failure = _translated(error)
+        if node is not None:
+            self.route.suspect(node)
+        return _Failed(failure, channel is not None, None)
+
+    def _refused(self, node: Endpoint, reply: hiredis.ReplyError) -> _Failed:
+        """What follows from a refusal."""
+        return _Failed(Refused(str(reply)), True, self.heed(str(reply), node))
 
     def heed(self, refusal: str, node: Endpoint) -> Endpoint | None:
         """What a refusal says of where things are: note it; return whom to ask instead, this once (ASK)."""
@@ -258,7 +300,7 @@ class Link:
             channel: Channel | None = None
             try:
                 channel = await self.transport.open(candidate, left_s, to_sentinel=self.route.must_prove)
-                reply = await channel.exchange(_pack(self.route.question), time.monotonic() + left_s)
+                reply = await channel.exchange(pack(self.route.question), time.monotonic() + left_s)
             except (OSError, foreign.RedisError, *UNREADABLE) as error:
                 cause = str(error) or type(error).__name__
                 self.route.suspect(candidate)
@@ -308,7 +350,7 @@ class Link:
         replies: list[Any] = []
         try:
             channel = self._from_stock(node) or await self.open(node, deadline - time.monotonic())
-            await channel.send(b"".join(map(_pack, commands)), deadline)
+            await channel.send(b"".join(map(pack, commands)), deadline)
             for _ in commands:
                 replies.append(await channel.receive(deadline))  # noqa: PERF401 - what came before a failure is kept
             self._give_back(channel)
@@ -331,7 +373,7 @@ async def _exchange_more(
     """
     more = questions(wanted, (deadline - time.monotonic()) * _SERVERS_SHARE) if wanted is not None else ()
     sent = [_ASKING, words, *more] if asking else [words, *more]
-    await channel.send(b"".join(map(_pack, sent)), deadline)
+    await channel.send(b"".join(map(pack, sent)), deadline)
     if asking:
         await channel.receive(deadline)
     replies = [await channel.receive(deadline)]
@@ -366,6 +408,13 @@ def _translated(error: BaseException) -> foreign.RedisError:
     if isinstance(error, (OSError, *UNREADABLE)):
         return foreign.ConnectionError(f"the connection was lost: {error}")
     raise error
+
+
+def _result(command: Command[T], reply: Any, deadline: float) -> T:
+    """What a command reads from its reply, or from all of them where more than one was asked for."""
+    if command.durability is None:
+        return _read(command, reply, deadline)
+    return _judged(command, command.durability, reply, deadline)
 
 
 def _read(command: Command[T], reply: Any, deadline: float) -> T:

@@ -194,7 +194,7 @@ _ANY_SCALAR = (str, int, float, NoneType, datetime, SyncMode, SyncStatus)
 _SCALAR_FIELDS = tuple(name for name in SyncState.__struct_fields__ if name not in {"participants", "metadata"})
 _scalars_of = attrgetter(*_SCALAR_FIELDS)
 _astuple = msgspec.structs.astuple
-_id_of, _index_of, _group_of = map(attrgetter, ("participant_id", "participant_index", "group_id"))
+_id_of, _index_of = map(attrgetter, ("participant_id", "participant_index"))
 _FEW = 64
 _DURABILITY = "_durability"
 # Beside a state's fields: which checks it has passed, so that they need not be made again. It is frozen, and so are its
@@ -381,10 +381,13 @@ def explain(error: BaseException) -> str:
 
 def _check_ids(state: SyncState) -> None:
     """Raise ValueError where an id is made of other characters than it may be."""
-    participants = state.participants
-    groups = filter(None, map(_group_of, participants))
-    ids = (state.session_id, state.active_participant_id or "", *map(_id_of, participants), *groups)
-    if "".join(ids).encode().translate(None, _ID_CHARACTERS):
+    ids = state.session_id + (state.active_participant_id or "")
+    # For the usual few participants, a loop takes half as long as mapping and joining do.
+    for participant in state.participants:
+        ids += participant.participant_id
+        if participant.group_id:
+            ids += participant.group_id
+    if ids.encode().translate(None, _ID_CHARACTERS):
         raise ValueError(_diagnosis().of_state(state) or f"an id: {ID_NEEDS}")
 
 
@@ -399,7 +402,7 @@ def _check_participants(state: SyncState) -> None:
         raise InvalidState("active_participant_id: no participant has this id")
 
 
-def decode(body: bytes, stamp: Stamp, created_us: int, updated_us: int) -> SyncState:
+def decode(body: bytes, stamp: tuple[int, int], created_us: int, updated_us: int) -> SyncState:
     """Build a state from a stored body and what the server assigned.
 
     Raises:
@@ -457,7 +460,7 @@ def encode_json(value: Any) -> bytes:
 
 def moment(microseconds: int) -> datetime:
     """The aware UTC time of a server time in microseconds since 1970."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return _EPOCH + timedelta(0, 0, microseconds)
 
 
 # A session's creation is the same in each of its versions.

@@ -27,7 +27,7 @@ class RedisStateManager:
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
         self._commands = operations.commands
-        self._call = operations.link.call
+        self._call = operations.link.call_blocking
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -75,7 +75,7 @@ class RedisStateManager:
             OutcomeUnknown: it may have been created.
             DurabilityNotReached: it was created, and is not as safe as it was to be.
         """
-        return run(self._call(self._commands.create(state, event_type, durability)))
+        return self._call(self._commands.create(state, event_type, durability))
 
     def get_session(self, session_id: str) -> SyncState | None:
         """Read a session from the primary; None where there is none.
@@ -84,7 +84,7 @@ class RedisStateManager:
             InvalidState, StoreUnavailable: it was not read.
             CorruptState: the stored bytes are no state; they are left as they are.
         """
-        return run(self._call(self._commands.get(session_id)))
+        return self._call(self._commands.get(session_id))
 
     def update_session(
         self, state: SyncState, *, event_type: str = "updated", durability: Durability | str | None = None
@@ -107,7 +107,7 @@ class RedisStateManager:
             OutcomeUnknown: it may have been written.
             DurabilityNotReached: it was written, and is not as safe as it was to be.
         """
-        return run(self._call(self._commands.update(state, event_type, durability)))
+        return self._call(self._commands.update(state, event_type, durability))
 
     def mutate_session(
         self,
@@ -170,7 +170,7 @@ class RedisStateManager:
             OutcomeUnknown: it may have been deleted.
             DurabilityNotReached: it was deleted, and that is not as safe as it was to be.
         """
-        return run(self._call(self._operations.delete(session_id, if_unchanged, event_type, durability)))
+        return self._call(self._operations.delete(session_id, if_unchanged, event_type, durability))
 
     def touch_session(self, session_id: str) -> bool:
         """Let a session live for its full time from now on; False where there is none.
@@ -179,7 +179,7 @@ class RedisStateManager:
             InvalidState, StoreUnavailable: it was not touched.
             OutcomeUnknown: it may have been; touching again does no harm, and there is nothing to resolve.
         """
-        return run(self._call(self._commands.touch(session_id)))
+        return self._call(self._commands.touch(session_id))
 
     def resolve(self, operation_id: str) -> bool | None:
         """Settle a write that ended in OutcomeUnknown.
@@ -191,7 +191,7 @@ class RedisStateManager:
             InvalidState: this is not an operation's id.
             StoreUnavailable: it could not be asked.
         """
-        return run(self._call(self._commands.resolve(operation_id)))
+        return self._call(self._commands.resolve(operation_id))
 
     def broadcast_to_session(self, session_id: str, message: Any) -> int:
         """Send any JSON, which is not part of the state, to those who receive this session's messages.
@@ -205,7 +205,7 @@ class RedisStateManager:
             StoreUnavailable: it was not sent.
             OutcomeUnknown: it may have been, once or more often; there is nothing to resolve.
         """
-        return run(self._call(self._commands.broadcast(session_id, message)))
+        return self._call(self._commands.broadcast(session_id, message))
 
     def watch_session(self, session_id: str, *, since: SyncState | None = None) -> SessionWatch:
         """Receive the updates of one session, from when the context is entered; with a connection of its own.

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+import hiredis
 import pytest
 
 from kairos_core import (
@@ -103,6 +104,14 @@ def test_a_read_is_one_command() -> None:
     command = COMMANDS.get("123456789")
     assert ("HMGET", KEY, "n", "v", "c", "u", "s") == command.words
     assert (None, None) == (command.operation_id, command.script)
+
+
+def test_what_was_packed_before_is_what_it_says() -> None:
+    """What is kept packed of a read are its own words, the first time and the next."""
+    for session_id in ("123456789", "a", "123456789", "a"):
+        command = COMMANDS.get(session_id)
+        assert hiredis.pack_command(command.words) == command.packed  # type: ignore[arg-type]  # its stub wants one word
+        assert session_id == command.session_id
 
 
 @pytest.mark.parametrize("kind", WRITES)
@@ -332,6 +341,25 @@ def test_an_id_that_is_a_str_and_more() -> None:
         return
     expected = COMMANDS.get("lobby").key
     assert (expected, expected) == (written.key, read.key)
+
+
+class Chameleon(str):
+    """An id that passes for another one wherever it is looked up."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return hash("lobby")
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+def test_an_id_that_passes_for_another() -> None:
+    """A read goes to the key of its id's text, whatever was read before, and is not taken for another's afterwards."""
+    commands = Commands(SETTINGS, Layout("kairos", 16))
+    for session_id in ("lobby", Chameleon("cellar"), Chameleon("attic"), "lobby"):
+        assert str.__str__(session_id) == commands.get(session_id).session_id
 
 
 @pytest.mark.parametrize("kind", WRITES)
