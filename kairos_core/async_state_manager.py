@@ -89,7 +89,7 @@ class AsyncRedisStateManager:
         change: Callable[[SyncState], SyncState | Awaitable[SyncState]],
         *,
         event_type: str = "updated",
-        attempts: int = 100,
+        attempts: int = 1_000,
         durability: Durability | str | None = None,
     ) -> SyncState:
         """Read a session, change it, write it back; `change` may be a coroutine function.

@@ -115,7 +115,7 @@ class RedisStateManager:
         change: Callable[[SyncState], SyncState],
         *,
         event_type: str = "updated",
-        attempts: int = 100,
+        attempts: int = 1_000,
         durability: Durability | str | None = None,
     ) -> SyncState:
         """Read a session, change it, write it back; again where another writer was first.

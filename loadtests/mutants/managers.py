@@ -88,6 +88,21 @@ def _stale_read_compared() -> None:
     _Manager.update_session = compared_here  # type: ignore[method-assign]
 
 
+def _conflict_with_a_former_state() -> None:
+    conflict = commands._conflict  # noqa: SLF001
+    seen: dict[str, SyncState] = {}
+
+    def paired(*arguments: Any, told: bool) -> VersionConflict:
+        error = conflict(*arguments, told=told)
+        if error.stored is not None:
+            former = seen.get(error.session_id, error.stored)
+            seen[error.session_id] = error.stored
+            error.stored = former.replace(incarnation=error.current.incarnation, version=error.current.version)
+        return error
+
+    setattr(commands, "_conflict", paired)  # noqa: B010
+
+
 def _read_before_write() -> None:
     update = _Manager.update_session
 
@@ -209,6 +224,13 @@ MUTANTS = (
         "G1",
         "an update is compared with what its instance read last, and not with what is stored",
         _stale_read_compared,
+        "history",
+    ),
+    Mutant(
+        "conflict_with_a_former_state",
+        "G2",
+        "what a refusal tells is taken for the state that an earlier one told, under the new version",
+        _conflict_with_a_former_state,
         "history",
     ),
     Mutant("local_cache", "G2", "reads are answered from what this instance saw first", _local_cache, "history"),

@@ -10,6 +10,7 @@ _RECORD = "call('XADD', KEYS[3], '*', 'm', message)\n"
 _SET_TTL = "\ncall('PEXPIRE', KEYS[1], ARGV[5])\n"
 _PUBLISH = "call(ARGV[8], ARGV[9], message)\ncall(ARGV[8], ARGV[10], message)\n"
 _ANNOUNCE_END = "call(ARGV[6], ARGV[7], message .. 'null}')\ncall(ARGV[6], ARGV[8], message .. 'null}')\n"
+_TOLD = "'c', 'u')\n    return {1, n[1], n[2], n[3], n[4], ARGV[4]}"
 # The message of an update before anything was compared.
 _EARLY = (
     "local at = call('TIME')\n"
@@ -53,6 +54,13 @@ MUTANTS = (
         "G1",
         "the version that is written is one more than the caller's, whatever is stored",
         edits("UPDATE", (_COMPARISON, "if stored[1] ~= ARGV[11] then")),
+        "history",
+    ),
+    Mutant(
+        "conflict_tells_callers_state",
+        "G2",
+        "a refusal that is to tell what is stored gives the refused state back",
+        edits("UPDATE", ("return {1, unpack(", "local n = "), ("'c', 'u', 's'))}", _TOLD)),
         "history",
     ),
     Mutant(

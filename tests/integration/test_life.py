@@ -10,6 +10,7 @@ import pytest
 from psycopg import sql
 
 from kairos_core import (
+    CorruptState,
     InvalidState,
     OutcomeUnknown,
     RedisStateManager,
@@ -33,6 +34,8 @@ from loadtests.states import sample_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import redis
 
     from kairos_core import SyncState
 
@@ -79,6 +82,58 @@ def test_mutate_gives_up(manager: RedisStateManager) -> None:
     with pytest.raises(VersionConflict):
         manager.mutate_session("a", with_a_rival, attempts=3)
     assert 3 == calls
+
+
+def test_mutate_goes_on_with_what_is_stored_now(manager: RedisStateManager) -> None:
+    """G1: a mutation is derived from what is stored when it is written, also where that is another life by then."""
+    given: list[SyncState] = [manager.create_session(sample_state("a"))]
+    stored: list[SyncState] = [given[0]]
+
+    def with_a_rival(state: SyncState) -> SyncState:
+        given.append(state)
+        if len(given) == 2:
+            manager.delete_session("a")
+            stored.append(manager.create_session(count_up(state)))
+        elif len(given) < 9:
+            stored.append(manager.update_session(count_up(state)))
+        return state.replace(metadata={**state.metadata, "by": "mutate"})
+
+    written = manager.mutate_session("a", with_a_rival)
+    assert stored == given[1:]
+    assert written == manager.get_session("a")
+    assert (stored[-1].incarnation, stored[-1].version + 1) == written.stamp
+    assert (stored[-1].metadata | {"by": "mutate"}) == written.metadata
+
+
+def test_mutate_of_what_ends_meanwhile(manager: RedisStateManager) -> None:
+    """A mutation whose session is deleted between its read and its write says so, and nothing comes back to life."""
+    manager.create_session(sample_state("a"))
+
+    def with_an_end(state: SyncState) -> SyncState:
+        manager.delete_session("a")
+        return state
+
+    with pytest.raises(SessionNotFound):
+        manager.mutate_session("a", with_an_end)
+    assert manager.get_session("a") is None
+
+
+@pytest.mark.parametrize("fields", [{"s": b"no JSON", "v": b"9"}, {"v": b"1.5"}, {"u": b"x", "v": b"9"}])
+def test_mutate_of_what_is_spoilt_meanwhile(
+    fields: dict[str, bytes], settings: Settings, manager: RedisStateManager, client: redis.Redis
+) -> None:
+    """What a refusal brings and does not decode is CorruptState, as if it had been read, and is left as it is."""
+    manager.create_session(sample_state("a"))
+    key = Layout(settings.namespace, settings.lanes).keys_of("a").session
+
+    def with_a_vandal(state: SyncState) -> SyncState:
+        client.hset(key, mapping=fields)  # type: ignore[arg-type]  # the stub wants keys of every type at once
+        return state
+
+    with pytest.raises(CorruptState) as caught:
+        manager.mutate_session("a", with_a_vandal)
+    assert key == caught.value.key
+    assert list(fields.values()) == client.hmget(key, *fields)
 
 
 def test_mutate_writes_the_session_that_was_asked_for(manager: RedisStateManager) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     import redis
 
+    from kairos_core import SyncState
+
 # What is shown here is shown of both managers.
 pytestmark = [
     pytest.mark.usefixtures("colour"),
@@ -220,12 +222,40 @@ def test_full_outbox_refuses_writes(settings: Settings, client: redis.Redis) -> 
 def test_one_round_trip(settings: Settings, manager: RedisStateManager, client: redis.Redis) -> None:
     """G3: each operation is one command on the wire, once the server knows the scripts."""
     manager.delete_session(manager.update_session(manager.create_session(sample_state("warm"))).session_id)
-    seen: list[str] = []
-    with client.monitor() as monitor:
+
+    def steps() -> None:
         state = manager.create_session(sample_state("a"))
         state = manager.update_session(state)
         manager.get_session("a")
         manager.delete_session("a")
+
+    assert ["EVALSHA", "EVALSHA", "HMGET", "EVALSHA"] == commands_of(settings, client, steps)
+
+
+def test_one_round_trip_to_try_again(settings: Settings, manager: RedisStateManager, client: redis.Redis) -> None:
+    """G3: a mutation that lost to another writer tries again with one command: the refusal brought what is stored."""
+    manager.update_session(manager.create_session(sample_state("a")))
+    given: list[int] = []
+
+    def change(state: SyncState) -> SyncState:
+        given.append(state.version)
+        if len(given) < 3:
+            manager.update_session(state)
+        return state
+
+    def steps() -> None:
+        assert manager.mutate_session("a", change).version == 5
+
+    # Read; twice another's write and the refusal; written.
+    assert ["HMGET", *["EVALSHA"] * 5] == commands_of(settings, client, steps)
+    assert [2, 3, 4] == given
+
+
+def commands_of(settings: Settings, client: redis.Redis, steps: Callable[[], None]) -> list[str]:
+    """The commands that the server gets meanwhile, of the test's namespace."""
+    seen: list[str] = []
+    with client.monitor() as monitor:
+        steps()
         client.echo("over")
         for entry in monitor.listen():
             if entry["command"] == "ECHO over":
@@ -233,7 +263,7 @@ def test_one_round_trip(settings: Settings, manager: RedisStateManager, client: 
             # What a script does is marked as Lua's; other tests' and workers' commands name other keys.
             if entry["client_type"] != "lua" and settings.namespace in entry["command"]:
                 seen.append(entry["command"].split()[0])
-    assert ["EVALSHA", "EVALSHA", "HMGET", "EVALSHA"] == seen
+    return seen
 
 
 def test_an_unknown_script_is_sent_in_full(manager: RedisStateManager, monkeypatch: pytest.MonkeyPatch) -> None:

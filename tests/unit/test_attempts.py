@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ import pytest
 from redis import exceptions as foreign
 
 from kairos_core import CorruptState, OutcomeUnknown, Settings, StoreUnavailable, SyncMode, SyncState
-from kairos_core.attempts import Attempts, Refused
+from kairos_core.attempts import Attempts, Refused, pauses
 from kairos_core.commands import Commands
 from kairos_core.layout import Layout
 
@@ -193,10 +194,10 @@ def test_pauses_grow_and_are_bounded() -> None:
     for _ in range(200):
         running = attempts()
         drawn.append([running.after(LOST[0], sent=True) for _ in range(9)])
-    for number, pauses in enumerate(zip(*drawn, strict=True)):
+    for number, drawn_s in enumerate(zip(*drawn, strict=True)):
         limit = min(0.01 * 2**number, 0.25)
-        assert 0 <= min(pauses) < limit / 4
-        assert limit * 3 / 4 < max(pauses) <= limit
+        assert 0 <= min(drawn_s) < limit / 4
+        assert limit * 3 / 4 < max(drawn_s) <= limit
 
 
 def test_no_pause_beyond_the_deadline() -> None:
@@ -217,3 +218,21 @@ def test_a_cause_on_one_line(command: Command[Any]) -> None:
 def test_the_code_of_a_refusal(text: str, code: str) -> None:
     """A refusal is told by its first word, whole."""
     assert code == Refused(text).code
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 10, 100, 1_000])
+def test_a_writer_that_loses_ends(count: int) -> None:
+    """G10: after as many attempts as are allowed there is no other one, and no pause before that is long."""
+    found = list(pauses(count))
+    assert count == len(found)
+    assert [None][:count] == found[-1:]
+    assert all(pause_s is not None and 0 <= pause_s <= 0.032 for pause_s in found[:-1])
+
+
+def test_who_loses_more_often_tries_more_often() -> None:
+    """G1: no writer starves: who goes on losing tries more often in a row each time, and does not pause for longer."""
+    found = itertools.groupby(pauses(1_000), key=lambda pause_s: pause_s == 0)
+    bursts = [len(list(some)) for at_once, some in found if at_once]
+    # The last one is cut off by the limit.
+    assert list(range(2, len(bursts) + 1)) == bursts[:-1]
+    assert len(bursts) > 40

@@ -83,7 +83,8 @@ def test_the_words_of_a_write(kind: str, script: Any) -> None:
 @pytest.mark.parametrize("kind", WRITES)
 def test_a_script_gets_what_it_reads(kind: str) -> None:
     """Each script gets as many keys and arguments as it reads and its header names."""
-    command = write(kind)
+    # The longest form of an update; without its last word, a conflict is answered with the version alone.
+    command = COMMANDS.update(STATE, "e", tell_stored=True) if kind == "update" else write(kind)
     assert command.script is not None
     text = command.script.text
     code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
@@ -178,6 +179,40 @@ def test_an_update_of_another_version() -> None:
         caught.value.current,
     )
     assert caught.value.definite
+
+
+def test_a_conflict_that_tells_what_is_stored() -> None:
+    """G1: an update that asks for it learns of a conflict with the stored state, in one piece with its version."""
+    command = COMMANDS.update(STATE, "e", tell_stored=True)
+    stored = [b"6", b"1", b"1", b"2", BODY]
+    with pytest.raises(VersionConflict, match="expected version 7 of incarnation 5, stored is version 1") as caught:
+        command.read([1, *stored])
+    assert (Stamp(5, 7), Stamp(6, 1)) == (caught.value.expected, caught.value.current)
+    assert COMMANDS.get("123456789").read(stored) == caught.value.stored
+    assert (*write("update").words[5:], "s")[2:] == command.words[7:]
+    with pytest.raises(VersionConflict) as plain:
+        write("update").read([1, 5, 8])
+    assert plain.value.stored is None
+
+
+@pytest.mark.parametrize("lost", range(5))
+def test_a_conflict_with_what_is_none(lost: int) -> None:
+    """What a conflict brings is looked at as what is read: a hash that is no session is corrupt."""
+    stored: list[bytes | None] = [b"5", b"8", b"1", b"2", BODY]
+    stored[lost] = None
+    with pytest.raises(CorruptState, match="lacks fields") as caught:
+        COMMANDS.update(STATE, "e", tell_stored=True).read([1, *stored])
+    assert KEY == caught.value.key
+    stored[lost] = b"x"
+    with pytest.raises(CorruptState):
+        COMMANDS.update(STATE, "e", tell_stored=True).read([1, *stored])
+
+
+@pytest.mark.parametrize("reply", [[1, None, None, None, None, None], [1, 5, 8], [1]])
+def test_a_conflict_that_makes_no_sense(reply: list[Any]) -> None:
+    """G6: a conflict without what was asked for is no answer, which the link calls unknown."""
+    with pytest.raises((ValueError, TypeError)):
+        COMMANDS.update(STATE, "e", tell_stored=True).read(reply)
 
 
 def test_an_update_of_nothing() -> None:
