@@ -142,7 +142,11 @@ def new_operation_id(lane: int) -> str:
     Ids that begin with the time go to one end of the audit's index instead of everywhere; the lane says where the
     receipt is.
     """
-    return f"{time_ns() // 1_000_000:012x}{_random_part()}{lane:03x}"
+    while True:
+        try:
+            return f"{time_ns() // 1_000_000:012x}{_random_parts.pop()}{lane:03x}"
+        except IndexError:
+            _draw()
 
 
 # Drawn from the system many at a time: it takes as long for one. A forked child must not use up its parent's.
@@ -150,15 +154,11 @@ _random_parts: list[str] = []
 os.register_at_fork(after_in_child=_random_parts.clear)
 
 
-def _random_part() -> str:
-    """The version (7), 12 random bits, the variant (binary 10, in the digit 8), 48 random bits."""
-    while True:
-        try:
-            return _random_parts.pop()
-        except IndexError:
-            digits = os.urandom(_DRAWN * 8).hex()
-            parts = [digits[start : start + 15] for start in range(0, len(digits), 16)]
-            _random_parts.extend(f"7{part[:3]}8{part[3:]}" for part in parts)
+def _draw() -> None:
+    """Draw the version (7), 12 random bits, the variant (binary 10, in the digit 8) and 48 random bits, many times."""
+    digits = os.urandom(_DRAWN * 8).hex()
+    parts = [digits[start : start + 15] for start in range(0, len(digits), 16)]
+    _random_parts.extend(f"7{part[:3]}8{part[3:]}" for part in parts)
 
 
 def check_operation_id(operation_id: str) -> str:
