@@ -129,7 +129,7 @@ class Row(NamedTuple):
 
 def ratios(run: Run) -> Picture:
     """The forest plot of a run: each operation beside all that it was compared with."""
-    rows = []
+    rows: list[Row] = []
     for operation in (name for name in OPERATIONS if name in run.samples):
         subjects = run.samples[operation]
         count = len(subjects.get("kairos", ()))
