@@ -8,8 +8,8 @@ and all ratios come nearer to 1; where other work keeps it awake, they go away f
 busy: 1.4 and 1.7 times the floor, and 0.87 and 0.71 times redis-py. So where Kairos lies between the floor and
 redis-py, as most of its operations do, a change of state moves the two ratios in opposite directions, and slower code
 moves both up. Hence the rule: an operation became slower where its ratio to the floor and that to bare redis-py did.
-What has only one of them (health) is shown and cannot fail: on a machine that slept, it came out at 1.17 times what it
-was on one that was busy.
+What has only one of them (health) is shown and cannot fail: async_health was at 1.17 times on a quiet machine what it
+was on a busy one.
 """
 
 from __future__ import annotations
