@@ -96,7 +96,7 @@ def test_an_unchanged_core_passes(tmp_path: Path, baseline: Baseline, seed: int)
 
 def test_an_unchanged_core_passes_with_every_seed(tmp_path: Path, baseline: Baseline) -> None:
     """Of many measurements of the same core none fails, and hardly any asks for a second batch."""
-    batches = [write_batch(tmp_path / str(seed), seed=seed, operations=("health",)) for seed in range(40)]
+    batches = [write_batch(tmp_path / str(seed), seed=seed, operations=("update_session",)) for seed in range(40)]
     asked = [judge(batch, None, baseline).verdict for batch in batches]
     assert Verdict.FAIL not in asked
     assert 38 <= asked.count(Verdict.PASS)
@@ -116,11 +116,11 @@ def test_a_slower_core_fails(tmp_path: Path, baseline: Baseline, seed: int) -> N
     assert "; over bare " in judged.reasons[0]
 
 
-def test_an_operation_with_one_ratio_can_fail(tmp_path: Path, baseline: Baseline) -> None:
-    """What has no floor is judged by its ratio to redis-py."""
-    slowed = {"health": 1.17}
-    batches = [write_batch(tmp_path / name, slowed, seed=seed) for seed, name in enumerate(("run", "second"))]
-    assert Verdict.FAIL is judge(batches[0], batches[1], baseline).verdict
+def test_an_operation_with_one_ratio_is_shown(tmp_path: Path, baseline: Baseline) -> None:
+    """What has no floor is shown to have changed and fails nothing: the machine's state alone may change one ratio."""
+    batch = write_batch(tmp_path / "run", {"health": 1.17})
+    assert ["health"] == [one.operation for one in changes(batch, baseline) if one.reason]
+    assert (Verdict.PASS, []) == judge(batch, None, baseline)
 
 
 def test_what_does_not_show_again_passes(tmp_path: Path, baseline: Baseline) -> None:
