@@ -43,7 +43,8 @@ def _through_kairos(settings: Settings, stack: ExitStack) -> list[Operation]:
 
 def _with_jobs(settings: Settings, stack: ExitStack) -> list[Operation]:
     # Only this one needs RQ.
-    from loadtests.subjects.alternatives import InTurn, RivalUpdate  # noqa: PLC0415
+    from loadtests.subjects import rivals  # noqa: PLC0415
+    from loadtests.subjects.alternatives import InTurn  # noqa: PLC0415
     from loadtests.subjects.jobs import Enqueue  # noqa: PLC0415
     from loadtests.subjects.watch_multi import WatchMulti  # noqa: PLC0415
 
@@ -53,7 +54,7 @@ def _with_jobs(settings: Settings, stack: ExitStack) -> list[Operation]:
     for number in range(SESSIONS):
         enqueue = Enqueue(settings, f"s{number}")
         stack.callback(enqueue.close)
-        found.append(InTurn(RivalUpdate(rival, f"s{number}"), enqueue))
+        found.append(InTurn(rivals.Update(rival, f"s{number}"), enqueue))
     return found
 
 

@@ -5,7 +5,6 @@ All store and publish the same state as Kairos' operations do, of which each is 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,15 +12,11 @@ import redis
 
 from kairos_core import RedisStateManager, SyncState
 from kairos_core.session import to_json
-from loadtests.history import Error
 from loadtests.states import sample_state
-from loadtests.subjects.check_then_set import CheckThenSet
+from loadtests.subjects import rivals
 from loadtests.subjects.floor import Ping
 from loadtests.subjects.jobs import Enqueue
 from loadtests.subjects.kairos import Get, Update
-from loadtests.subjects.lock import Locked
-from loadtests.subjects.register import Refused
-from loadtests.subjects.stored import Rival, Stored
 from loadtests.subjects.watch_multi import WatchMulti
 from loadtests.subjects.wire import Wire
 
@@ -32,12 +27,6 @@ if TYPE_CHECKING:
     from kairos_core import Settings
     from loadtests.interleave import Operation
 
-RIVALS: dict[str, Callable[[Settings], Rival]] = {
-    "check_then_set": CheckThenSet,
-    "watch_multi": WatchMulti,
-    "lock": Locked,
-}
-_WRITER = "0" * 16
 _decode = msgspec.json.Decoder(SyncState).decode
 
 
@@ -82,35 +71,6 @@ class RedisSet:
             raise AssertionError(f"SET: {result!r}")
 
 
-class RivalUpdate:
-    """A rival's update of a state that is held: read, compare, write, publish.
-
-    Through its `exchange`, past what only the judging of histories needs of it (a content that follows from the
-    attempt, its digest): that would be added to the rival's time, and no user has it.
-    """
-
-    def __init__(self, rival: Rival, session_id: str) -> None:
-        self._rival, self._session_id = rival, session_id
-        self._held = Stored(1, 1, _WRITER, sample_state(session_id))
-        rival.exchange(session_id, lambda *_: self._held)
-
-    def prepare(self) -> Callable[[], Stored]:
-        """The call to time."""
-        return partial(self._rival.exchange, self._session_id, self._decide)
-
-    def _decide(self, current: Stored | None, _: int) -> Stored:
-        held = self._held
-        if current is None or (current.incarnation, current.version) != (held.incarnation, held.version):
-            raise Refused(Error.CONFLICT)
-        return Stored(held.incarnation, held.version + 1, _WRITER, held.state)
-
-    def finish(self, result: Stored) -> None:
-        """Check that it is one version on and stored, and go on from there."""
-        if result.version != self._held.version + 1:
-            raise AssertionError(f"{type(self._rival).__name__}: version {result.version} after {self._held.version}")
-        self._held = result
-
-
 class InTurn:
     """Two operations, one after the other, as one call."""
 
@@ -133,8 +93,8 @@ def states(settings: Settings, _: object, stack: ExitStack) -> dict[str, Operati
     manager = stack.enter_context(RedisStateManager.connect(settings))
     client = stack.enter_context(redis.Redis.from_url(settings.redis_url))
     name = f"{settings.namespace}:alone"
-    rivals = {subject: made(settings) for subject, made in RIVALS.items()}
-    for rival in rivals.values():
+    others = {subject: made(settings) for subject, made in rivals.RIVALS.items()}
+    for rival in others.values():
         stack.callback(rival.close)
     wire = Wire(settings.redis_url)
     stack.callback(wire.close)
@@ -146,7 +106,7 @@ def states(settings: Settings, _: object, stack: ExitStack) -> dict[str, Operati
         # Were this one another, nothing of the run could be trusted.
         "update/kairos_again": Update(manager, "again"),
         "update/redis_py": RedisSet(client, f"{name}:set", round(settings.session_ttl_s * 1e3)),
-        **{f"update/{subject}": RivalUpdate(rival, subject) for subject, rival in rivals.items()},
+        **{f"update/{subject}": rivals.Update(rival, subject) for subject, rival in others.items()},
     }
 
 
@@ -161,5 +121,5 @@ def audited(settings: Settings, _: object, stack: ExitStack) -> dict[str, Operat
     return {
         "audited_update/kairos": Update(manager, "audited"),
         "audited_update/rq_enqueue": alone,
-        "audited_update/watch_multi_and_rq": InTurn(RivalUpdate(rival, "behind"), behind),
+        "audited_update/watch_multi_and_rq": InTurn(rivals.Update(rival, "behind"), behind),
     }

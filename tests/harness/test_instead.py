@@ -15,11 +15,11 @@ from loadtests.inside import NotedClock
 from loadtests.orders import OrderError
 from loadtests.studies import instead
 from loadtests.studies.study import Bench
-from loadtests.subjects.alternatives import RIVALS, RivalUpdate
 from loadtests.subjects.broadcasts import Broadcast
 from loadtests.subjects.floor import operations
 from loadtests.subjects.kairos import Get
-from loadtests.subjects.register import Refused
+from loadtests.subjects.rivals import RIVALS
+from loadtests.subjects.rivals import Update as RivalUpdate
 from loadtests.subjects.stored import Stored
 from loadtests.turns import WARMUP_ROUNDS, Turns, take_turns
 
@@ -88,7 +88,7 @@ def test_a_rival_does_what_is_said_of_it(settings: Settings, client: redis.Redis
         rival.exchange("one", lambda current, _: Stored(1, (current.version if current else 0) + 1, "0" * 16, None))
         rival.exchange("one", lambda *_: result)
         rival.exchange("one", lambda *_: msgspec.structs.replace(result, version=9))
-        with pytest.raises(Refused):
+        with pytest.raises(AssertionError, match="conflict"):
             update.prepare()()
 
 
