@@ -202,10 +202,15 @@ class Run:
 
     @cached_property
     def judgements(self) -> list[Judgement]:
-        """Every target that the run has the data for; what is missing is among the problems."""
+        """Every target of its profile that the run has the data for; what is missing is among the problems."""
         targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
         kinds = {"latency": self._latency, "ratio": self._ratio, "difference": self._difference, "rate": self._rate}
-        found = [judge_one(target) for kind, judge_one in kinds.items() for target in targets.get(kind, ())]
+        found = [
+            judge_one(target)
+            for kind, judge_one in kinds.items()
+            for target in targets.get(kind, ())
+            if target.get("profile", self.manifest["profile"]) == self.manifest["profile"]
+        ]
         return [judgement for judgement in found if judgement is not None]
 
     def _latency(self, target: dict[str, Any]) -> Judgement | None:

@@ -134,15 +134,21 @@ def test_a_good_run_passes(tmp_path: Path) -> None:
     assert Verdict.PASS is run.verdict
 
 
-def test_every_target_is_judged(tmp_path: Path) -> None:
-    """Each target of the file is judged once, with its own limit and in its own unit."""
-    run = Run(write_run(tmp_path / "run"))
-    expected = [(one["operation"], one["statistic"], "ms", one["below_ms"]) for one in TARGETS["latency"]]
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_every_target_is_judged(tmp_path: Path, profile: str) -> None:
+    """Each target of the file is judged once, with its own limit and in its own unit, where it is of the profile."""
+    run = Run(write_run(tmp_path / "run", profile=profile))
+    of = {kind: [one for one in found if one.get("profile", profile) == profile] for kind, found in TARGETS.items()}
+    expected = [(one["operation"], one["statistic"], "ms", one["below_ms"]) for one in of["latency"]]
     expected += [
         (one["operation"], f"{one['statistic']} over {words(one['operation'], one['against'])}", "×", one["below"])
-        for one in TARGETS["ratio"]
+        for one in of["ratio"]
     ]
-    expected += [(one["operation"], "rate", "rows/s", one["above"]) for one in TARGETS["rate"]]
+    expected += [
+        (one["operation"], f"{one['statistic']} minus that of {one['minus']}", "ms", one["below_ms"])
+        for one in of["difference"]
+    ]
+    expected += [(one["operation"], "rate", "rows/s", one["above"]) for one in of["rate"]]
     assert expected == [(one.operation, one.statistic, one.unit, one.limit) for one in run.judgements]
 
 
@@ -215,13 +221,14 @@ def test_a_slow_operation_fails(tmp_path: Path, operation: str) -> None:
     assert Verdict.FAIL is run.verdict
 
 
-@pytest.mark.parametrize("target", TARGETS["ratio"], ids=lambda one: f"{one['operation']}-{one['against']}")
+@pytest.mark.parametrize("target", TARGETS["ratio"], ids=lambda one: f"{one['operation']}-{one['statistic']}-{one['against']}")
 def test_a_ratio_above_its_limit_fails(tmp_path: Path, target: dict[str, Any]) -> None:
     """An operation that is too slow beside what it is compared with fails the run."""
     operation, against = target["operation"], target["against"]
     met = Run(write_run(tmp_path / "met")).ratio(operation, against, target["statistic"]).value
     factor = met / (1.05 * target["below"])
-    run = Run(write_run(tmp_path / "run", scaled(operation, against, factor)))
+    profile = target.get("profile", "quick")
+    run = Run(write_run(tmp_path / "run", scaled(operation, against, factor), profile=profile))
     assert [] == run.problems
     failed = {(one.operation, one.statistic) for one in run.judgements if one.verdict is Verdict.FAIL}
     assert (operation, f"{target['statistic']} over {words(operation, against)}") in failed
