@@ -1,6 +1,6 @@
 # Each target works alone from a fresh clone with python3 (3.11 or newer) and make.
 .DEFAULT_GOAL := help
-.PHONY: help setup test report validate scale profile coverage lint lock clean
+.PHONY: help setup test report bench validate scale studies profile coverage lint lock clean
 
 PYTHON ?= python3
 PROFILE ?= quick
@@ -18,6 +18,9 @@ setup: $(READY) ## create .venv with the locked dependencies and this package
 
 report: $(READY) ## measure on this machine, judge the targets, write the page (PROFILE=quick or full)
 	@$(BIN)/python -m reports --profile $(PROFILE)
+
+bench: $(READY) ## time every operation, compare with the baseline, fail on what became slower (PROFILE=quick or full)
+	@$(BIN)/python -m reports.bench --profile $(PROFILE)
 
 validate: $(READY) ## attack the core, let faults befall it, break it, and judge what was seen (PROFILE=quick or full)
 	@$(BIN)/python -m loadtests validate --profile $(PROFILE)

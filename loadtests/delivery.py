@@ -7,44 +7,34 @@ system-wide monotonic clock. So what is timed ends in the other process, and the
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Self
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Self
 
 from kairos_core.settings import child_environment
+from loadtests.inside import Inside, NotedClock
 from loadtests.orders import Helper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import asyncio
+    from collections.abc import Awaitable, Callable, Iterator
 
     from kairos_core import Settings
     from loadtests.interleave import Operation
 
 
-class ArrivalClock:
-    """A clock that pytest-benchmark reads before and after each round.
+class Subscriber:
+    """Another process that watches all sessions of a namespace, or receives the messages of one.
 
-    The second reading gives the time of arrival, once one was noted.
+    Args:
+        settings: of the namespace.
+        how: `kairos`, `kairos_async`, `bare` (redis-py), `bare_async` or `wire` (a raw socket).
+        session_id: whose messages; None: the updates of all.
     """
 
-    def __init__(self) -> None:
-        self._arrival_s: float | None = None
-
-    def note(self, arrival_s: float) -> None:
-        """Note when the callback was called, in seconds of `time.monotonic`."""
-        self._arrival_s = arrival_s
-
-    def __call__(self) -> float:
-        """The noted arrival, once; else the time now."""
-        if self._arrival_s is None:
-            return time.monotonic()
-        arrival_s, self._arrival_s = self._arrival_s, None
-        return arrival_s
-
-
-class Subscriber:
-    """Another process that watches all sessions of a namespace, through Kairos or on a raw socket."""
-
-    def __init__(self, settings: Settings, how: str) -> None:
-        self._helper = Helper("loadtests.subscriber", how, environment=child_environment(settings))
+    def __init__(self, settings: Settings, how: str, session_id: str | None = None) -> None:
+        whose = () if session_id is None else (session_id,)
+        self._helper = Helper("loadtests.subscriber", how, *whose, environment=child_environment(settings))
         try:
             # That it is ready.
             self._helper.line()
@@ -68,10 +58,17 @@ class Subscriber:
         return int(version), float(arrival_s)
 
 
+@contextmanager
+def subscribers(*wanted: tuple[Settings, str, str | None]) -> Iterator[list[Subscriber]]:
+    """Several at once, since each takes its time to start: of each the arguments."""
+    with ExitStack() as stack, ThreadPoolExecutor(len(wanted)) as pool:
+        yield [stack.enter_context(found) for found in pool.map(lambda one: Subscriber(*one), wanted)]
+
+
 class Delivered:
     """An update operation that is over when another process has it."""
 
-    def __init__(self, update: Operation, subscriber: Subscriber, clock: ArrivalClock) -> None:
+    def __init__(self, update: Operation, subscriber: Subscriber, clock: NotedClock) -> None:
         self._update, self._subscriber, self._clock = update, subscriber, clock
         # Draining the updates from the session's creation: the next arrival is the next update's.
         self._version, _ = subscriber.arrival()
@@ -82,15 +79,36 @@ class Delivered:
 
         def update_and_wait() -> object:
             result = call()
-            version, arrival_s = self._subscriber.arrival()
-            if version != self._version + 1:
-                raise AssertionError(f"version {version} arrived after {self._version}")
-            self._version = version
-            self._clock.note(arrival_s)
+            self._clock.note(self.arrival())
             return result
 
         return update_and_wait
 
+    def arrival(self) -> float:
+        """When the other process had the next one (`time.monotonic`)."""
+        version, arrival_s = self._subscriber.arrival()
+        if version != self._version + 1:
+            raise AssertionError(f"version {version} arrived after {self._version}")
+        self._version = version
+        return arrival_s
+
     def finish(self, result: object) -> None:
         """Check the update's result."""
         self._update.finish(result)
+
+
+class DeliveredInside(Inside):
+    """The same of an update that is awaited; timed from inside the loop on which it is to the other process."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: NotedClock, update: Operation, subscriber: Subscriber
+    ) -> None:
+        super().__init__(loop, clock, update)
+        self._delivery = Delivered(update, subscriber, clock)
+
+    async def _timed(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        start_s = time.monotonic()
+        result = await call()
+        # Nothing else is on this loop that would mind.
+        self._clock.note(self._delivery.arrival(), start_s)
+        return result

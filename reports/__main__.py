@@ -10,15 +10,14 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import traceback
-from datetime import UTC, datetime
 from pathlib import Path
 
 from kairos_core.errors import ConfigurationError
 from loadtests import ROOT
 from loadtests.measure import PROFILES, unwind_on_termination
 from reports import results, tables
+from reports.folders import new_run
 from reports.statistics import EXIT_STATUS
 
 COULD_NOT_RUN = 2
@@ -57,16 +56,8 @@ def main() -> int:
 
 
 def _new_run(runs: Path, profile: str) -> Path:
-    """A folder for a new run; tried before anything is measured, so that no result is lost for want of a place."""
-    try:
-        runs.mkdir(parents=True, exist_ok=True)
-        # Two may start in one second.
-        folder = Path(tempfile.mkdtemp(prefix=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{profile}-", dir=runs))
-        folder.chmod(0o755)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ConfigurationError("--runs", f"{runs}: {error.strerror}") from error
+    """A folder for a new run, whose page can be written where the newest one always is."""
+    folder = new_run(runs, profile)
     if not os.access(results.LATEST.parent, os.W_OK):
         raise ConfigurationError("reports", f"{results.LATEST.parent}: the page cannot be written there")
     return folder

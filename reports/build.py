@@ -64,6 +64,7 @@ def _summary(run: Run, verdict: Verdict) -> dict[str, Any]:
                 "limit": judgement.limit,
                 "verdict": judgement.verdict.value,
                 **judgement.measured._asdict(),
+                **({} if judgement.counted is None else judgement.counted._asdict()),
             }
             for judgement in run.judgements
         ],

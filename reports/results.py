@@ -8,47 +8,56 @@ import sys
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from kairos_core.errors import ConfigurationError
-from loadtests import ROOT
+from loadtests import ROOT, benchmarks
+from loadtests.benchmarks import BENCHMARKS, IN_REPORT
 from loadtests.checks import CHECKS, CheckResult
 from loadtests.measure import DRAIN_ROUNDS, FORMAT
 from reports.statistics import (
     FEWEST_RUNS,
+    SHARES,
     STATISTICS,
+    Comparison,
     Estimate,
+    Tally,
     Verdict,
+    compare,
     estimate,
     estimate_ratio,
-    judge,
-    judge_above,
+    fires,
+    judge_rate,
+    judge_target,
     overall,
+    tally,
 )
 
-DRAIN = "drain"
-DURABILITY = "durability"
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DRAIN = benchmarks.DRAIN
+DURABILITY = benchmarks.DURABILITY
 # The page of the newest run.
 LATEST = ROOT / "reports" / "latest.html"
-# Each benchmark, and what is timed beside it in the same rounds.
-COMPANIONS = {
-    "get_session": ("floor", "bare", "again"),
-    "update_session": ("floor", "bare", "again"),
-    "create_session": ("floor", "again"),
-    "delete_session": ("floor", "again"),
-    "delivery": ("floor", "again"),
-    DRAIN: ("copy", "live", "live_copy"),
-    DURABILITY: ("fsync", "replicated"),
-}
+# Each benchmark that a report needs, and what is timed beside it in the same rounds.
+COMPANIONS = {operation: BENCHMARKS[operation].companions for operation in IN_REPORT}
 OPERATIONS = tuple(operation for operation in COMPANIONS if operation not in {DRAIN, DURABILITY})
-# What we compare with, in words.
-BARE = {"bare": "bare redis-py", "copy": "bare COPY"}
-# An operation against itself: further from 1 than this, the run was not even fair to itself.
-WIDEST_SELF_RATIO = 1.10
+# What we compare with, in words; what is not here is called by its name.
+WORDS = {
+    "again": "itself",
+    "bare": "bare redis-py",
+    "copy": "bare COPY",
+    "floor": "the same bytes on a raw socket",
+    "lock": "Lock",
+    "ping": "PING on a raw socket",
+    "slowed": "itself, slowed on purpose",
+    "watch_multi": "WATCH/MULTI",
+}
 
 # What removing servers and traces may take on a busy machine.
 _CLEAN_UP_S = 30.0
@@ -66,6 +75,7 @@ class Judgement(NamedTuple):
         measured: the estimate over runs.
         limit: what it must be below; of a rate, above.
         verdict: whether it is.
+        counted: of a percentile, the calls of all runs over the limit and how many of them are allowed.
     """
 
     operation: str
@@ -74,12 +84,44 @@ class Judgement(NamedTuple):
     measured: Estimate
     limit: float
     verdict: Verdict
+    counted: Tally | None = None
 
     @property
     def margin(self) -> str:
         """How far below the limit (or above it), in words."""
         factor = self.measured.value / self.limit
         return f"{factor:.1f} times above" if factor >= 1 else f"{1 / factor:.1f} times below"
+
+
+def words(operation: str, against: str) -> str:
+    """What an operation is compared with, in words."""
+    if against == "bare" and operation.startswith("async_"):
+        return "bare redis.asyncio"
+    return WORDS.get(against, against.replace("_", " "))
+
+
+def read_samples(folder: Path) -> dict[str, dict[str, list[Samples]]]:
+    """Milliseconds by operation and subject, one array per run that has them, in the order of the runs."""
+    found: dict[str, dict[str, list[Samples]]] = {}
+    for file in sorted((folder / "latency").glob("run-*.npz")):
+        with np.load(file) as arrays:
+            for key, samples in arrays.items():
+                operation, _, subject = key.rpartition("/")
+                found.setdefault(operation, {}).setdefault(subject, []).append(samples.astype(np.float64) / 1e6)
+    return found
+
+
+def missing(
+    subjects: Mapping[str, list[Samples]], operation: str, companions: tuple[str, ...], runs: int, rounds: int
+) -> list[str]:
+    """What a run should have of an operation, and has not: the first such thing."""
+    for subject in ("kairos", *companions):
+        results = subjects.get(subject, [])
+        if len(results) != runs:
+            return [f"{operation}: {len(results)} of {runs} runs have a result of {subject}"]
+        if any(len(samples) != rounds for samples in results):
+            return [f"{operation}: a run does not have the {rounds:,} samples of {subject} that it should"]
+    return []
 
 
 class Run:
@@ -94,20 +136,20 @@ class Run:
             raise ConfigurationError("--run", f"{folder}: holds no finished run") from error
         if found != FORMAT:
             raise ConfigurationError("--run", f"{folder}: format {found}, this version reads {FORMAT}")
-        self._drained_rows = 0
         self.checks = msgspec.json.decode((folder / "checks.json").read_bytes(), type=list[CheckResult])
 
     @cached_property
     def samples(self) -> dict[str, dict[str, list[Samples]]]:
         """Milliseconds by operation and subject, one array per run that has them."""
-        found: dict[str, dict[str, list[Samples]]] = {}
+        return read_samples(self.folder)
+
+    @cached_property
+    def _drained_rows(self) -> int:
+        """Rows of a drain."""
+        found = 0
         for file in sorted((self.folder / "latency").glob("run-*.json")):
             for benchmark in json.loads(file.read_text(encoding="utf-8"))["benchmarks"]:
-                self._drained_rows = benchmark["extra_info"].get("rows", self._drained_rows)
-                operation = benchmark["name"].removeprefix("test_")
-                for subject, samples in benchmark["extra_info"]["samples_ns"].items():
-                    runs = found.setdefault(operation, {}).setdefault(subject, [])
-                    runs.append(np.asarray(samples, dtype=np.float64) / 1e6)
+                found = benchmark["extra_info"].get("rows", found)
         return found
 
     def per_run(self, operation: str, subject: str, statistic: str) -> list[float]:
@@ -125,6 +167,10 @@ class Run:
             self.per_run(operation, against, statistic),
         )
         return estimate_ratio([our / their for our, their in zip(ours, theirs, strict=True)])
+
+    def compare(self, operation: str, against: str, statistic: str = "p50") -> Comparison:
+        """The same as the median of the runs, with its two-sided interval: what is shown, and what is not a target."""
+        return compare(*(self.per_run(operation, subject, statistic) for subject in ("kairos", against)))
 
     def cost(self, level: str, statistic: str = "p50") -> Estimate:
         """An update at a level of durability over one at memory, of the same rounds."""
@@ -145,46 +191,61 @@ class Run:
         return found
 
     def _missing(self, operation: str, companions: tuple[str, ...]) -> list[str]:
-        runs, rounds = self.manifest["runs"], DRAIN_ROUNDS if operation == DRAIN else self.manifest["rounds"]
-        for subject in ("kairos", *companions):
-            results = self.samples.get(operation, {}).get(subject, [])
-            if len(results) != runs:
-                return [f"{operation}: {len(results)} of {runs} runs have a result of {subject}"]
-            if any(len(samples) != rounds for samples in results):
-                return [f"{operation}: a run does not have the {rounds:,} samples of {subject} that it should"]
-        return []
+        rounds = DRAIN_ROUNDS if operation == DRAIN else self.manifest["rounds"]
+        return missing(self.samples.get(operation, {}), operation, companions, self.manifest["runs"], rounds)
 
     def _unfair(self, operation: str, companions: tuple[str, ...]) -> list[str]:
         if "again" not in companions:
             return []
-        own = self.ratio(operation, "again")
-        if 1 / WIDEST_SELF_RATIO < own.value < WIDEST_SELF_RATIO:
-            return []
-        return [f"{operation}: compared with itself it came out at {own.value:.2f} times"]
+        own = self.compare(operation, "again")
+        return [f"{operation}: compared with itself it came out at {own} times"] if fires(own) else []
 
     @cached_property
     def judgements(self) -> list[Judgement]:
         """Every target that the run has the data for; what is missing is among the problems."""
         targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
-        found = []
-        for target in targets["latency"]:
-            operation, statistic, limit = target["operation"], target["statistic"], target["below_ms"]
-            if self._can_judge(operation):
-                measured = estimate(self.per_run(operation, "kairos", statistic))
-                found.append(Judgement(operation, statistic, "ms", measured, limit, judge(measured, limit)))
-        for target in targets["ratio"]:
-            operation, statistic, limit = target["operation"], target["statistic"], target["below"]
-            against = target["against"]
-            if self._can_judge(operation, against):
-                measured = self.ratio(operation, against, statistic)
-                name = f"{statistic} over {BARE[against]}"
-                found.append(Judgement(operation, name, "×", measured, limit, judge(measured, limit)))
-        for target in targets["rate"]:
-            operation, limit = target["operation"], target["above"]
-            if self._can_judge(operation):
-                measured = estimate(self.drain_rates("kairos"))
-                found.append(Judgement(operation, "rate", "rows/s", measured, limit, judge_above(measured, limit)))
-        return found
+        kinds = {"latency": self._latency, "ratio": self._ratio, "difference": self._difference, "rate": self._rate}
+        found = [judge_one(target) for kind, judge_one in kinds.items() for target in targets.get(kind, ())]
+        return [judgement for judgement in found if judgement is not None]
+
+    def _latency(self, target: dict[str, Any]) -> Judgement | None:
+        operation, statistic, limit = target["operation"], target["statistic"], target["below_ms"]
+        if not self._can_judge(operation):
+            return None
+        measured = estimate(self.per_run(operation, "kairos", statistic))
+        counted = None
+        if statistic in SHARES:
+            counted = tally(np.concatenate(self.samples[operation]["kairos"]), limit, SHARES[statistic])
+        verdict = judge_target(measured, limit, counted)
+        return Judgement(operation, statistic, "ms", measured, limit, verdict, counted)
+
+    def _ratio(self, target: dict[str, Any]) -> Judgement | None:
+        operation, statistic, limit = target["operation"], target["statistic"], target["below"]
+        against = target["against"]
+        if not self._can_judge(operation, against):
+            return None
+        measured = self.ratio(operation, against, statistic)
+        name = f"{statistic} over {words(operation, against)}"
+        return Judgement(operation, name, "×", measured, limit, judge_target(measured, limit))
+
+    def _difference(self, target: dict[str, Any]) -> Judgement | None:
+        operation, statistic, limit = target["operation"], target["statistic"], target["below_ms"]
+        minus = target["minus"]
+        if not (self._can_judge(operation) and self._can_judge(minus)):
+            return None
+        ours, theirs = (self.per_run(one, "kairos", statistic) for one in (operation, minus))
+        if len(ours) != len(theirs):
+            return None
+        measured = estimate([our - their for our, their in zip(ours, theirs, strict=True)])
+        name = f"{statistic} minus that of {minus}"
+        return Judgement(operation, name, "ms", measured, limit, judge_target(measured, limit))
+
+    def _rate(self, target: dict[str, Any]) -> Judgement | None:
+        operation, limit = target["operation"], target["above"]
+        if not self._can_judge(operation):
+            return None
+        measured = estimate(self.drain_rates("kairos"))
+        return Judgement(operation, "rate", "rows/s", measured, limit, judge_rate(measured, limit))
 
     def _can_judge(self, operation: str, *against: str) -> bool:
         if operation not in COMPANIONS:
@@ -210,7 +271,7 @@ def load(folder: str | Path, profile: str = "quick") -> Run:
     folder = Path(folder).resolve()
     if not (folder / "manifest.json").exists():
         command = [sys.executable, "-m", "loadtests.measure", str(folder), "--profile", profile, "--end-with-stdin"]
-        status = _run_to_its_end(command)
+        status = run_to_its_end(command)
         if status != 0:
             raise MeasuringFailed(status)
         return Run(folder)
@@ -222,7 +283,7 @@ def load(folder: str | Path, profile: str = "quick") -> Run:
     return run
 
 
-def _run_to_its_end(command: list[str]) -> int:
+def run_to_its_end(command: list[str]) -> int:
     """Run a process that cleans up after itself, and give it the time to do so where this one is interrupted."""
     # It ends when the pipe closes, so it does not outlive this process, not even one that was killed.
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE)

@@ -18,16 +18,17 @@ from kairos_core.errors import ConfigurationError
 from loadtests import ROOT, scale
 from loadtests.measure import unwind_on_termination
 from reports import tables
-from reports.results import WIDEST_SELF_RATIO
 from reports.statistics import (
     EXIT_STATUS,
     FEWEST_RUNS,
     STATISTICS,
     Estimate,
     Verdict,
+    compare,
     estimate,
     estimate_ratio,
-    judge,
+    fires,
+    judge_target,
     overall,
 )
 
@@ -75,8 +76,7 @@ def judged(measured: Measured) -> list[Compared]:
         few, many, again = (_per_run(measured, operation, subject, statistic) for subject in scale.SUBJECTS)
         ratio = estimate_ratio([ours / theirs for ours, theirs in zip(many, few, strict=True)])
         own = estimate_ratio([ours / theirs for ours, theirs in zip(few, again, strict=True)])
-        fair = 1 / WIDEST_SELF_RATIO < own.value < WIDEST_SELF_RATIO
-        verdict = judge(ratio, limit) if fair else Verdict.INVALID
+        verdict = Verdict.INVALID if fires(compare(few, again)) else judge_target(ratio, limit)
         sessions = target["sessions"]
         found.append(
             Compared(operation, statistic, estimate(few), estimate(many), ratio, own, limit, sessions, verdict)

@@ -10,11 +10,12 @@ from urllib.parse import unquote, urlsplit
 import hiredis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kairos_core.commands import Command
 
 _CHUNK = 65_536
+_pack: Any = hiredis.pack_command  # its stub wants exactly one word
 
 
 class Wire:
@@ -43,7 +44,7 @@ class Wire:
 
     def ask(self, *words: Any) -> Any:
         """Send a command and parse its reply: for preparation."""
-        self._socket.sendall(hiredis.pack_command(words))
+        self._socket.sendall(_pack(words))
         return self.parse(self.receive())
 
     def exchange(self, packed: bytes) -> bytes:
@@ -54,6 +55,17 @@ class Wire:
     def fileno(self) -> int:
         """The socket's number, to wait for many of them at once."""
         return self._socket.fileno()
+
+    def exchange_all(self, packed: bytes, length: int) -> bytes:
+        """Send packed commands and receive so many bytes of replies, unparsed."""
+        self._socket.sendall(packed)
+        data = self._socket.recv(_CHUNK)
+        while len(data) < length:
+            more = self._socket.recv(_CHUNK)
+            if not more:
+                raise ConnectionResetError("the server closed the connection")
+            data += more
+        return data
 
     def receive(self) -> bytes:
         """Wait for bytes."""
@@ -88,10 +100,100 @@ class SameBytes:
     def prepare(self) -> Callable[[], bytes]:
         """The exchange to time."""
         self._command = self._build()
-        return partial(self._wire.exchange, hiredis.pack_command(self._command.words))  # type: ignore[arg-type]  # its stub wants one word
+        return partial(self._wire.exchange, _pack(self._command.words))
 
     def finish(self, result: bytes) -> None:
         """Read the reply as Kairos would, outside of the time measured."""
         if self._command is None:
             raise AssertionError("finish before prepare")
         self._finish(self._command.read(self._wire.parse(result)))
+
+
+class SameBytesOfMany:
+    """Several reads of Kairos at once, as nothing but their bytes; what they read does not change."""
+
+    def __init__(self, wire: Wire, commands: Sequence[Command[Any]]) -> None:
+        self._wire = wire
+        self._packed = b"".join(_pack(command.words) for command in commands)
+        # One by one, to know how long they are together.
+        self._length = sum(len(wire.exchange(_pack(command.words))) for command in commands)
+
+    def prepare(self) -> Callable[[], bytes]:
+        """The exchange to time."""
+        return partial(self._wire.exchange_all, self._packed, self._length)
+
+    def finish(self, result: bytes) -> None:
+        """Check that all came, and no more."""
+        if len(result) != self._length:
+            raise AssertionError(f"{len(result)} bytes of replies, {self._length} were expected")
+
+
+class SameBytesOfMutate:
+    """The read and the update of a `mutate_session`, as nothing but their bytes.
+
+    Args:
+        wire: the connection.
+        get: what it would read.
+        update: what it would write, given what it should have read.
+        state: as created.
+    """
+
+    def __init__(self, wire: Wire, get: Command[Any], update: Callable[[Any], Command[Any]], state: Any) -> None:
+        self._wire, self._update, self._state = wire, update, state
+        self._get = _pack(get.words)
+        self._command: Command[Any] | None = None
+
+    def prepare(self) -> Callable[[], bytes]:
+        """Both exchanges, to be timed as one."""
+        self._command = self._update(self._state)
+        packed = _pack(self._command.words)
+
+        def both() -> bytes:
+            self._wire.exchange(self._get)
+            return self._wire.exchange(packed)
+
+        return both
+
+    def finish(self, result: bytes) -> None:
+        """Go on from what was written."""
+        if self._command is None:
+            raise AssertionError("finish before prepare")
+        self._state = self._command.read(self._wire.parse(result))
+
+
+class Ping:
+    """PING: the shortest exchange that there is."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._ping = partial(wire.exchange, _pack(("PING",)))
+
+    def prepare(self) -> Callable[[], bytes]:
+        """The exchange to time."""
+        return self._ping
+
+    def finish(self, result: bytes) -> None:
+        """Check the answer."""
+        if result != b"+PONG\r\n":
+            raise AssertionError(f"PING: {result!r}")
+
+
+class Subscribe:
+    """A connection and a SUBSCRIBE with its answer: a watch of one session needs no less."""
+
+    def __init__(self, url: str, channel: str) -> None:
+        self._url, self._subscribe = url, _pack(("SUBSCRIBE", channel))
+
+    def prepare(self) -> Callable[[], tuple[Wire, bytes]]:
+        """The exchange to time."""
+        return self._connect
+
+    def _connect(self) -> tuple[Wire, bytes]:
+        wire = Wire(self._url)
+        return wire, wire.exchange(self._subscribe)
+
+    def finish(self, result: tuple[Wire, bytes]) -> None:
+        """Check the answer, and close the connection."""
+        wire, answer = result
+        wire.close()
+        if not answer.startswith(b"*3\r\n$9\r\nsubscribe"):
+            raise AssertionError(f"SUBSCRIBE: {answer!r}")

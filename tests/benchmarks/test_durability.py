@@ -13,14 +13,12 @@ import msgspec
 import pytest
 
 from kairos_core import RedisStateManager, Settings, SyncState
-from loadtests.interleave import Fixture, interleave
+from loadtests.interleave import Fixture, Much, interleave
 from loadtests.servers.levels import level_servers
 from loadtests.subjects import kairos
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ROUNDS = int(os.environ.get("KAIROS_BENCHMARK_ROUNDS", "500"))
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -49,7 +47,7 @@ def subjects(settings: Settings) -> Iterator[dict[str, Safe]]:
         yield found
 
 
-def test_durability(benchmark: Fixture, subjects: dict[str, Safe]) -> None:
+def test_durability(benchmark: Fixture, subjects: dict[str, Safe], much: Much) -> None:
     """The latency of an update at memory, and beside it at fsync and replicated."""
     memory = subjects.pop("memory")
-    interleave(benchmark, memory, subjects, rounds=ROUNDS)
+    interleave(benchmark, memory, subjects, **much._asdict())

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kairos_core import Settings
-from loadtests.delivery import ArrivalClock, Delivered, Subscriber
+from loadtests.delivery import Delivered, Subscriber
+from loadtests.inside import NotedClock
 from loadtests.states import sample_state
 from loadtests.subjects.kairos import Update
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def test_the_clock_shows_now_until_an_arrival_is_noted() -> None:
     """Without an arrival, each reading is the time of the reading."""
-    clock = ArrivalClock()
+    clock = NotedClock()
     before = time.monotonic()
     first, second = clock(), clock()
     assert before <= first <= second <= time.monotonic()
@@ -27,7 +28,7 @@ def test_the_clock_shows_now_until_an_arrival_is_noted() -> None:
 
 def test_the_clock_shows_an_arrival_once() -> None:
     """A noted arrival is the next reading and no other: the round after it begins now."""
-    clock = ArrivalClock()
+    clock = NotedClock()
     started = clock()
     arrival_s = time.monotonic()
     clock.note(arrival_s)
@@ -37,7 +38,7 @@ def test_the_clock_shows_an_arrival_once() -> None:
 
 def test_the_clock_shows_the_newest_arrival() -> None:
     """Of two arrivals that are noted before a reading, the newer counts, and the older is forgotten."""
-    clock = ArrivalClock()
+    clock = NotedClock()
     clock.note(1.0)
     clock.note(2.0)
     assert 2.0 == clock()
@@ -91,7 +92,7 @@ def test_nothing_of_another_namespace_is_noted(settings: Settings, manager: Redi
 
 def test_a_delivered_update_ends_when_it_arrives(settings: Settings, manager: RedisStateManager) -> None:
     """The second reading of the clock, taken when the call has returned, is the arrival in the other process."""
-    clock = ArrivalClock()
+    clock = NotedClock()
     with Subscriber(settings, "kairos") as subscriber:
         delivered = Delivered(Update(manager, "delivered"), subscriber, clock)
         for _ in range(3):
@@ -110,7 +111,7 @@ def test_a_delivered_update_ends_when_it_arrives(settings: Settings, manager: Re
 def test_a_missed_update_is_an_error(settings: Settings, manager: RedisStateManager) -> None:
     """An arrival that is not the update that was sent ends the measurement."""
     with Subscriber(settings, "kairos") as subscriber:
-        delivered = Delivered(Update(manager, "missed"), subscriber, ArrivalClock())
+        delivered = Delivered(Update(manager, "missed"), subscriber, NotedClock())
         manager.create_session(sample_state("intruder"))
         with pytest.raises(AssertionError, match="version 1 arrived after 1"):
             delivered.prepare()()

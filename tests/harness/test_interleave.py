@@ -1,21 +1,26 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from loadtests.interleave import WARMUP_ROUNDS
+from loadtests.interleave import PERCENTILES, SLOWED_BY, WARMUP_ROUNDS, Slowed, orders, percentiles_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = 60
+ROUNDS = 64
 COMPANIONS = ("double", "same", "half")
 
 # Operations that do nothing but count: `double` counts twice as far as `kairos`. Each call returns a number of its own.
@@ -146,14 +151,103 @@ def test_samples_stand_under_the_right_name(benchmarked: Benchmarked) -> None:
     assert 0.37 < ratios["half"] < 0.67
 
 
-def test_every_companion_stands_in_each_place_equally_often(benchmarked: Benchmarked) -> None:
-    """In the rounds that count, each companion is first, second and third equally often; the operation is last."""
+def test_each_subject_stands_in_each_place_equally_often(benchmarked: Benchmarked) -> None:
+    """In the rounds that count, each subject, the operation too, is first, second, third and last equally often.
+
+    Each round is followed by its mirror image, and within the rounds each subject follows each other equally often.
+    """
     calls = [who for what, who, _ in benchmarked.log if what == "call"]
     width = len(COMPANIONS) + 1
     rounds = [tuple(calls[start : start + width]) for start in range(0, len(calls), width)][WARMUP_ROUNDS:]
-    places = Counter((place, who) for found in rounds for place, who in enumerate(found))
-    each = {(place, who): ROUNDS // len(COMPANIONS) for place in range(len(COMPANIONS)) for who in COMPANIONS}
-    assert {**each, (len(COMPANIONS), "kairos"): ROUNDS} == places
+    assert [] == biases(rounds)
+
+
+def biases(rounds: Sequence[tuple[Any, ...]]) -> list[str]:
+    """What is not balanced in the orders of some rounds."""
+    found = []
+    width = len(rounds[0])
+    places = Counter((place, who) for order in rounds for place, who in enumerate(order))
+    if set(places.values()) != {len(rounds) // width} or len(places) != width * width:
+        found.append("places")
+    followers = Counter(pair for order in rounds for pair in itertools.pairwise(order))
+    if len(set(followers.values())) > 1 or len(followers) != width * (width - 1):
+        found.append("followers")
+    if any(second != first[::-1] for first, second in zip(rounds[::2], rounds[1::2], strict=True)):
+        found.append("mirrors")
+    return found
+
+
+@pytest.mark.parametrize("subjects", range(2, 11))
+def test_orders_favour_nobody(subjects: int) -> None:
+    """Of any number of subjects, whoever is drawn for which part: equal places, equal followers, mirrored pairs."""
+    for _ in range(50):
+        block = orders(subjects)
+        assert 2 * subjects == len(block)
+        assert [] == biases(block)
+
+
+def test_orders_are_drawn_anew() -> None:
+    """Two blocks are hardly ever the same: what came two calls before must not be the same for ever either."""
+    assert 1 < len({tuple(orders(5)) for _ in range(20)})
+
+
+@pytest.mark.parametrize(
+    ("biased", "expected"),
+    [
+        # The operation always last, as it is where all companions are timed in the set-up.
+        ([(0, 1, 2), (1, 0, 2)] * 3, ["places", "followers", "mirrors"]),
+        # Rotated and mirrored: all places are equal, and yet 2 follows 1 more often than 0 follows 1.
+        ([(0, 1, 2, 3), (3, 2, 1, 0), (1, 2, 3, 0), (0, 3, 2, 1)] * 2, ["places", "followers"]),
+        ([(0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (2, 1, 0), (1, 0, 2)], ["mirrors"]),
+    ],
+)
+def test_a_biased_order_is_seen(biased: list[tuple[int, ...]], expected: list[str]) -> None:
+    """What looks for bias finds it: in who has a fixed place, in who follows whom, in a drift that is not met."""
+    assert expected == biases(biased)
+
+
+def test_percentiles() -> None:
+    """Percentiles are values that were measured, and only those that so many calls can tell."""
+    assert {"p50": 0.05, "p95": 0.095, "p99": 0.099} == percentiles_ms([number * 1_000 for number in range(1, 101)])
+    assert [name for name, _, _ in PERCENTILES] == list(percentiles_ms(range(1, 1_001)))
+    assert {"p50": 3e-6} == percentiles_ms([3])
+
+
+class _Pause:
+    """An operation that takes a known time."""
+
+    def prepare(self) -> Callable[[], str]:
+        return self._call
+
+    def _call(self) -> str:
+        until = time.perf_counter() + 0.002
+        while time.perf_counter() < until:
+            pass
+        return "done"
+
+    def finish(self, result: str) -> None:
+        assert "done" == result
+
+
+def test_a_slowed_operation_is_slowed_by_a_known_part() -> None:
+    """In the warm-up nothing is added and the median is learnt; from then on the share of it, to each call."""
+    slowed = Slowed(_Pause(), share=0.5)
+    for _ in range(5):
+        slowed.finish(slowed.prepare()())
+    assert 0 == slowed.delay_ns
+    slowed.settle()
+    assert 900_000 < slowed.delay_ns
+    start_ns = time.perf_counter_ns()
+    slowed.prepare()()
+    assert 2_000_000 + slowed.delay_ns <= time.perf_counter_ns() - start_ns
+    assert 0 < SLOWED_BY < 0.1
+
+
+def test_an_operation_that_was_never_called_is_not_slowed() -> None:
+    """Without a warm-up there is nothing to learn from, and nothing is added."""
+    slowed = Slowed(_Pause())
+    slowed.settle()
+    assert 0 == slowed.delay_ns
 
 
 def test_every_call_is_prepared_and_finished_with_its_result(benchmarked: Benchmarked) -> None:

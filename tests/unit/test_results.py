@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -13,22 +14,26 @@ from loadtests import ROOT
 from loadtests.checks import CHECKS, CheckResult
 from loadtests.measure import DRAIN_ROUNDS, FORMAT
 from reports import tables
-from reports.results import BARE, COMPANIONS, DRAIN, DURABILITY, OPERATIONS, Judgement, Run, load
+from reports.results import COMPANIONS, DRAIN, DURABILITY, OPERATIONS, Judgement, Run, load, words
 from reports.statistics import Estimate, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-RUNS = 5
+RUNS = 10
 ROUNDS = 40
 ROWS = 4_000
-# What has targets, and all that a run must have.
-JUDGED = (*OPERATIONS, DRAIN)
-MEASURED = (*JUDGED, DURABILITY)
+# The rivals' are longer.
+MEDIANS_NS = {"kairos": 200_000, "floor": 100_000, "bare": 400_000, "again": 200_000, "slowed": 210_000}
+# All that a run must have.
+MEASURED = (*OPERATIONS, DRAIN, DURABILITY)
 # Samples in nanoseconds by operation and subject, of one run.
 Latencies = dict[str, dict[str, list[int]]]
 TARGETS = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
+# What has targets, and what has some of its time in milliseconds.
+JUDGED = {one["operation"] for kind in ("latency", "ratio", "rate") for one in TARGETS[kind]}
+TIMED = sorted({one["operation"] for one in TARGETS["latency"]})
 
 
 def samples(median_ns: int, number: int) -> list[int]:
@@ -42,12 +47,9 @@ def latencies(number: int) -> Latencies:
     found: Latencies = {}
     for operation in OPERATIONS:
         found[operation] = {
-            "kairos": samples(200_000, number),
-            "floor": samples(100_000, number),
-            "again": samples(200_000, number),
+            subject: samples(MEDIANS_NS.get(subject, 2_000_000), number)
+            for subject in ("kairos", *COMPANIONS[operation])
         }
-        if operation in {"get_session", "update_session"}:
-            found[operation]["bare"] = samples(180_000, number)
     # 20,000 rows a second, and 25,000 of a bare COPY.
     drained, copied = [200_000_000 + number] * DRAIN_ROUNDS, [160_000_000 + number] * DRAIN_ROUNDS
     found[DRAIN] = {"kairos": drained, "copy": copied, "live": drained, "live_copy": copied}
@@ -91,12 +93,16 @@ def write_run(
                 "name": f"test_{operation}",
                 "fullname": f"tests/benchmarks/test_latency.py::test_{operation}",
                 "stats": {},
-                "extra_info": {"samples_ns": subjects} | ({"rows": ROWS} if operation == DRAIN else {}),
+                "extra_info": {"rows": ROWS} if operation == DRAIN else {},
             }
-            for operation, subjects in found.items()
+            for operation in found
         ]
         report = {"machine_info": {}, "commit_info": {}, "benchmarks": benchmarks, "version": "5.3.1"}
         (folder / "latency" / f"run-{number:02d}.json").write_text(json.dumps(report), encoding="utf-8")
+        arrays = {
+            f"{name}/{subject}": np.asarray(taken) for name, parts in found.items() for subject, taken in parts.items()
+        }
+        np.savez_compressed(folder / "latency" / f"run-{number:02d}.npz", **arrays)  # type: ignore[arg-type]  # numpy's own keywords are typed as flags
     results = all_held() if checks is None else checks
     (folder / "checks.json").write_bytes(msgspec.json.encode(results))
     facts = {
@@ -133,7 +139,7 @@ def test_every_target_is_judged(tmp_path: Path) -> None:
     run = Run(write_run(tmp_path / "run"))
     expected = [(one["operation"], one["statistic"], "ms", one["below_ms"]) for one in TARGETS["latency"]]
     expected += [
-        (one["operation"], f"{one['statistic']} over {BARE[one['against']]}", "×", one["below"])
+        (one["operation"], f"{one['statistic']} over {words(one['operation'], one['against'])}", "×", one["below"])
         for one in TARGETS["ratio"]
     ]
     expected += [(one["operation"], "rate", "rows/s", one["above"]) for one in TARGETS["rate"]]
@@ -194,7 +200,7 @@ def test_a_ratio_of_means(tmp_path: Path) -> None:
     assert np.isclose(3.0, run.ratio("get_session", "floor", "mean").value)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", TIMED)
 def test_a_slow_operation_fails(tmp_path: Path, operation: str) -> None:
     """An operation that is slower than its target fails the run, though it is fair and all else is fast."""
 
@@ -209,14 +215,17 @@ def test_a_slow_operation_fails(tmp_path: Path, operation: str) -> None:
     assert Verdict.FAIL is run.verdict
 
 
-@pytest.mark.parametrize(
-    ("operation", "against"), [("get_session", "bare"), ("update_session", "bare"), (DRAIN, "copy")]
-)
-def test_a_ratio_above_its_limit_fails(tmp_path: Path, operation: str, against: str) -> None:
-    """An operation that is fast by the clock and slow beside what it is compared with fails the run."""
-    run = Run(write_run(tmp_path / "run", scaled(operation, against, 0.5)))
+@pytest.mark.parametrize("target", TARGETS["ratio"], ids=lambda one: f"{one['operation']}-{one['against']}")
+def test_a_ratio_above_its_limit_fails(tmp_path: Path, target: dict[str, Any]) -> None:
+    """An operation that is too slow beside what it is compared with fails the run."""
+    operation, against = target["operation"], target["against"]
+    met = Run(write_run(tmp_path / "met")).ratio(operation, against, target["statistic"]).value
+    factor = met / (1.05 * target["below"])
+    run = Run(write_run(tmp_path / "run", scaled(operation, against, factor)))
     assert [] == run.problems
-    assert [(operation, "×")] == [(one.operation, one.unit) for one in run.judgements if one.verdict is Verdict.FAIL]
+    failed = {(one.operation, one.statistic) for one in run.judgements if one.verdict is Verdict.FAIL}
+    assert (operation, f"{target['statistic']} over {words(operation, against)}") in failed
+    assert {operation} == {name for name, _ in failed}
     assert Verdict.FAIL is run.verdict
 
 
@@ -231,6 +240,89 @@ def test_a_slow_drain_fails(tmp_path: Path) -> None:
     assert [] == run.problems
     assert [(DRAIN, "rows/s")] == [(one.operation, one.unit) for one in run.judgements if one.verdict is Verdict.FAIL]
     assert Verdict.FAIL is run.verdict
+
+
+def fewer(folder: Path, runs: int) -> Path:
+    """A run of which only the first so many processes were measured."""
+    for number in range(runs + 1, RUNS + 1):
+        for file in (folder / "latency").glob(f"run-{number:02d}.*"):
+            file.unlink()
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest |= {"runs": runs, "exit_statuses": [0] * runs}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("runs", [3, RUNS - 1])
+def test_too_few_runs_to_pass(tmp_path: Path, runs: int) -> None:
+    """Fewer than ten runs meet no target, however far below it they are, and are no failure either."""
+    run = Run(fewer(write_run(tmp_path / "run"), runs))
+    assert [] == run.problems
+    assert {Verdict.INCONCLUSIVE} == {judgement.verdict for judgement in run.judgements}
+    assert Verdict.INCONCLUSIVE is run.verdict
+
+
+def test_too_few_runs_can_fail(tmp_path: Path) -> None:
+    """What is plainly above its target fails, with three runs, too."""
+
+    def change(number: int, found: Latencies) -> None:
+        for subject in found["delivery"]:
+            scaled("delivery", subject, 100)(number, found)
+
+    run = Run(fewer(write_run(tmp_path / "run", change), 3))
+    assert [] == run.problems
+    assert Verdict.FAIL is run.verdict
+
+
+@pytest.mark.parametrize(("over", "verdict"), [(1, Verdict.PASS), (2, Verdict.INCONCLUSIVE)])
+def test_calls_over_the_limit_are_counted(tmp_path: Path, over: int, verdict: Verdict) -> None:
+    """A percentile below its limit in each run is met only where no more calls are over it than chance allows."""
+
+    def change(number: int, found: Latencies) -> None:
+        del number
+        # Of 40 calls the 95th percentile is the 38th, so two may be over and it is still below.
+        found["get_session"]["kairos"][-over:] = [6_000_000] * over
+
+    run = Run(write_run(tmp_path / "run", change))
+    (judged,) = (one for one in run.judgements if (one.operation, one.statistic) == ("get_session", "p95"))
+    assert (over * RUNS, 12, ROUNDS * RUNS) == judged.counted
+    assert judged.measured.upper < judged.limit
+    assert verdict is judged.verdict
+    (row,) = (row for row in tables.targets(run).rows if row[1:3] == ("get_session", "p95"))
+    assert f"{over * RUNS} of 12 allowed in 400 calls" == row[-1]
+
+
+def test_only_percentiles_are_counted(tmp_path: Path) -> None:
+    """A mean, a ratio and a rate have no number of calls that may be over."""
+    run = Run(write_run(tmp_path / "run"))
+    counted = {(one.operation, one.statistic) for one in run.judgements if one.counted is not None}
+    assert {(one["operation"], one["statistic"]) for one in TARGETS["latency"] if one["statistic"] != "mean"} == counted
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(0.011, Verdict.PASS), (0.009, Verdict.FAIL)])
+def test_a_difference(tmp_path: Path, limit: float, verdict: Verdict) -> None:
+    """A target can be what one operation takes more than another, run by run."""
+    run = Run(write_run(tmp_path / "run", scaled("update_session", "kairos", 1.05)))
+    target = {"operation": "update_session", "minus": "get_session", "statistic": "p50", "below_ms": limit}
+    judged = run._difference(target)
+    assert judged is not None
+    assert ("p50 minus that of get_session", "ms", verdict) == (judged.statistic, judged.unit, judged.verdict)
+    assert math.isclose(0.01, judged.measured.value, rel_tol=0.02)
+    assert run._difference(target | {"minus": "create_session", "operation": "create_session"}) is not None
+
+
+@pytest.mark.parametrize(
+    ("operation", "against", "expected"),
+    [
+        ("get_session", "bare", "bare redis-py"),
+        ("async_get_session", "bare", "bare redis.asyncio"),
+        ("update_session", "watch_multi", "WATCH/MULTI"),
+        ("update_session", "check_then_set", "check then set"),
+    ],
+)
+def test_words(operation: str, against: str, expected: str) -> None:
+    """Whatever an operation is compared with has words for it."""
+    assert expected == words(operation, against)
 
 
 def test_drain_rates(tmp_path: Path) -> None:
@@ -303,13 +395,14 @@ def test_a_benchmark_that_is_missing(tmp_path: Path, operation: str) -> None:
     run = Run(write_run(tmp_path / "run", lambda _, found: found.pop(operation)))
     assert [f"{operation}: 0 of {RUNS} runs have a result of kairos"] == run.problems
     assert Verdict.INVALID is run.verdict
-    assert set(JUDGED) - {operation} == {one.operation for one in run.judgements}
+    assert JUDGED - {operation} == {one.operation for one in run.judgements}
 
 
 def test_a_process_that_left_no_file(tmp_path: Path) -> None:
     """A process that ended without a file is missed in each operation."""
     folder = write_run(tmp_path / "run")
-    (folder / "latency" / "run-03.json").unlink()
+    for file in (folder / "latency").glob("run-03.*"):
+        file.unlink()
     run = Run(folder)
     assert len(MEASURED) == len(run.problems)
     assert Verdict.INVALID is run.verdict
@@ -334,18 +427,30 @@ def test_no_process_left_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("factor", [1.11, 1 / 1.11])
+@pytest.mark.parametrize("factor", [1.11, 1 / 1.11, 1.035, 1 / 1.035])
 def test_an_unfair_run_is_invalid(tmp_path: Path, operation: str, factor: float) -> None:
     """A run in which an operation differs from itself, either way, is not to be trusted."""
     run = Run(write_run(tmp_path / "run", scaled(operation, "again", factor)))
-    assert [f"{operation}: compared with itself it came out at {1 / factor:.2f} times"] == run.problems
+    own = run.compare(operation, "again")
+    assert math.isclose(1 / factor, own.ratio, rel_tol=1e-3)
+    assert [f"{operation}: compared with itself it came out at {own} times"] == run.problems
     assert Verdict.INVALID is run.verdict
 
 
-@pytest.mark.parametrize("factor", [1.09, 1 / 1.09])
+@pytest.mark.parametrize("factor", [1.02, 1 / 1.02])
 def test_a_little_unfairness_is_noise(tmp_path: Path, factor: float) -> None:
-    """Within a tenth an operation may differ from itself."""
+    """Within 2.5 % an operation may differ from itself."""
     assert [] == Run(write_run(tmp_path / "run", scaled("get_session", "again", factor))).problems
+
+
+@pytest.mark.parametrize(("spread", "problems"), [(0.01, 1), (0.08, 0)])
+def test_what_runs_disagree_on_is_noise(tmp_path: Path, spread: float, problems: int) -> None:
+    """By 4 % an operation may differ from itself where the runs do not agree on it; where they do, it may not."""
+
+    def change(number: int, found: Latencies) -> None:
+        scaled("get_session", "again", 1.04 + spread * (-1) ** number)(number, found)
+
+    assert problems == len(Run(write_run(tmp_path / "run", change)).problems)
 
 
 def test_invalid_comes_before_failed(tmp_path: Path) -> None:
@@ -417,7 +522,7 @@ def test_what_durability_costs(tmp_path: Path) -> None:
     rows = {row[0]: row[2:] for row in tables.durability(run).rows}
     assert ["memory", "fsync", "replicated:1"] == list(rows)
     assert "–" == rows["memory"][2]
-    assert ["0.201 ms", "8.024 ms", "0.301 ms"] == [row[0].partition(" (")[0] for row in rows.values()]
+    assert ["0.201 ms", "8.048 ms", "0.302 ms"] == [row[0].partition(" (")[0] for row in rows.values()]
     assert "1.50 (1.50 to 1.50)" == rows["replicated:1"][2]
 
 

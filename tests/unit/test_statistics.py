@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,12 +13,17 @@ from reports.statistics import (
     EXIT_STATUS,
     STATISTICS,
     Estimate,
+    Tally,
     Verdict,
+    allowed_over,
     estimate,
     estimate_ratio,
     judge,
     judge_above,
+    judge_rate,
+    judge_target,
     overall,
+    tally,
 )
 
 if TYPE_CHECKING:
@@ -223,3 +229,115 @@ def test_percentiles(count: int, p50: int, p95: int, p99: int) -> None:
 def test_a_percentile_was_measured(values: list[float], name: str) -> None:
     """A percentile is a value that was really measured, never one between two."""
     assert STATISTICS[name](np.asarray(values)) in values
+
+
+def chance_of_at_most(over: int, calls: int, share: Fraction) -> Fraction:
+    """The chance that no more calls than these are over a quantile, as an exact fraction."""
+    beyond = 1 - share
+    return sum(
+        (math.comb(calls, number) * beyond**number * share ** (calls - number) for number in range(over + 1)),
+        start=Fraction(0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("calls", "share", "expected"),
+    [
+        (58, 0.95, None),
+        (59, 0.95, 0),
+        (200, 0.95, 4),
+        (1_000, 0.95, 38),
+        (5_000, 0.95, 224),
+        (20_000, 0.95, 949),
+        (298, 0.99, None),
+        (299, 0.99, 0),
+        (2_994, 0.999, None),
+        (2_995, 0.999, 0),
+        (0, 0.95, None),
+        (4, 0.50, None),
+        (5, 0.50, 0),
+    ],
+)
+def test_how_many_calls_may_be_over(calls: int, share: float, expected: int | None) -> None:
+    """So many calls over a limit still show that the percentile is below it; of too few calls none can."""
+    assert expected == allowed_over(calls, share)
+
+
+@relaxed
+@given(calls=st.integers(1, 400), percent=st.sampled_from([50, 80, 90, 95, 99]))
+def test_the_allowance_is_exact(calls: int, percent: int) -> None:
+    """At the limit so few calls over it have a chance of one in twenty at most, and one more has a larger one."""
+    allowed = allowed_over(calls, percent / 100)
+    share, at_most = Fraction(percent, 100), Fraction(5, 100)
+    if allowed is not None:
+        assert chance_of_at_most(allowed, calls, share) <= at_most
+    assert chance_of_at_most(0 if allowed is None else allowed + 1, calls, share) > at_most
+
+
+@relaxed
+@given(calls=st.integers(1, 30_000), share=st.sampled_from([0.5, 0.95, 0.99, 0.999]))
+def test_another_call_allows_one_more_at_most(calls: int, share: float) -> None:
+    """More calls never allow fewer over, and never more than are added; always less than the share that may be."""
+    few, many = allowed_over(calls, share), allowed_over(calls + 1, share)
+    assert (-1 if few is None else few) <= (-1 if many is None else many) <= (-1 if few is None else few) + 1
+    assert few is None or few < calls * (1 - share)
+
+
+@relaxed
+@given(values=st.lists(times, min_size=59, max_size=400), limit=times)
+def test_what_the_count_allows_is_below(values: list[float], limit: float) -> None:
+    """Where the count of calls holds, the percentile of these calls is below the limit, too."""
+    samples = np.asarray(values)
+    found = tally(samples, limit, 0.95)
+    assert (sum(value >= limit for value in values), len(values)) == (found.over, found.calls)
+    if found.holds:
+        assert STATISTICS["p95"](samples) < limit
+
+
+def test_a_call_that_failed_is_over() -> None:
+    """A call without a time, or with an endless one, counts as over, and so does one at the limit."""
+    samples = np.asarray([1.0] * 100 + [math.nan, math.inf, 2.0])
+    assert Tally(3, allowed_over(103, 0.95), 103) == tally(samples, 2.0, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("counted", "holds", "text"),
+    [
+        (Tally(31, 38, 1_000), True, "31 of 38 allowed in 1,000 calls"),
+        (Tally(38, 38, 1_000), True, "38 of 38 allowed in 1,000 calls"),
+        (Tally(39, 38, 1_000), False, "39 of 38 allowed in 1,000 calls"),
+        (Tally(0, None, 58), False, "0, too few of 58 calls to tell"),
+    ],
+)
+def test_the_words_of_a_count(counted: Tally, holds: bool, text: str) -> None:
+    """A count says how many of how many allowed were over; of too few calls none holds."""
+    assert (holds, text) == (counted.holds, str(counted))
+
+
+@pytest.mark.parametrize(
+    ("upper", "runs", "counted", "expected"),
+    [
+        (4.0, 10, None, PASS),
+        (4.0, 9, None, INCONCLUSIVE),
+        (4.0, 10, Tally(38, 38, 1_000), PASS),
+        (4.0, 10, Tally(39, 38, 1_000), INCONCLUSIVE),
+        (4.0, 10, Tally(0, None, 50), INCONCLUSIVE),
+        (5.5, 20, Tally(0, 38, 1_000), INCONCLUSIVE),
+    ],
+)
+def test_the_rule_of_targets(upper: float, runs: int, counted: Tally | None, expected: Verdict) -> None:
+    """A target is met by ten runs whose bound is below it, with no more calls over it than allowed; by nothing else."""
+    assert expected is judge_target(Estimate(3.0, 2.0, upper, 1.0, 6.0, runs), 5.0, counted)
+
+
+@pytest.mark.parametrize("runs", [3, 10])
+def test_what_is_plainly_missed(runs: int) -> None:
+    """A target that even the lower bound misses has failed, with few runs, too, and however few calls are over it."""
+    assert FAIL is judge_target(Estimate(6.0, 5.5, 7.0, 5.0, 7.0, runs), 5.0, Tally(0, 38, 1_000))
+    assert FAIL is judge_rate(Estimate(6.0, 5.5, 7.0, 5.0, 7.0, runs), 8.0)
+
+
+@pytest.mark.parametrize(("runs", "expected"), [(9, INCONCLUSIVE), (10, PASS)])
+def test_the_rule_of_rates(runs: int, expected: Verdict) -> None:
+    """A rate passes only with ten runs, too."""
+    assert expected is judge_rate(Estimate(6.0, 5.5, 7.0, 5.0, 7.0, runs), 5.0)

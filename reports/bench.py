@@ -1,0 +1,460 @@
+"""`make bench`: time every operation, compare with the baseline, and fail on what became slower, and did so twice.
+
+0: nothing became slower. 1: something did, in two batches. 2: it could not be told, or could not be run.
+
+Absolute times are shown and never compared: ratios are, to what was timed in the same rounds. Neither of the two holds
+in every state of a virtual machine. Where it sleeps deeply between packets, a wait is the largest part of all times,
+and all ratios come nearer to 1; where other work keeps it awake, they go away from it. Measured for a get, idle and
+busy: 1.4 and 1.7 times the floor, and 0.87 and 0.71 times redis-py. So where Kairos lies between the floor and
+redis-py, as most of its operations do, a change of state moves the two ratios in opposite directions, and slower code
+moves both up. Hence the rule: an operation became slower where its ratio to the floor and that to bare redis-py did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import traceback
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from kairos_core.errors import ConfigurationError
+from loadtests import ROOT
+from loadtests.benchmarks import BENCHMARKS, GATED
+from loadtests.measure import BENCHMARK_PROFILES, FORMAT, unwind_on_termination
+from reports.folders import new_run
+from reports.results import MeasuringFailed, missing, read_samples, run_to_its_end
+from reports.statistics import (
+    BAND,
+    EXIT_STATUS,
+    STATISTICS,
+    Comparison,
+    Verdict,
+    band_of,
+    change,
+    compare,
+    fires,
+    injected,
+    regressed,
+    regressed_again,
+    smallest_visible,
+)
+from reports.tables import Table, signed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reports.results import Samples
+
+COULD_NOT_RUN = 2
+BASELINE = ROOT / "reports" / "baseline.json"
+# 1: p50 ratios of each run, by operation and what it is compared with.
+BASELINE_FORMAT = 1
+# What an operation must have become slower beside, all of it.
+JUDGED = ("floor", "bare")
+# Which of the machine's facts a ratio hangs on.
+_FACTS = ("cpu", "cores", "python")
+# Where the batch is that is measured when the first shows something.
+SECOND = "second"
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """Ratios to compare with.
+
+    Attributes:
+        format: the version of this format.
+        measured: the version of the run's format.
+        profile, commit, finished_at: of the run.
+        machine: its facts.
+        servers: theirs.
+        ratios: by operation and subject the p50 of Kairos over that subject's, of each run.
+    """
+
+    format: int
+    measured: int
+    profile: str
+    commit: str
+    finished_at: str
+    machine: dict[str, Any]
+    servers: dict[str, str]
+    ratios: dict[str, dict[str, list[float]]]
+
+    def comparison(self, operation: str, subject: str) -> Comparison | None:
+        """What the ratio was; None where it was not measured."""
+        values = self.ratios.get(operation, {}).get(subject)
+        return compare(values, [1.0] * len(values)) if values else None
+
+
+class Batch:
+    """Some fresh processes in which the same operations were timed, as their files tell it.
+
+    Raises:
+        ConfigurationError: the folder holds none, or one that another version wrote.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            found = self.manifest.get("format")
+        except (OSError, ValueError, AttributeError) as error:
+            raise ConfigurationError("--run", f"{folder}: holds no finished run") from error
+        if found != FORMAT:
+            raise ConfigurationError("--run", f"{folder}: format {found}, this version reads {FORMAT}")
+        self.operations: list[str] = self.manifest["operations"]
+
+    @cached_property
+    def samples(self) -> dict[str, dict[str, list[Samples]]]:
+        """Milliseconds by operation and subject, one array per run that has them."""
+        return read_samples(self.folder)
+
+    def per_run(self, operation: str, subject: str, statistic: str = "p50") -> list[float]:
+        """A statistic of each run, in milliseconds."""
+        return [STATISTICS[statistic](samples) for samples in self.samples[operation][subject]]
+
+    def comparison(self, operation: str, subject: str) -> Comparison:
+        """Kairos over another subject of the same rounds."""
+        return compare(self.per_run(operation, "kairos"), self.per_run(operation, subject))
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """Why the batch cannot be trusted; empty where it can."""
+        found = []
+        runs, rounds = self.manifest["runs"], self.manifest["rounds"]
+        for operation in self.operations:
+            companions = BENCHMARKS[operation].companions
+            lacking = missing(self.samples.get(operation, {}), operation, companions, runs, rounds)
+            found.extend(lacking or self._unfair(operation))
+        failed = sum(status != 0 for status in self.manifest["exit_statuses"])
+        if failed:
+            found.append(f"{failed} of {runs} benchmark processes ended with an error")
+        return found
+
+    def _unfair(self, operation: str) -> list[str]:
+        again = self.comparison(operation, "again")
+        if not fires(again):
+            return []
+        return [f"{operation}: beside itself it came out at {_interval(again)} times"]
+
+    @cached_property
+    def delays_ms(self) -> dict[str, float]:
+        """What was added to each call of what was slowed, by operation."""
+        found: dict[str, list[float]] = {}
+        for file in sorted((self.folder / "latency").glob("run-*.json")):
+            for benchmark in json.loads(file.read_text(encoding="utf-8"))["benchmarks"]:
+                if "slowed_ns" in benchmark["extra_info"]:
+                    operation = benchmark["name"].removeprefix("test_")
+                    found.setdefault(operation, []).append(benchmark["extra_info"]["slowed_ns"] / 1e6)
+        return {operation: float(np.median(delays)) for operation, delays in found.items()}
+
+    def baseline(self) -> Baseline:
+        """Its ratios, to compare later ones with."""
+        return Baseline(
+            format=BASELINE_FORMAT,
+            measured=FORMAT,
+            profile=self.manifest["profile"],
+            commit=self.manifest["machine"]["commit"],
+            finished_at=self.manifest["finished_at"],
+            machine=self.manifest["machine"],
+            servers=self.manifest["servers"],
+            ratios={
+                operation: {
+                    subject: [
+                        round(our / their, 4)
+                        for our, their in zip(
+                            self.per_run(operation, "kairos"), self.per_run(operation, subject), strict=True
+                        )
+                    ]
+                    for subject in BENCHMARKS[operation].companions
+                    if subject in JUDGED
+                }
+                for operation in self.operations
+            },
+        )
+
+
+class Change(NamedTuple):
+    """What became of one ratio of an operation.
+
+    Attributes:
+        operation: which.
+        subject: to what.
+        before: the baseline's ratio.
+        now: this run's.
+        band: what a change must exceed: how far the operation was from itself.
+        reason: why it is slower; None where it is not shown to be.
+    """
+
+    operation: str
+    subject: str
+    before: Comparison
+    now: Comparison
+    band: float
+    reason: str | None
+
+    @property
+    def changed(self) -> Comparison:
+        """How many times as much it is."""
+        return change(self.now, self.before)
+
+
+def changes(batch: Batch, baseline: Baseline) -> list[Change]:
+    """Each ratio of the batch that the baseline has, too."""
+    found = []
+    for operation in batch.operations:
+        band = band_of(batch.comparison(operation, "again"))
+        for subject in (one for one in BENCHMARKS[operation].companions if one in JUDGED):
+            before, now = baseline.comparison(operation, subject), batch.comparison(operation, subject)
+            if before is not None:
+                found.append(Change(operation, subject, before, now, band, regressed(now, before, band)))
+    return found
+
+
+def slower(found: Sequence[Change]) -> list[str]:
+    """The operations of which every ratio became larger."""
+    operations = dict.fromkeys(one.operation for one in found)
+    return [name for name in operations if all(one.reason for one in found if one.operation == name)]
+
+
+def confirmed(first: Sequence[Change], second: Sequence[Change]) -> dict[str, str]:
+    """The operations that are slower in both batches, and why."""
+    both = set(slower(first)) & set(slower(second))
+    earlier = {(one.operation, one.subject): one for one in first}
+    found: dict[str, list[str]] = {}
+    for one in second:
+        again = earlier.get((one.operation, one.subject))
+        if one.operation in both and again is not None:
+            reason = regressed_again([again.now, one.now], one.before, max(one.band, again.band))
+            found.setdefault(one.operation, []).append(f"over {one.subject} {reason}" if reason else "")
+    return {operation: "; ".join(reasons) for operation, reasons in found.items() if all(reasons)}
+
+
+def unknown_to(batch: Batch, baseline: Baseline) -> list[str]:
+    """What the batch has and the baseline has not: nothing is compared of it."""
+    return [
+        f"{operation}: the baseline has no ratio to {subject}; write it anew (--write-baseline)"
+        for operation in batch.operations
+        for subject in BENCHMARKS[operation].companions
+        if subject in JUDGED and baseline.comparison(operation, subject) is None
+    ]
+
+
+def read_baseline(file: Path) -> Baseline:
+    """The stored baseline.
+
+    Raises:
+        ConfigurationError: there is none, or it is of another format.
+    """
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=Baseline)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigurationError("--baseline", f"{file}: {error}") from error
+    if (found.format, found.measured) != (BASELINE_FORMAT, FORMAT):
+        raise ConfigurationError("--baseline", f"{file}: of another format; write it anew (--write-baseline)")
+    return found
+
+
+def elsewhere(batch: Batch, baseline: Baseline) -> list[str]:
+    """What is other here than where the baseline was measured."""
+    here, there = batch.manifest["machine"], baseline.machine
+    pairs = [(name, here.get(name), there.get(name)) for name in _FACTS]
+    pairs.append(("store", batch.manifest["servers"].get("store"), baseline.servers.get("store")))
+    return [f"{name}: {now} here, {before} of the baseline" for name, now, before in pairs if now != before]
+
+
+def times(batch: Batch) -> Table:
+    """Percentiles of each subject, and the ratio of Kairos to it."""
+    rows = []
+    for operation in batch.operations:
+        for subject in ("kairos", *BENCHMARKS[operation].companions):
+            if subject not in batch.samples.get(operation, {}):
+                continue
+            row = [operation if subject == "kairos" else "", subject]
+            row += [
+                f"{np.median(batch.per_run(operation, subject, name)) * 1e3:,.0f}" for name in ("p50", "p95", "p99")
+            ]
+            pooled = np.concatenate(batch.samples[operation][subject])
+            row.append(f"{np.quantile(pooled, 0.999, method='inverted_cdf') * 1e3:,.0f}")
+            comparable = subject != "kairos" and len(batch.samples[operation][subject]) == len(
+                batch.samples[operation]["kairos"]
+            )
+            row.append(_interval(batch.comparison(operation, subject)) if comparable else "")
+            rows.append(tuple(row))
+    return Table(
+        ("operation", "subject", "p50 µs", "p95", "p99", "p99.9", "Kairos over it, p50 (95 % interval)"),
+        rows,
+        "p50 to p99: median of the runs; p99.9: of the calls of all runs. again: the operation itself.",
+    )
+
+
+def _interval(found: Comparison) -> str:
+    return f"{found.ratio:.3f} ({found.lower:.3f} to {found.upper:.3f})"
+
+
+def visibility(batch: Batch) -> Table:
+    """What a regression would have to be to be seen, and whether the one that was put in was."""
+    rows = []
+    for operation in batch.operations:
+        again = batch.comparison(operation, "again")
+        row = [operation, _interval(again), "fired" if fires(again) else "", f"{smallest_visible(again, BAND):.3f}", ""]
+        if operation in batch.delays_ms:
+            plain, slowed = batch.per_run(operation, "kairos"), batch.per_run(operation, "slowed")
+            row[-1] = str(injected(plain, slowed, batch.delays_ms[operation]))
+        rows.append(tuple(row))
+    return Table(("operation", "beside itself", "", "smallest visible", "slowed on purpose"), rows)
+
+
+def compared(found: Sequence[Change]) -> Table:
+    """Each ratio beside the baseline's."""
+    return Table(
+        ("operation", "over", "baseline", "now", "now over baseline", "band", "smallest visible", ""),
+        [
+            (
+                one.operation,
+                one.subject,
+                f"{one.before.ratio:.3f}",
+                f"{one.now.ratio:.3f}",
+                _interval(one.changed),
+                f"{one.band:.3f}",
+                f"{smallest_visible(one.changed, one.band, batches=2):.3f}",
+                "more" if one.reason else "",
+            )
+            for one in found
+        ],
+        "more: beyond the band, and its interval excludes 1.",
+    )
+
+
+class Judged(NamedTuple):
+    """What a run of the benchmarks says.
+
+    Attributes:
+        verdict: PASS, FAIL or INVALID.
+        reasons: why, a line each.
+    """
+
+    verdict: Verdict
+    reasons: list[str]
+
+
+def judge(first: Batch, second: Batch | None, baseline: Baseline) -> Judged:
+    """The gate: pure, but for reading the batches."""
+    problems = [*first.problems, *(second.problems if second else ()), *unknown_to(first, baseline)]
+    if problems:
+        return Judged(Verdict.INVALID, problems)
+    found = changes(first, baseline)
+    suspects = slower(found)
+    if not suspects:
+        return Judged(Verdict.PASS, [])
+    if second is None or not set(suspects) <= set(second.operations):
+        return Judged(Verdict.INVALID, [f"{name}: slower in one batch, and there is no second" for name in suspects])
+    reasons = confirmed(found, changes(second, baseline))
+    if reasons:
+        return Judged(Verdict.FAIL, [f"{name}: {reason}" for name, reason in reasons.items()])
+    return Judged(Verdict.PASS, [f"{name}: slower in one batch, and not in the next" for name in suspects])
+
+
+def measure(folder: Path, profile: str, operations: Sequence[str]) -> Batch:
+    """Measure a batch, in another process.
+
+    Raises:
+        MeasuringFailed: it could not be measured.
+    """
+    command = [sys.executable, "-m", "loadtests.measure", str(folder), "--profile", profile, "--benchmarks"]
+    status = run_to_its_end([*command, "--end-with-stdin", "--operations", *operations])
+    if status != 0:
+        raise MeasuringFailed(status)
+    return Batch(folder)
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m reports.bench", description=__doc__)
+    parser.add_argument("--profile", choices=sorted(BENCHMARK_PROFILES), default="quick", help="how much to measure")
+    parser.add_argument("--operations", nargs="+", choices=GATED, default=GATED, metavar="NAME", help="which; all")
+    parser.add_argument("--runs", type=Path, default=ROOT / "reports" / "runs", help="folder of all runs")
+    parser.add_argument("--run", type=Path, help="a run that is there: judge it again")
+    parser.add_argument("--baseline", type=Path, default=BASELINE, help="what to compare with")
+    parser.add_argument("--write-baseline", action="store_true", help="let later runs be compared with this one")
+    options = parser.parse_args()
+    unwind_on_termination()
+    try:
+        return _bench(options)
+    except ConfigurationError as error:
+        print(f"kairos: {error}", file=sys.stderr)
+    except MeasuringFailed as error:
+        if error.status != COULD_NOT_RUN:
+            print(f"kairos: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("kairos: interrupted; servers and traces are removed", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that something is slower
+        traceback.print_exc()
+    return COULD_NOT_RUN
+
+
+def _bench(options: argparse.Namespace) -> int:
+    # Before anything is measured: whether there is something to compare with.
+    baseline = None if options.write_baseline else read_baseline(options.baseline)
+    if options.run:
+        first = Batch(options.run.resolve())
+    else:
+        first = measure(new_run(options.runs, f"bench-{options.profile}"), options.profile, options.operations)
+    _show(first)
+    if baseline is None:
+        return _write_baseline(first, options.baseline)
+    second = None
+    if not first.problems:
+        found = changes(first, baseline)
+        print("\n", compared(found).text(), "\n", sep="")
+        second = _second(first, slower(found), measures=not options.run)
+    judged = judge(first, second, baseline)
+    facts = {"verdict": judged.verdict.value, "reasons": judged.reasons, "elsewhere": elsewhere(first, baseline)}
+    (first.folder / "bench.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    for line in facts["elsewhere"]:
+        print(f"compared with a baseline of another place: {line}")
+    for reason in judged.reasons:
+        print(reason)
+    print(f"\n{signed(judged.verdict.value)}   {os.path.relpath(first.folder)}")
+    return EXIT_STATUS[judged.verdict]
+
+
+def _show(batch: Batch) -> None:
+    shown = times(batch).text()
+    if not batch.problems or all("beside itself" in problem for problem in batch.problems):
+        shown += f"\n\n{visibility(batch).text()}"
+    (batch.folder / "bench.txt").write_text(shown + "\n", encoding="utf-8")
+    print(f"\n{shown}")
+
+
+def _second(first: Batch, suspects: Sequence[str], *, measures: bool) -> Batch | None:
+    """The batch of what is slower in the first: measured at once, or found where it was."""
+    folder = first.folder / SECOND
+    if not suspects:
+        return None
+    if not measures:
+        return Batch(folder) if folder.exists() else None
+    print(f"slower in one batch: {', '.join(suspects)}; measured once more ...", flush=True)
+    second = measure(folder, first.manifest["profile"], suspects)
+    print("\n", visibility(second).text(), "\n", sep="")
+    return second
+
+
+def _write_baseline(batch: Batch, file: Path) -> int:
+    if batch.problems:
+        print(*batch.problems, "cannot be trusted: the baseline stays as it is", sep="\n", file=sys.stderr)
+        return COULD_NOT_RUN
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(batch.baseline())) + b"\n")
+    print(f"\nwritten: {os.path.relpath(file)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+import pytest
+
+from kairos_core.settings import child_environment
+from loadtests import measure
+from reports.bench import SECOND, Baseline, Batch, read_baseline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kairos_core import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_S = 120.0
+pytestmark = pytest.mark.timeout(180)
+
+# Each call takes 3 ms more: so much that nothing else matters, on the busiest machine. And what is not to be called
+# raises.
+PLUGIN = """
+import os, time
+from kairos_core import RedisStateManager
+
+touch = RedisStateManager.touch_session
+
+def slow(self, session_id):
+    until = time.perf_counter() + float(os.environ["TEST_DELAY_S"])
+    while time.perf_counter() < until:
+        pass
+    return touch(self, session_id)
+
+def broken(self, *_):
+    raise RuntimeError("the operation failed")
+
+RedisStateManager.touch_session = slow
+RedisStateManager.broadcast_to_session = broken
+"""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The environment of a process whose core is slowed and broken by a plugin."""
+    (folder / "plugin_of_test.py").write_text(PLUGIN)
+    return {"PYTHONPATH": str(folder), "PYTEST_ADDOPTS": "-p plugin_of_test", "TEST_DELAY_S": "0.003"}
+
+
+class Measured(NamedTuple):
+    """A small but real batch, and the baseline that was made of it."""
+
+    folder: Path
+    baseline: Baseline
+
+
+def bench(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the benchmarks from the command line."""
+    return subprocess.run(
+        [sys.executable, "-m", "reports.bench", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
+    """A batch of one operation."""
+    folder = tmp_path_factory.mktemp("bench")
+    baseline = folder / "baseline.json"
+    finished = bench(
+        *("--profile", "tiny", "--operations", "touch_session", "--runs", str(folder / "runs")),
+        *("--baseline", str(baseline), "--write-baseline"),
+        **{**child_environment(servers), **environment(folder)},
+    )
+    assert 0 == finished.returncode, finished.stdout + finished.stderr
+    (run,) = (folder / "runs").iterdir()
+    yield Measured(run, read_baseline(baseline))
+    shutil.rmtree(folder)
+
+
+def judged(measured: Measured, tmp_path: Path, factor: float, *, twice: bool) -> tuple[int, str, str]:
+    """Judge the batch with a baseline that is so many times as large; the status, the verdict and what was said."""
+    run = shutil.copytree(measured.folder, tmp_path / "run")
+    if twice:
+        shutil.copytree(measured.folder, run / SECOND)
+    ratios = {
+        name: {subject: [value * factor for value in values] for subject, values in found.items()}
+        for name, found in measured.baseline.ratios.items()
+    }
+    file = tmp_path / "baseline.json"
+    file.write_bytes(msgspec.json.encode(msgspec.structs.replace(measured.baseline, ratios=ratios)))
+    finished = bench("--run", str(run), "--baseline", str(file))
+    return finished.returncode, json.loads((run / "bench.json").read_text())["verdict"], finished.stdout
+
+
+def test_a_batch_is_complete(measured: Measured) -> None:
+    """A batch leaves each process's samples, compressed, and a result of pytest-benchmark's without them."""
+    batch = Batch(measured.folder)
+    profile = measure.BENCHMARK_PROFILES["tiny"]
+    assert [] == batch.problems
+    for runs in batch.samples["touch_session"].values():
+        assert [profile.rounds] * profile.runs == [len(samples) for samples in runs]
+    report = json.loads((measured.folder / "latency" / "run-01.json").read_text())
+    assert report["machine_info"]["servers"]["store"].startswith(("Valkey", "Redis"))
+    (found,) = report["benchmarks"]
+    assert 1 == found["stats"]["iterations"]
+    assert "data" not in found["stats"]
+    assert {"percentiles_ms", "p50_ratios"} == set(found["extra_info"])
+    assert {"p50", "p95"} == set(found["extra_info"]["percentiles_ms"]["floor"])
+    assert 5 < found["extra_info"]["p50_ratios"]["floor"]
+
+
+def test_the_same_again_passes(measured: Measured, tmp_path: Path) -> None:
+    """What is as fast as the baseline: exit status 0, and every row is shown."""
+    status, verdict, said = judged(measured, tmp_path, 1.0, twice=False)
+    assert (0, "PASS") == (status, verdict)
+    for word in ("again", "floor", "bare", "check_then_set", "beside itself", "smallest visible"):
+        assert word in said
+
+
+def test_slower_twice_fails(measured: Measured, tmp_path: Path) -> None:
+    """What is a sixth slower than the baseline in two batches: exit status 1, and the operation is named."""
+    status, verdict, said = judged(measured, tmp_path, 1 / 1.17, twice=True)
+    assert (1, "FAIL") == (status, verdict)
+    assert "touch_session: over floor" in said
+
+
+def test_slower_once_is_no_verdict(measured: Measured, tmp_path: Path) -> None:
+    """A stored batch that is slower and has no second one: exit status 2."""
+    assert (2, "INVALID") == judged(measured, tmp_path, 1 / 1.17, twice=False)[:2]
+
+
+def test_no_baseline_is_said_before_anything_is_measured(tmp_path: Path) -> None:
+    """Without a baseline: one line and exit status 2, at once."""
+    finished = bench("--baseline", str(tmp_path / "none.json"), "--runs", str(tmp_path / "runs"))
+    assert 2 == finished.returncode
+    assert 1 == len(finished.stderr.splitlines())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_benchmark_that_raises_is_missing(settings: Settings, tmp_path: Path) -> None:
+    """pytest-benchmark says nothing of a benchmark that raised; its samples are not there, and the status tells."""
+    variables = {**child_environment(settings), **environment(tmp_path), "KAIROS_BENCHMARK_ROUNDS": "3"}
+    result = tmp_path / "run-01.json"
+    assert 1 == measure._latency_run(variables, result, ("touch_session", "broadcast"))
+    with np.load(result.with_suffix(".npz")) as arrays:
+        assert {"touch_session"} == {key.partition("/")[0] for key in arrays}
