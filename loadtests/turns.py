@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from kairos_core import Settings
 from kairos_core.settings import child_environment
-from loadtests.delivery import ArrivalClock
+from loadtests.inside import NotedClock
 from loadtests.orders import Helper, serve
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def take_turns(
 
 
 class _Actor:
-    def __init__(self, operations: Mapping[str, Operation], clock: ArrivalClock) -> None:
+    def __init__(self, operations: Mapping[str, Operation], clock: NotedClock) -> None:
         self._operations, self._clock = operations, clock
 
     def take(self, rounds: int, seed: int) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class _Actor:
 def main() -> None:
     """Serve orders until standard input closes."""
     module, _, name = GROUPS[sys.argv[1]].partition(":")
-    clock = ArrivalClock()
+    clock = NotedClock()
     with ExitStack() as stack:
         operations = getattr(import_module(module), name)(Settings.from_env(), clock, stack)
         serve(_Actor(operations, clock))

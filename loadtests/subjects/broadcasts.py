@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
-    from loadtests.delivery import ArrivalClock
+    from loadtests.inside import NotedClock
     from loadtests.interleave import Operation
 
 _ROOM = "session"
@@ -64,7 +64,7 @@ class Receiver(Subscriber):
 class Broadcast:
     """A message that is over when the other process has it."""
 
-    def __init__(self, send: Callable[[dict[str, Any]], object], receiver: Subscriber, clock: ArrivalClock) -> None:
+    def __init__(self, send: Callable[[dict[str, Any]], object], receiver: Subscriber, clock: NotedClock) -> None:
         self._send, self._receiver, self._clock = send, receiver, clock
         self._message = {"n": 0, "state": msgspec.json.decode(to_json(sample_state("broadcast")))}
 
@@ -84,7 +84,7 @@ class Broadcast:
         """Nothing is left to check."""
 
 
-def operations(settings: Settings, clock: ArrivalClock, stack: ExitStack) -> dict[str, Operation]:
+def operations(settings: Settings, clock: NotedClock, stack: ExitStack) -> dict[str, Operation]:
     """The ways from one process to another, by "delivery/subject"; see `loadtests.turns`."""
     manager = stack.enter_context(RedisStateManager.connect(settings))
     client = stack.enter_context(redis.Redis.from_url(settings.redis_url))

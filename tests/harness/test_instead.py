@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from kairos_core import SyncState, SyncStatus
-from loadtests.delivery import ArrivalClock, Subscriber
+from loadtests.delivery import Subscriber
 from loadtests.environment import as_administrator
+from loadtests.inside import NotedClock
 from loadtests.orders import OrderError
 from loadtests.studies import instead
 from loadtests.studies.study import Bench
@@ -156,7 +157,7 @@ class Stale(Subscriber):
 def test_a_message_that_was_missed_is_an_error() -> None:
     """An arrival that is not that of the message that was sent ends the measurement."""
     sent: list[object] = []
-    broadcast = Broadcast(sent.append, Stale(), ArrivalClock())
+    broadcast = Broadcast(sent.append, Stale(), NotedClock())
     broadcast.prepare()()
     with pytest.raises(AssertionError, match="message 1 arrived in place of 2"):
         broadcast.prepare()()
