@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _END_TIMEOUT_S = 10.0
 # All processes begin by then, each in its turn told.
-_AHEAD_S = 0.2
+_AHEAD_S = 0.1
 # Where one begins later than this share of the time, or this, the others were alone for too long.
 _LATE_SHARE, _LATE_S = 0.1, 0.15
 # On a machine that is busy, it is tried again.

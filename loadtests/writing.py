@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from kairos_core import Settings
@@ -28,7 +29,7 @@ def subject_of(name: str, others: Mapping[str, str]) -> Callable[[Settings], Reg
     if name not in others:
         return SUBJECTS[name]
     module, _, attribute = others[name].partition(":")
-    found: Callable[[Settings], Register] = getattr(import_module(module), attribute)
+    found: Callable[[Settings], Register] = attrgetter(attribute)(import_module(module))
     return found
 
 

@@ -259,10 +259,10 @@ def growth(result: Result, value: str = "updates_per_s") -> Table:
         peak = _NOTHING if usl.peak is None else f"{usl.peak:.1f}"
         rows.append((subject, str(usl.throughput), str(usl.contention), str(usl.coherency), peak))
     return Table(
-        ("subject", f"λ: {value} of one", "σ: contention", "κ: coherency", "peak"),
+        ("subject", f"{value} of one", "contention", "coherency", "peak"),
         rows,
-        "Universal Scalability Law, 95 % intervals over repetitions. The processes share their cores with the server, so"
-        " σ and κ are of the whole machine.",
+        "Universal Scalability Law, 95 % intervals over repetitions. The processes share the cores with the server, so"
+        " contention and coherency are of the whole machine.",
     )
 
 

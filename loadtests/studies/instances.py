@@ -8,6 +8,7 @@ to nothing on each, is measured beside them.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -51,24 +52,25 @@ def measure(bench: Bench) -> list[Point]:
 
 
 def points(bench: Bench, settings: Settings, counts: Sequence[int], repetitions: int, seconds: float) -> list[Point]:
-    """Let so many processes update for so long, in each of the ways in turn; fresh processes in each repetition."""
+    """Let so many processes update for so long, half of it at a time; fresh processes in each repetition."""
     found = []
     settings = msgspec.structs.replace(settings, outbox_limit=_OUTBOX_LIMIT)
     outboxes = Layout(settings.namespace, settings.lanes).outboxes
     with admin(settings) as client:
         for repetition in range(1, repetitions + 1):
             run = f"{new_namespace('run')}-{repetition}"
-            values: dict[tuple[str, int], dict[str, float]] = {}
+            slices: dict[tuple[str, int], list[dict[str, float]]] = {}
             with ExitStack() as processes:
                 helpers = helpers_of("loadtests.throughput", max(*counts, *CEILING_COUNTS), settings, processes)
                 connect(helpers, run=run)
-                places = [(name, count) for count in counts for name in COMPARED]
-                places += [(CEILING, count) for count in CEILING_COUNTS]
-                # The first in one repetition is the last in the next.
-                for name, count in places[:: 1 if repetition % 2 else -1]:
-                    values[name, count] = updated(helpers[:count], client, name, seconds)
+                for name, count in _turns(counts)[:: 1 if repetition % 2 else -1]:
+                    one = updated(helpers[:count], client, name, seconds / 2)
+                    slices.setdefault((name, count), []).append(one)
                     # Nobody reads what they hold: a copy of every state that was written.
                     client.unlink(*outboxes)
+            values = {
+                place: {what: fmean(one[what] for one in many) for what in many[0]} for place, many in slices.items()
+            }
             ceiling = max(values[CEILING, count]["updates_per_s"] for count in CEILING_COUNTS)
             for (name, count), one in values.items():
                 one["share_of_ceiling"] = one["updates_per_s"] / ceiling
@@ -78,6 +80,13 @@ def points(bench: Bench, settings: Settings, counts: Sequence[int], repetitions:
                     f" {one['share_of_ceiling']:.0%} of the ceiling, server {one['server_cores']:.2f} cores"
                 )
     return found
+
+
+def _turns(counts: Sequence[int]) -> list[tuple[str, int]]:
+    """Who goes when: one, the other, the other, the first, so that what drifts befalls both alike."""
+    groups = [[(name, count) for name in COMPARED] for count in counts]
+    groups.append([(CEILING, count) for count in CEILING_COUNTS])
+    return [place for group in groups for place in (*group, *reversed(group))]
 
 
 def updated(helpers: Sequence[Helper], client: redis.Redis, subject: str, seconds: float) -> dict[str, float]:
