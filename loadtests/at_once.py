@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 _END_TIMEOUT_S = 10.0
 # All processes begin by then, each in its turn told.
-_AHEAD_S = 0.1
+_AHEAD_S = 0.05
 # Where one begins later than this share of the time, or this, the others were alone for too long.
-_LATE_SHARE, _LATE_S = 0.1, 0.15
+_LATE_SHARE, _LATE_S = 0.1, 0.05
 # On a machine that is busy, it is tried again.
-_ATTEMPTS = 5
+_ATTEMPTS = 10
 
 
 class StartedLateError(RuntimeError):

@@ -30,6 +30,8 @@ COMPARED = ("kairos", "bare")
 CEILING = "ceiling"
 # Processes that are to find the ceiling: one may not be able to keep the server busy, more take its core away.
 CEILING_COUNTS = (1, 2)
+# How often they take turns at each place: what befalls the machine for a while befalls both.
+_ROUNDS = 2
 # Nothing drains these outboxes, and none is to be full.
 _OUTBOX_LIMIT = 10_000_000
 
@@ -52,7 +54,7 @@ def measure(bench: Bench) -> list[Point]:
 
 
 def points(bench: Bench, settings: Settings, counts: Sequence[int], repetitions: int, seconds: float) -> list[Point]:
-    """Let so many processes update for so long, half of it at a time; fresh processes in each repetition."""
+    """Let so many processes update for so long, a part of it at a time; fresh processes in each repetition."""
     found = []
     settings = msgspec.structs.replace(settings, outbox_limit=_OUTBOX_LIMIT)
     outboxes = Layout(settings.namespace, settings.lanes).outboxes
@@ -64,7 +66,7 @@ def points(bench: Bench, settings: Settings, counts: Sequence[int], repetitions:
                 helpers = helpers_of("loadtests.throughput", max(*counts, *CEILING_COUNTS), settings, processes)
                 connect(helpers, run=run)
                 for name, count in _turns(counts)[:: 1 if repetition % 2 else -1]:
-                    one = updated(helpers[:count], client, name, seconds / 2)
+                    one = updated(helpers[:count], client, name, seconds / 2 / _ROUNDS)
                     slices.setdefault((name, count), []).append(one)
                     # Nobody reads what they hold: a copy of every state that was written.
                     client.unlink(*outboxes)
@@ -86,7 +88,7 @@ def _turns(counts: Sequence[int]) -> list[tuple[str, int]]:
     """Who goes when: one, the other, the other, the first, so that what drifts befalls both alike."""
     groups = [[(name, count) for name in COMPARED] for count in counts]
     groups.append([(CEILING, count) for count in CEILING_COUNTS])
-    return [place for group in groups for place in (*group, *reversed(group))]
+    return [place for group in groups for place in (*group, *reversed(group)) * _ROUNDS]
 
 
 def updated(helpers: Sequence[Helper], client: redis.Redis, subject: str, seconds: float) -> dict[str, float]:
