@@ -1,11 +1,12 @@
 # Each target works alone from a fresh clone with python3 (3.11 or newer) and make.
 .DEFAULT_GOAL := help
-.PHONY: help setup test report bench studies validate scale profile coverage lint lock clean
+.PHONY: help setup test report bench validate scale studies profile coverage lint lock clean
 
 PYTHON ?= python3
 PROFILE ?= quick
 SESSIONS ?= 1000000
 OPERATION ?= all
+STUDY ?=
 BIN := .venv/bin
 READY := .venv/.ready
 # The managers, the commands, and what sends the scripts.
@@ -27,6 +28,9 @@ validate: $(READY) ## attack the core, let faults befall it, break it, and judge
 
 scale: $(READY) ## compare the latency with a million sessions with that with a hundred (SESSIONS=1000000)
 	@$(BIN)/python -m reports.scale --sessions $(SESSIONS)
+
+studies: $(READY) ## measure how cost grows and what a user would pick instead, and judge it (PROFILE=quick or full, STUDY=...)
+	@$(BIN)/python -m reports.studies $(STUDY) --profile $(PROFILE)
 
 profile: $(READY) ## show where a call's time goes, as flame graphs (OPERATION=get, update, mutate, delivery, drain or all)
 	@$(BIN)/python -m loadtests.profiling --operation $(OPERATION)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.lifeline import end_with_parent
 from loadtests.measure import unwind_on_termination
 from loadtests.studies.registry import STUDIES
 from loadtests.studies.study import run
@@ -20,8 +21,11 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[*STUDIES, []], help="which; all, if none is named")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--profile", choices=("quick", "full"), default="quick")
+    parser.add_argument("--end-with-stdin", action="store_true", help="end, too, when standard input closes")
     options = parser.parse_args()
     unwind_on_termination()
+    if options.end_with_stdin:
+        end_with_parent()
     try:
         for name in options.names or STUDIES:
             begun = time.monotonic()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loadtests.studies.awake import AWAKE_STUDY
+from loadtests.studies.contention import CONTENTION
 from loadtests.studies.durability import DURABILITY
+from loadtests.studies.instances import INSTANCES
 from loadtests.studies.instead import INSTEAD
 from loadtests.studies.watchers import WATCHERS
 
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 
 STUDIES: dict[str, Study] = {
     "awake": AWAKE_STUDY,
+    "contention": CONTENTION,
     "durability": DURABILITY,
+    "instances": INSTANCES,
     "instead": INSTEAD,
     "watchers": WATCHERS,
 }

@@ -67,6 +67,10 @@ class Wire:
             data += more
         return data
 
+    def send(self, packed: bytes) -> None:
+        """Send packed commands, whose replies are received later."""
+        self._socket.sendall(packed)
+
     def receive(self) -> bytes:
         """Wait for bytes."""
         return self._socket.recv(_CHUNK)

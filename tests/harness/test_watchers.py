@@ -29,7 +29,9 @@ def test_each_number_of_watchers_is_measured(settings: Settings) -> None:
         assert 20 == values["count"]
         assert min(4, int(point.x)) == values["processes"]
         assert 0 < values["first_p50_ms"] <= values["median_p50_ms"] <= values["last_p50_ms"]
-        assert min(values["update_p50_ms"], values["server_cpu_ms_per_update"], values["memory_kb_per_watcher"]) > 0
+        assert min(values["update_p50_ms"], values["server_cpu_ms_per_update"]) > 0
+        # Of one alone, what else the server does with its memory meanwhile is as much.
+        assert values["memory_kb_per_watcher"] > 1 or point.x == 1
         # A state for each.
         assert values["sent_kb_per_update"] > 0.7 * int(point.x)
     assert {20} == {len(samples) for samples in kept.values()}
