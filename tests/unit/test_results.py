@@ -221,7 +221,9 @@ def test_a_slow_operation_fails(tmp_path: Path, operation: str) -> None:
     assert Verdict.FAIL is run.verdict
 
 
-@pytest.mark.parametrize("target", TARGETS["ratio"], ids=lambda one: f"{one['operation']}-{one['statistic']}-{one['against']}")
+@pytest.mark.parametrize(
+    "target", TARGETS["ratio"], ids=lambda one: f"{one['operation']}-{one['statistic']}-{one['against']}"
+)
 def test_a_ratio_above_its_limit_fails(tmp_path: Path, target: dict[str, Any]) -> None:
     """An operation that is too slow beside what it is compared with fails the run."""
     operation, against = target["operation"], target["against"]
