@@ -229,10 +229,11 @@ def test_the_tables_hold_all_that_was_seen() -> None:
         for count in range(1, 9)
     }
     result = made("instances", places)
-    (table, ratios, growth) = studies.tables_of(result)
+    (table, ratios, along, growth) = studies.tables_of(result)
     assert [("kairos", str(count)) for count in range(1, 9)] == [row[:2] for row in table.rows[:8]]
     assert ("bare", "1", "200 (198 to 202)") == table.rows[8]
     assert [(str(count), "1.5") for count in range(1, 9)] == ratios.rows
+    assert ("2", "1.82", "1.82") == along.rows[0]
     assert ["kairos", "bare"] == [row[0] for row in growth.rows]
     assert growth.rows[0][2].startswith("0.1 (")
     assert "<td>kairos</td>" in table._repr_html_()
