@@ -221,8 +221,8 @@ def ratios(result: Result, value: str | None = None, ours: str | None = None) ->
     Args:
         result: of the study.
         value: which; None: the one that the study is about.
-        ours: the subject that is divided by the others; None: Kairos, or what the study is about. Where there is none of
-            this name, the table has no rows.
+        ours: the subject that is divided by the others; None: Kairos, or what the study is about. Where there is none
+            of this name, the table has no rows.
     """
     name = value or main_value(result)
     ours = ours or _OURS.get(result.study, OURS)
