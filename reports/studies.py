@@ -229,7 +229,7 @@ def ratios(result: Result, value: str | None = None, ours: str | None = None) ->
     subjects = [subject for subject, _ in _places(result)]
     others = [subject for subject in dict.fromkeys(subjects) if subject != ours]
     seen = {(point.subject, point.x, point.repetition): point.values.get(name) for point in result.points}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for subject, x in _places(result):
         if subject != ours:
             continue
@@ -242,8 +242,15 @@ def ratios(result: Result, value: str | None = None, ours: str | None = None) ->
             cells.append(_spread([our / their for our, their in pairs if our is not None and their]))
         if any(cell != _NOTHING for cell in cells):
             rows.append((str(x), *cells))
-    head = (result.axis, *(f"{ours} ÷ {other}" for other in others))
-    return Table(head, rows, f"{name}: median of the ratios within each repetition (smallest to largest)")
+    caption = f"{name}: median of the ratios within each repetition (smallest to largest)"
+    if len(others) < _COLUMNS:
+        return Table((result.axis, *(f"{ours} ÷ {other}" for other in others)), rows, caption)
+    # Where there are many, each is there at few places.
+    pairs_of_cells = ((x, zip(others, cells, strict=True)) for x, *cells in rows)
+    long: list[tuple[str, ...]] = [
+        (x, other, cell) for x, pairs in pairs_of_cells for other, cell in pairs if cell != _NOTHING
+    ]
+    return Table((result.axis, "other", f"{ours} ÷ other"), long, caption)
 
 
 def along(result: Result, value: str | None = None) -> Table:

@@ -262,3 +262,10 @@ def test_the_command_tells_by_its_status(
     assert 2 == studies.main()
     with pytest.raises(ConfigurationError, match="instead cannot be read"):
         studies.read_all(tmp_path, ["instead"])
+
+
+def test_many_others_are_a_row_each() -> None:
+    """A table does not grow wider with them, and none is left out."""
+    others = [f"other-{number}" for number in range(9)]
+    result = made("instead", {(name, 1): [{"p50_ms": 2.0}] for name in ("kairos", *others)})
+    assert [("1", other, "1") for other in others] == studies.ratios(result).rows
