@@ -45,17 +45,24 @@ if TYPE_CHECKING:
 
 COULD_NOT_RUN = 2
 OURS = "kairos"
+# Who is divided by the others, where that is not Kairos.
+_OURS = {"cluster": "cluster", "durability": "memory", "tls": "tls"}
 # What each study is about; of another one, the first of its values.
 MAIN = {
     "awake": "p50_ms",
+    "cluster": "p50_ms",
     "contention": "useful_per_s",
     "durability": "updates_per_s",
     "instances": "updates_per_s",
     "instead": "p50_ms",
+    "lanes": "drain_rows_per_s",
+    "live_sessions": "update_p50_ms",
+    "state_size": "update_p50_ms",
+    "tls": "p50_ms",
     "watchers": "last_p50_ms",
 }
 # Wider tables are cut into several.
-_COLUMNS = 6
+_COLUMNS = 7
 # Facts of a subject, not measured: shown in one column.
 _DOES, _BAR = "does_", "bar_"
 # From here on decimals are noise.
@@ -208,19 +215,21 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= _WHOLE or value == int(value) else f"{value:.3g}"
 
 
-def ratios(result: Result, value: str | None = None, ours: str = OURS) -> Table:
+def ratios(result: Result, value: str | None = None, ours: str | None = None) -> Table:
     """What is ours over each of the others, by the place of the axis, for one value.
 
     Args:
         result: of the study.
         value: which; None: the one that the study is about.
-        ours: the subject that is divided by the others; where there is none of this name, the table has no rows.
+        ours: the subject that is divided by the others; None: Kairos, or what the study is about. Where there is none
+            of this name, the table has no rows.
     """
     name = value or main_value(result)
+    ours = ours or _OURS.get(result.study, OURS)
     subjects = [subject for subject, _ in _places(result)]
     others = [subject for subject in dict.fromkeys(subjects) if subject != ours]
     seen = {(point.subject, point.x, point.repetition): point.values.get(name) for point in result.points}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for subject, x in _places(result):
         if subject != ours:
             continue
@@ -233,7 +242,39 @@ def ratios(result: Result, value: str | None = None, ours: str = OURS) -> Table:
             cells.append(_spread([our / their for our, their in pairs if our is not None and their]))
         if any(cell != _NOTHING for cell in cells):
             rows.append((str(x), *cells))
-    head = (result.axis, *(f"{ours} ÷ {other}" for other in others))
+    caption = f"{name}: median of the ratios within each repetition (smallest to largest)"
+    if len(others) < _COLUMNS:
+        return Table((result.axis, *(f"{ours} ÷ {other}" for other in others)), rows, caption)
+    # Where there are many, each is there at few places.
+    pairs_of_cells = ((x, zip(others, cells, strict=True)) for x, *cells in rows)
+    long: list[tuple[str, ...]] = [
+        (x, other, cell) for x, pairs in pairs_of_cells for other, cell in pairs if cell != _NOTHING
+    ]
+    return Table((result.axis, "other", f"{ours} ÷ other"), long, caption)
+
+
+def along(result: Result, value: str | None = None) -> Table:
+    """How one value of each subject grows along the axis: over that at its first place; where the axis is of numbers.
+
+    Args:
+        result: of the study.
+        value: which; None: the one that the study is about.
+    """
+    name = value or main_value(result)
+    seen = {(point.subject, point.x, point.repetition): point.values.get(name) for point in result.points}
+    axis = sorted({point.x for point in result.points if isinstance(point.x, int)})
+    subjects = dict.fromkeys(point.subject for point in result.points)
+    rows = []
+    for x in axis[1:]:
+        cells = []
+        for subject in subjects:
+            pairs = [
+                (seen.get((subject, x, number)), seen.get((subject, axis[0], number)))
+                for number in range(1, result.repetitions + 1)
+            ]
+            cells.append(_spread([later / first for later, first in pairs if later is not None and first]))
+        rows.append((str(x), *cells))
+    head = (result.axis, *(f"{subject} ÷ at {axis[0]}" for subject in subjects)) if axis else (result.axis,)
     return Table(head, rows, f"{name}: median of the ratios within each repetition (smallest to largest)")
 
 
@@ -288,9 +329,7 @@ def verdicts(found: Sequence[Judged]) -> Table:
 def tables_of(result: Result) -> list[Table]:
     """All tables of one study."""
     found = measured(result)
-    compared = ratios(result)
-    if compared.rows:
-        found.append(compared)
+    found += [table for table in (ratios(result), along(result)) if table.rows]
     if result.study == "instances":
         found.append(growth(result))
     return found

@@ -107,13 +107,15 @@ def updated(helpers: Sequence[Helper], client: redis.Redis, subject: str, second
 
     answers, _ = at_once(helpers, "update", seconds, prepare)
     spent_s = _server_cpu_s(client) - spent_s
-    counts = [answer["count"] for answer in answers]
+    count, used_s = (sum(answer[what] for answer in answers) for what in ("count", "cpu_s"))
     return {
         # The last step of each ends after the time: it is divided by what it really took.
         "updates_per_s": sum(answer["count"] / answer["took_s"] for answer in answers),
-        "slowest_share": min(counts) * len(counts) / max(1, sum(counts)),
         "generator_cores": sum(answer["cpu_s"] / answer["took_s"] for answer in answers),
         "server_cores": spent_s / max(answer["took_s"] for answer in answers),
+        # What does not depend on how busy the machine is otherwise.
+        "generator_us_per_update": used_s / count * 1e6,
+        "server_us_per_update": spent_s / count * 1e6,
     }
 
 

@@ -102,7 +102,8 @@ def test_instances_are_measured(settings: Settings) -> None:
     assert len(places) == len(points)
     for point in points:
         assert 0 < point.values["updates_per_s"]
-        assert 0 < point.values["slowest_share"] <= 1
+        assert 0 < point.values["generator_us_per_update"]
+        assert 0 < point.values["server_us_per_update"]
         assert 0 < point.values["generator_cores"]
         assert 0 < point.values["server_cores"]
         assert 0 < point.values["share_of_ceiling"]
@@ -228,10 +229,11 @@ def test_the_tables_hold_all_that_was_seen() -> None:
         for count in range(1, 9)
     }
     result = made("instances", places)
-    (table, ratios, growth) = studies.tables_of(result)
+    (table, ratios, along, growth) = studies.tables_of(result)
     assert [("kairos", str(count)) for count in range(1, 9)] == [row[:2] for row in table.rows[:8]]
     assert ("bare", "1", "200 (198 to 202)") == table.rows[8]
     assert [(str(count), "1.5") for count in range(1, 9)] == ratios.rows
+    assert ("2", "1.82", "1.82") == along.rows[0]
     assert ["kairos", "bare"] == [row[0] for row in growth.rows]
     assert growth.rows[0][2].startswith("0.1 (")
     assert "<td>kairos</td>" in table._repr_html_()
@@ -260,3 +262,10 @@ def test_the_command_tells_by_its_status(
     assert 2 == studies.main()
     with pytest.raises(ConfigurationError, match="instead cannot be read"):
         studies.read_all(tmp_path, ["instead"])
+
+
+def test_many_others_are_a_row_each() -> None:
+    """A table does not grow wider with them, and none is left out."""
+    others = [f"other-{number}" for number in range(9)]
+    result = made("instead", {(name, 1): [{"p50_ms": 2.0}] for name in ("kairos", *others)})
+    assert [("1", other, "1") for other in others] == studies.ratios(result).rows
