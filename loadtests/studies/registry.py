@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from loadtests.studies.awake import AWAKE_STUDY
 from loadtests.studies.durability import DURABILITY
 from loadtests.studies.instead import INSTEAD
+from loadtests.studies.state_size import STATE_SIZE
 from loadtests.studies.watchers import WATCHERS
 
 if TYPE_CHECKING:
@@ -16,5 +17,6 @@ STUDIES: dict[str, Study] = {
     "awake": AWAKE_STUDY,
     "durability": DURABILITY,
     "instead": INSTEAD,
+    "state_size": STATE_SIZE,
     "watchers": WATCHERS,
 }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
 
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kairos_core import RedisStateManager, SyncState
+    from loadtests.interleave import Operation
 
 
 class Get:
@@ -80,3 +82,20 @@ class Delete:
         """Check that there was one."""
         if result is not True:
             raise AssertionError("delete_session: there was nothing to delete")
+
+
+class OnSessions:
+    """The same operation on several sessions in turn."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._waiting = cycle(operations)
+        self._now = operations[0]
+
+    def prepare(self) -> Callable[[], Any]:
+        """The next one's call to time."""
+        self._now = next(self._waiting)
+        return self._now.prepare()
+
+    def finish(self, result: Any) -> None:
+        """Let it check what it returned."""
+        self._now.finish(result)
