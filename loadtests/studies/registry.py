@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from loadtests.studies.awake import AWAKE_STUDY
 from loadtests.studies.durability import DURABILITY
 from loadtests.studies.instead import INSTEAD
+from loadtests.studies.lanes import LANES
 from loadtests.studies.live_sessions import LIVE_SESSIONS
 from loadtests.studies.state_size import STATE_SIZE
 from loadtests.studies.watchers import WATCHERS
@@ -18,6 +19,7 @@ STUDIES: dict[str, Study] = {
     "awake": AWAKE_STUDY,
     "durability": DURABILITY,
     "instead": INSTEAD,
+    "lanes": LANES,
     "live_sessions": LIVE_SESSIONS,
     "state_size": STATE_SIZE,
     "watchers": WATCHERS,
