@@ -250,7 +250,8 @@ def _check_memory(sessions: int, setting: str) -> None:
     if free is not None and sessions * _BYTES_A_SESSION > free:
         needed = sessions * _BYTES_A_SESSION / 1e9
         raise ConfigurationError(
-            setting, f"{sessions:,} sessions may take {needed:,.1f} GB of memory, of which {free / 1e9:,.1f} GB are free"
+            setting,
+            f"{sessions:,} sessions may take {needed:,.1f} GB of memory, of which {free / 1e9:,.1f} GB are free",
         )
 
 

@@ -69,9 +69,7 @@ def points(  # noqa: PLR0913 - the two stores, and how much
             stack.callback(_remove, (node, *cluster.primaries), settings)
             helpers = [updating(settings, stack) for _ in range(PROCESSES)]
             for number, helper in enumerate(helpers):
-                helper.tell(
-                    "connect", stores=stores, session_id=f"p{number}", durability="memory", sessions=SESSIONS
-                )
+                helper.tell("connect", stores=stores, session_id=f"p{number}", durability="memory", sessions=SESSIONS)
             for helper in helpers:
                 helper.answer()
             _check_spread(cluster, settings)

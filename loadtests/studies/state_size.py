@@ -64,9 +64,7 @@ def points(bench: Bench, settings: Settings, sizes: Sequence[int], repetitions: 
                     samples_ns = samples[f"{subject}/{what}"]
                     bench.keep(f"{subject}/{size}/{repetition}/{what}", samples_ns)
                     values |= {
-                        f"{what}_{name}": value
-                        for name, value in percentiles_ms(samples_ns).items()
-                        if name != "count"
+                        f"{what}_{name}": value for name, value in percentiles_ms(samples_ns).items() if name != "count"
                     }
                 found.append(Point(subject=subject, x=size, repetition=repetition, values=values))
             by = {point.subject: point.values for point in found[-len(SUBJECTS) :]}
