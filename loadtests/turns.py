@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from loadtests.interleave import Operation
 
 WARMUP_ROUNDS = 20
-# Of each: what makes the operations, given the settings, a clock that may be told of an arrival, what to close, and what
-# else the command line says.
+# Of each: what makes the operations, given the settings, a clock that may be told of an arrival, what to close, and
+# what else the command line says.
 # By name, so that a process imports only what it times.
 GROUPS = {
     "floor": "loadtests.subjects.floor:operations",

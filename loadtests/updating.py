@@ -16,7 +16,7 @@ from kairos_core import RedisStateManager, Settings
 from loadtests.orders import serve
 from loadtests.subjects.connections import CONNECTIONS
 from loadtests.subjects.kairos import Get, OnSessions, Update
-from loadtests.turns import take_turns
+from loadtests.turns import WARMUP_ROUNDS, take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,11 +60,12 @@ class _Actor:
                 operation.finish(operation.prepare()())
         return {"connected": list(stores)}
 
-    def take(self, what: Sequence[str], rounds: int, seed: int) -> dict[str, Any]:
+    def take(self, what: Sequence[str], rounds: int, seed: int, warmup_rounds: int = WARMUP_ROUNDS) -> dict[str, Any]:
         """Do each of these in all stores in turn; how long each call took, in nanoseconds, by `STORE/WHAT`."""
         operations = {f"{name}/{one}": found[one] for name, found in self._operations.items() for one in what}
         # Which of the orders is drawn is nobody's secret.
-        return take_turns(operations, rounds, random.Random(seed), time.perf_counter)  # noqa: S311
+        generator = random.Random(seed)  # noqa: S311
+        return take_turns(operations, rounds, generator, time.perf_counter, warmup_rounds)
 
     def update(self, level: str, start_at: float, seconds: float) -> dict[str, Any]:
         """Update one store for so long from then on (`time.monotonic`); how long each call took, in nanoseconds."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kairos_core import Settings
 from kairos_core.errors import ConfigurationError
@@ -26,33 +26,47 @@ CONCURRENT = "concurrent_update"
 _OUTBOX_LIMIT = 10_000_000
 
 
+class Extent(NamedTuple):
+    """How much is measured.
+
+    Attributes:
+        repetitions: with fresh processes.
+        rounds: timed calls of one process to each store.
+        seconds: for which all processes write to each.
+        processes: how many these are.
+    """
+
+    repetitions: int
+    rounds: int
+    seconds: float
+    processes: int = PROCESSES
+
+
 class UnevenError(RuntimeError):
     """A primary of the cluster has none of the sessions."""
 
 
 def measure(bench: Bench) -> list[Point]:
     """Time both on both, and count the updates of several processes."""
-    repetitions, rounds, seconds = (3, 500, 1.0) if bench.is_quick else (10, 5_000, 5.0)
+    extent = Extent(3, 500, 1.0) if bench.is_quick else Extent(10, 5_000, 5.0)
     bench.note(
         f"The single server and the three primaries (without replicas) are on this machine, and so are the {PROCESSES}"
         " processes: where the cores are all in use, more servers add no updates. What a cluster gives beyond that is"
         " only told by a machine for each."
     )
     bench.note(
-        f"Each process reads and updates {SESSIONS} sessions in turn, of which every primary has some. get and update are"
-        f" one process's, which calls both stores in turn; {CONCURRENT} is that of {PROCESSES} processes at the same time."
+        f"Each process reads and updates {SESSIONS} sessions in turn, of which every primary has some. get and update"
+        f" are one process's, which calls both stores in turn; {CONCURRENT} is that of {PROCESSES} processes at once."
     )
     try:
         with valkeys(LocalSettings.from_env().folder) as launcher:
             node, cluster = launcher.start(), launcher.cluster(replicas=False)
-            return points(bench, node, cluster, repetitions, rounds, seconds)
+            return points(bench, node, cluster, extent)
     except (LaunchError, TimeoutError) as error:
         raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"the servers of a cluster: {error}") from error
 
 
-def points(  # noqa: PLR0913 - the two stores, and how much
-    bench: Bench, node: Node, cluster: Cluster, repetitions: int, rounds: int, seconds: float
-) -> list[Point]:
+def points(bench: Bench, node: Node, cluster: Cluster, extent: Extent) -> list[Point]:
     """Time so many calls of each on both stores in turn, then let all processes write to one and to the other.
 
     Raises:
@@ -62,32 +76,36 @@ def points(  # noqa: PLR0913 - the two stores, and how much
     """
     found = []
     stores = {"standalone": node.url, "cluster": cluster.url}
-    for repetition in range(1, repetitions + 1):
+    for repetition in range(1, extent.repetitions + 1):
         settings = Settings(namespace=new_namespace("cluster"), outbox_limit=_OUTBOX_LIMIT)
         with ExitStack() as stack:
             # When the processes are gone, so are their traces.
             stack.callback(_remove, (node, *cluster.primaries), settings)
-            helpers = [updating(settings, stack) for _ in range(PROCESSES)]
+            helpers = [updating(settings, stack) for _ in range(extent.processes)]
             for number, helper in enumerate(helpers):
                 helper.tell("connect", stores=stores, session_id=f"p{number}", durability="memory", sessions=SESSIONS)
             for helper in helpers:
                 helper.answer()
             _check_spread(cluster, settings)
-            samples: dict[str, list[int]] = helpers[0].ask("take", what=OPERATIONS, rounds=rounds, seed=repetition)
-            written = {name: at_once(helpers, name, seconds) for name in list(stores)[:: 1 if repetition % 2 else -1]}
+            samples: dict[str, list[int]] = helpers[0].ask(
+                "take", what=OPERATIONS, rounds=extent.rounds, seed=repetition
+            )
+            written = {
+                name: at_once(helpers, name, extent.seconds) for name in list(stores)[:: 1 if repetition % 2 else -1]
+            }
         samples |= {f"{name}/{CONCURRENT}": samples_ns for name, samples_ns in written.items()}
         for key, samples_ns in samples.items():
             name, _, what = key.partition("/")
             bench.keep(f"{name}/{what}/{repetition}/call", samples_ns)
             values = percentiles_ms(samples_ns)
             if what == CONCURRENT:
-                values |= {"updates_per_s": len(samples_ns) / seconds, "processes": float(PROCESSES)}
+                values |= {"updates_per_s": len(samples_ns) / extent.seconds, "processes": float(extent.processes)}
             found.append(Point(subject=name, x=what, repetition=repetition, values=values))
         by = {(point.subject, point.x): point.values for point in found[-len(samples) :]}
         for name in stores:
             bench.say(
                 f"cluster   {name}: get p50 {by[name, 'get']['p50_ms']:.3f} ms, update"
-                f" {by[name, 'update']['p50_ms']:.3f}; {PROCESSES} processes"
+                f" {by[name, 'update']['p50_ms']:.3f}; {extent.processes} processes"
                 f" {by[name, CONCURRENT]['updates_per_s']:,.0f} updates/s"
             )
     return found

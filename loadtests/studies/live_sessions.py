@@ -1,7 +1,7 @@
 """What other sessions cost one: get and update with a hundred live sessions up to a million, and a session's memory.
 
-As `loadtests.scale`, which compares two numbers of sessions, this has a plain server for each number, and all are called
-in the same rounds. A second server with the least sessions shows how fair the comparison is.
+As `loadtests.scale`, which compares two numbers of sessions, this has a plain server for each number, and all are
+called in the same rounds. A second server with the least sessions shows how fair the comparison is.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def measure(bench: Bench) -> list[Point]:
         else ((100, 1_000, 10_000, 100_000, 1_000_000), 10, 1_000)
     )
     bench.note(
-        f"Each number of sessions has a server of its own. {AGAIN} is one more with {counts[0]}: what it differs by from"
-        " kairos is the measurement's own. An update is of a session that was drawn at random and not read before."
+        f"Each number of sessions has a server of its own. {AGAIN} is one more with {counts[0]}: what it differs by"
+        " from kairos is the measurement's own. An update is of a session that was drawn at random and not read before."
     )
     bench.note(
         "memory_bytes_per_session is all that the server's memory grew by, over the sessions: where these are few, most"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from kairos_core import Settings
 from kairos_core.errors import ConfigurationError
@@ -24,15 +25,31 @@ from loadtests.studies.study import Bench, Point, Study, percentiles_ms
 SUBJECTS = ("direct", "plain", "tls")
 CALLS = ("get", "update")
 CONNECTIONS = ("connect", "connection")
+# Of connections, which are all made anew.
+_WARMUP = 2
+
+
+class Extent(NamedTuple):
+    """How much is measured.
+
+    Attributes:
+        repetitions: with fresh processes.
+        rounds: timed calls of each on each way.
+        connections: that are made of each on each way.
+    """
+
+    repetitions: int
+    rounds: int
+    connections: int
 
 
 def measure(bench: Bench) -> list[Point]:
     """Time calls and connections on each way to the server."""
-    repetitions, rounds, connections = (3, 400, 50) if bench.is_quick else (10, 5_000, 1_000)
+    extent = Extent(3, 400, 60) if bench.is_quick else Extent(10, 5_000, 500)
     bench.note(
         "The embedded server speaks no TLS: it ends in a process of the harness before it. plain goes through that"
-        " process, too, and direct does not: compare tls with plain. The process is written in Python, and what it takes"
-        " of TLS's time is more than a server that speaks TLS itself would."
+        " process, too, and direct does not: compare tls with plain. The process is written in Python: what it takes of"
+        " the time of TLS is more than a server that speaks it would."
     )
     bench.note(
         "connection is one of redis-py: the handshakes of TCP and TLS, and the login. connect is"
@@ -41,21 +58,19 @@ def measure(bench: Bench) -> list[Point]:
     local = LocalSettings.from_env().folder
     try:
         with valkeys(local) as launcher, tempfile.TemporaryDirectory(prefix="kairos-", dir=local) as folder:
-            return points(bench, launcher.start().url, Path(folder), repetitions, rounds, connections)
+            return points(bench, launcher.start().url, Path(folder), extent)
     except LaunchError as error:
         raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"the server for TLS: {error}") from error
 
 
-def points(  # noqa: PLR0913 - the server, and how much
-    bench: Bench, url: str, folder: Path, repetitions: int, rounds: int, connections: int
-) -> list[Point]:
+def points(bench: Bench, url: str, folder: Path, extent: Extent) -> list[Point]:
     """Time so many calls of each on each way in turn, and so many connections, in each repetition anew.
 
     Raises:
         OrderError: a process has ended before it was done.
     """
     found = []
-    for repetition in range(1, repetitions + 1):
+    for repetition in range(1, extent.repetitions + 1):
         settings = Settings(namespace=new_namespace("tls"))
         with ExitStack() as stack:
             stores = {"direct": url} | stack.enter_context(terminator(url, folder))
@@ -63,8 +78,10 @@ def points(  # noqa: PLR0913 - the server, and how much
             for name, address in stores.items():
                 # Each has sessions of its own: all are on the same server.
                 helper.ask("connect", stores={name: address}, session_id=name, durability="memory")
-            samples: dict[str, list[int]] = helper.ask("take", what=CALLS, rounds=rounds, seed=repetition)
-            samples |= helper.ask("take", what=CONNECTIONS, rounds=connections, seed=repetition)
+            samples: dict[str, list[int]] = helper.ask("take", what=CALLS, rounds=extent.rounds, seed=repetition)
+            samples |= helper.ask(
+                "take", what=CONNECTIONS, rounds=extent.connections, seed=repetition, warmup_rounds=_WARMUP
+            )
         for key, samples_ns in samples.items():
             subject, _, what = key.partition("/")
             bench.keep(f"{subject}/{what}/{repetition}/call", samples_ns)

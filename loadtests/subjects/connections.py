@@ -1,4 +1,4 @@
-"""Connections that are made anew each time: of a manager, with all that it looks at first, and one of redis-py alone."""
+"""Connections, each time anew: a manager's, with all that it looks at first, and one of redis-py alone."""
 
 from __future__ import annotations
 

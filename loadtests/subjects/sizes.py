@@ -1,4 +1,4 @@
-"""Create, get and update of states of one size: through Kairos, through redis-py with the same words, on a raw socket."""
+"""Create, get and update of states of one size: through Kairos, by redis-py with the same words, on a raw socket."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPERATIONS = ("create", "get", "update")
 
 
 class _Way:
-    """One way to the server; each takes a command, which Kairos' own way has no use for, and returns the call to time."""
+    """The ways to the server: each takes a command, which Kairos' own has no use for, and returns the call to time."""
 
     def __init__(self, settings: Settings, manager: RedisStateManager, stack: ExitStack) -> None:
         self._manager = manager
@@ -44,7 +44,7 @@ class _Way:
 
     def redis_py(self, what: str, _: SyncState, command: Command[Any]) -> Callable[[], Any]:
         """The command method of redis-py: nothing is encoded before, nor decoded after."""
-        name, *words = command.words
+        words = command.words[1:]
         return partial(self._client.hmget, *words) if what == "get" else partial(self._client.evalsha, *words)
 
     def wire(self, what: str, _: SyncState, command: Command[Any]) -> Callable[[], Any]:
