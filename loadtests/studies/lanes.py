@@ -37,7 +37,7 @@ class Extent(NamedTuple):
 
 def measure(bench: Bench) -> list[Point]:
     """Time all of them for each number of lanes."""
-    extent = Extent(3, 300, 2, 1_500) if bench.is_quick else Extent(10, 3_000, 5, 20_000)
+    extent = Extent(3, 300, 2, 1_500) if bench.is_quick else Extent(10, 3_000, 3, 5_000)
     bench.note(
         f"Updates go to {SESSIONS} sessions in turn, however many lanes there are. A drain is one process that empties"
         f" one lane after the other of {extent.rows} entries in all, each of another session and in batches of at most"

@@ -45,7 +45,7 @@ class Extent(NamedTuple):
 
 def measure(bench: Bench) -> list[Point]:
     """Time calls and connections on each way to the server."""
-    extent = Extent(3, 400, 60) if bench.is_quick else Extent(10, 5_000, 500)
+    extent = Extent(3, 400, 60) if bench.is_quick else Extent(10, 5_000, 300)
     bench.note(
         "The embedded server speaks no TLS: it ends in a process of the harness before it. plain goes through that"
         " process, too, and direct does not: compare tls with plain. The process is written in Python: what it takes of"

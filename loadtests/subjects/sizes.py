@@ -61,6 +61,9 @@ class _Way:
         if subject == "kairos":
             found: SyncState | None = result
             return found
+        # What came of a reply only later would not have been in the time.
+        if subject == "wire" and command.operation_id is None and len(result) != self._get_size:
+            raise AssertionError(f"wire: {len(result)} bytes of a reply of {self._get_size}")
         reply = self._wire.parse(result) if subject == "wire" else result
         state: SyncState | None = command.read(reply)
         return state
