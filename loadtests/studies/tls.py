@@ -53,7 +53,8 @@ def measure(bench: Bench) -> list[Point]:
     )
     bench.note(
         "connection is one of redis-py: the handshakes of TCP and TLS, and the login. connect is"
-        " RedisStateManager.connect, which besides asks the server whether it is fit."
+        " RedisStateManager.connect, which besides asks the server whether it is fit. For each connection with TLS,"
+        " redis-py makes a context anew, and reads all authorities that the system trusts: that is in both."
     )
     local = LocalSettings.from_env().folder
     try:
