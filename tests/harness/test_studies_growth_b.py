@@ -162,7 +162,7 @@ class Killed(Turns):
 def test_a_subject_that_was_killed_is_an_error(
     bench: Bench, settings: Settings, launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A study of which a process, or a server, is gone has no points."""
+    """A study of which a process was killed, or ended because its sessions are not there, has no points."""
     monkeypatch.setattr(state_size, "Turns", Killed)
     with pytest.raises(OrderError, match=r"loadtests\.turns ended with status -9"):
         state_size.points(bench, as_administrator(settings), (2,), 1, 100)
