@@ -18,10 +18,12 @@ import sys
 import tempfile
 import time
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import redis
 
 from kairos_core import RedisStateManager, Settings, session
 from kairos_core.commands import CREATE, Commands
@@ -34,7 +36,7 @@ from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from kairos_core import SyncState
     from loadtests.servers.valkeys import Node
@@ -95,22 +97,40 @@ def measure(sessions: int, runs: int, rounds: int, say: Callable[[str], object])
     Raises:
         ConfigurationError: names the argument or setting and the cause in one line.
     """
-    _check_memory(sessions)
-    local = LocalSettings.from_env().folder
-    try:
-        with valkeys(local) as launcher, tempfile.TemporaryDirectory(prefix="kairos-", dir=local) as folder:
-            nodes = {subject: launcher.start() for subject in SUBJECTS}
-            stores = {
-                subject: fill(node, sessions if subject == "many" else FEW, Path(folder, subject), say)
-                for subject, node in nodes.items()
-            }
-            found = list(compare(stores, runs, rounds, say))
-            with nodes["many"].client() as client:
-                version = str(client.info("server")["valkey_version"])
-    except (LaunchError, OSError) as error:
-        raise ConfigurationError("KAIROS_LOCAL_FOLDER", str(error)) from error
+    counts = {subject: sessions if subject == "many" else FEW for subject in SUBJECTS}
+    with filled(counts, say, "--sessions") as stores:
+        found = list(compare(stores, runs, rounds, say))
+        with redis.Redis.from_url(stores["many"].settings.redis_url) as client:
+            version = str(client.info("server")["valkey_version"])
+        many = stores["many"]
     body, _ = session.encode(sample_state(_name(0)))
-    return Measured(sessions, stores["many"].bytes_each, len(body), f"Valkey {version}", found)
+    return Measured(sessions, many.bytes_each, len(body), f"Valkey {version}", found)
+
+
+@contextmanager
+def filled(counts: Mapping[str, int], say: Callable[[str], object], setting: str) -> Iterator[dict[str, Store]]:
+    """Plain servers side by side, each with so many sessions, by the names given; they end with the context.
+
+    Args:
+        counts: how many sessions each has.
+        say: is told of progress.
+        setting: what asked for so many, for errors.
+
+    Raises:
+        ConfigurationError: names the setting and the cause in one line.
+    """
+    _check_memory(sum(counts.values()), setting)
+    local = LocalSettings.from_env().folder
+    with ExitStack() as stack:
+        try:
+            launcher = stack.enter_context(valkeys(local))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kairos-", dir=local)))
+            # All are there before one is filled, so that none has a younger process than another by that.
+            nodes = {name: launcher.start() for name in counts}
+            stores = {name: fill(node, counts[name], folder / name, say) for name, node in nodes.items()}
+        except (LaunchError, OSError) as error:
+            raise ConfigurationError("KAIROS_LOCAL_FOLDER", str(error)) from error
+        yield stores
 
 
 def fill(node: Node, sessions: int, stamps: Path, say: Callable[[str], object]) -> Store:
@@ -220,7 +240,7 @@ def _name(number: int) -> str:
     return f"session-{number:09d}"
 
 
-def _check_memory(sessions: int) -> None:
+def _check_memory(sessions: int, setting: str) -> None:
     """Raise ConfigurationError where so many sessions certainly do not fit into this machine's free memory."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
@@ -230,7 +250,8 @@ def _check_memory(sessions: int) -> None:
     if free is not None and sessions * _BYTES_A_SESSION > free:
         needed = sessions * _BYTES_A_SESSION / 1e9
         raise ConfigurationError(
-            "--sessions", f"{sessions:,} may take {needed:,.1f} GB of memory, of which {free / 1e9:,.1f} GB are free"
+            setting,
+            f"{sessions:,} sessions may take {needed:,.1f} GB of memory, of which {free / 1e9:,.1f} GB are free",
         )
 
 

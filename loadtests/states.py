@@ -5,8 +5,8 @@ from __future__ import annotations
 from kairos_core import SyncMode, SyncParticipant, SyncState, SyncStatus
 
 
-def sample_state(session_id: str) -> SyncState:
-    """A running session with two participants."""
+def sample_state(session_id: str, participants: int = 2) -> SyncState:
+    """A running session with so many participants, of which the first is active."""
     players = [
         SyncParticipant(
             participant_id=f"3f2b8c1e-9d4a-4c6f-8a7b-{index:012d}",
@@ -16,7 +16,7 @@ def sample_state(session_id: str) -> SyncState:
             time_remaining_ms=587_655,
             is_active=index == 0,
         )
-        for index in range(2)
+        for index in range(participants)
     ]
     return SyncState.new(
         session_id,

@@ -1,4 +1,4 @@
-"""Operations that take turns in a fresh process: `python -m loadtests.turns GROUP` takes orders (see `orders.py`).
+"""Operations that take turns in a fresh process: `python -m loadtests.turns GROUP ...` takes orders (see `orders.py`).
 
 In each round one call of each is timed, in an order that is drawn anew, so that all see the same machine; a process is
 one repetition.
@@ -23,22 +23,32 @@ if TYPE_CHECKING:
     from loadtests.interleave import Operation
 
 WARMUP_ROUNDS = 20
-# Of each: what makes the operations, given the settings, a clock that may be told of an arrival, and what to close.
+# Of each: what makes the operations, given the settings, a clock that may be told of an arrival, what to close, and
+# what else the command line says.
 # By name, so that a process imports only what it times.
 GROUPS = {
     "floor": "loadtests.subjects.floor:operations",
     "states": "loadtests.subjects.alternatives:states",
     "audited": "loadtests.subjects.alternatives:audited",
     "deliveries": "loadtests.subjects.broadcasts:operations",
+    "drains": "loadtests.subjects.lanes:drains",
+    "lanes": "loadtests.subjects.lanes:operations",
+    "sizes": "loadtests.subjects.sizes:operations",
 }
 _END_TIMEOUT_S = 10.0
 
 
 class Turns:
-    """A handle to a process in which the operations of a group take turns."""
+    """A handle to a process in which the operations of a group take turns.
 
-    def __init__(self, settings: Settings, group: str) -> None:
-        self._helper = Helper("loadtests.turns", group, environment=child_environment(settings))
+    Args:
+        settings: of the process.
+        group: which of `GROUPS`.
+        arguments: what the group asks for besides.
+    """
+
+    def __init__(self, settings: Settings, group: str, *arguments: str) -> None:
+        self._helper = Helper("loadtests.turns", group, *arguments, environment=child_environment(settings))
 
     def __enter__(self) -> Self:
         return self
@@ -46,18 +56,22 @@ class Turns:
     def __exit__(self, *_: object) -> None:
         self._helper.close(_END_TIMEOUT_S)
 
-    def samples_ns(self, rounds: int, seed: int) -> dict[str, list[int]]:
+    def samples_ns(self, rounds: int, seed: int, warmup_rounds: int = WARMUP_ROUNDS) -> dict[str, list[int]]:
         """How long each call of each operation took.
 
         Raises:
             OrderError: the process has ended, because an operation did not do what it is to do.
         """
-        found: dict[str, list[int]] = self._helper.ask("take", rounds=rounds, seed=seed)
+        found: dict[str, list[int]] = self._helper.ask("take", rounds=rounds, seed=seed, warmup_rounds=warmup_rounds)
         return found
 
 
 def take_turns(
-    operations: Mapping[str, Operation], rounds: int, generator: random.Random, clock: Callable[[], float]
+    operations: Mapping[str, Operation],
+    rounds: int,
+    generator: random.Random,
+    clock: Callable[[], float],
+    warmup_rounds: int = WARMUP_ROUNDS,
 ) -> dict[str, list[int]]:
     """Time one call of each in each round.
 
@@ -66,10 +80,11 @@ def take_turns(
         rounds: how many, besides some to warm up.
         generator: draws the order.
         clock: seconds; after a call, the time at which it was over.
+        warmup_rounds: of which nothing is kept.
     """
     samples: dict[str, list[int]] = {name: [] for name in operations}
     order = list(operations)
-    for number in range(-WARMUP_ROUNDS, rounds):
+    for number in range(-warmup_rounds, rounds):
         generator.shuffle(order)
         for name in order:
             call = operations[name].prepare()
@@ -86,10 +101,11 @@ class _Actor:
     def __init__(self, operations: Mapping[str, Operation], clock: NotedClock) -> None:
         self._operations, self._clock = operations, clock
 
-    def take(self, rounds: int, seed: int) -> dict[str, Any]:
+    def take(self, rounds: int, seed: int, warmup_rounds: int) -> dict[str, Any]:
         """See `Turns`."""
         # Which of the orders is drawn is nobody's secret.
-        return take_turns(self._operations, rounds, random.Random(seed), self._clock)  # noqa: S311
+        generator = random.Random(seed)  # noqa: S311
+        return take_turns(self._operations, rounds, generator, self._clock, warmup_rounds)
 
 
 def main() -> None:
@@ -97,7 +113,7 @@ def main() -> None:
     module, _, name = GROUPS[sys.argv[1]].partition(":")
     clock = NotedClock()
     with ExitStack() as stack:
-        operations = getattr(import_module(module), name)(Settings.from_env(), clock, stack)
+        operations = getattr(import_module(module), name)(Settings.from_env(), clock, stack, *sys.argv[2:])
         serve(_Actor(operations, clock))
 
 

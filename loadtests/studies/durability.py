@@ -59,7 +59,7 @@ def points(
         with ExitStack() as stack:
             # When the processes are gone, so are their traces.
             stack.callback(_remove_outboxes, settings, stores)
-            helpers = [_helper(settings, stack) for _ in range(max(counts))]
+            helpers = [updating(settings, stack) for _ in range(max(counts))]
             for number, helper in enumerate(helpers):
                 helper.tell("connect", stores=dict(stores), session_id=f"process-{number}")
             for helper in helpers:
@@ -67,7 +67,7 @@ def points(
             # The first in one repetition is the last in the next.
             places = [(level, count) for count in counts for level in stores][:: 1 if repetition % 2 else -1]
             for level, count in places:
-                samples_ns = _at_once(helpers[:count], level, seconds)
+                samples_ns = at_once(helpers[:count], level, seconds)
                 bench.keep(f"{level}/{count}/{repetition}/update", samples_ns)
                 values = percentiles_ms(samples_ns) | {"updates_per_s": len(samples_ns) / seconds}
                 found.append(Point(subject=level, x=count, repetition=repetition, values=values))
@@ -78,13 +78,14 @@ def points(
     return found
 
 
-def _helper(settings: Settings, stack: ExitStack) -> Helper:
+def updating(settings: Settings, stack: ExitStack) -> Helper:
+    """A fresh process that updates (see `loadtests.updating`), which ends with the stack."""
     helper = Helper("loadtests.updating", environment=child_environment(settings))
     stack.callback(helper.close, _END_TIMEOUT_S)
     return helper
 
 
-def _at_once(helpers: Sequence[Helper], level: str, seconds: float) -> list[int]:
+def at_once(helpers: Sequence[Helper], level: str, seconds: float) -> list[int]:
     """How long each update of these processes took, while all of them wrote.
 
     Raises:

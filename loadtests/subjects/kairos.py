@@ -7,6 +7,7 @@ of an AsyncRedisStateManager are to be awaited (see `loadtests.inside`), and are
 from __future__ import annotations
 
 from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from loadtests.states import sample_state
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from kairos_core import AsyncRedisStateManager, RedisStateManager, SyncState
     from kairos_core.health import Health
+    from loadtests.interleave import Operation
 
 # What `broadcast_to_session` sends.
 MESSAGE = {"type": "tick", "number": 1, "text": "the clock of one player stops, and that of the next begins to run"}
@@ -257,3 +259,20 @@ class HealthAsked:
         """Check that the store could be asked; its backlog is nobody's concern here."""
         if not result.is_reachable:
             raise AssertionError(f"health: {result.problems}")
+
+
+class OnSessions:
+    """The same operation on several sessions in turn."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._waiting = cycle(operations)
+        self._now = operations[0]
+
+    def prepare(self) -> Callable[[], Any]:
+        """The next one's call to time."""
+        self._now = next(self._waiting)
+        return self._now.prepare()
+
+    def finish(self, result: Any) -> None:
+        """Let it check what it returned."""
+        self._now.finish(result)

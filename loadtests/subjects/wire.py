@@ -52,6 +52,32 @@ class Wire:
         self._socket.sendall(packed)
         return self._socket.recv(_CHUNK)
 
+    def exchange_whole(self, packed: bytes, size: int) -> bytes:
+        """The same where the reply, of a known size in bytes, may come in several pieces."""
+        data = self.exchange(packed)
+        if len(data) >= size:
+            return data
+        pieces, missing = [data], size - len(data)
+        while missing > 0:
+            data = self._socket.recv(_CHUNK)
+            if not data:
+                raise ConnectionError("the server closed the connection within a reply")
+            pieces.append(data)
+            missing -= len(data)
+        return b"".join(pieces)
+
+    def size_of_reply(self, packed: bytes) -> int:
+        """Send a packed command and count the bytes of its reply: for preparation."""
+        self._socket.sendall(packed)
+        size = 0
+        while size == 0 or self._reader.gets() is False:
+            data = self._socket.recv(_CHUNK)
+            if not data:
+                raise ConnectionError("the server closed the connection within a reply")
+            size += len(data)
+            self._reader.feed(data)
+        return size
+
     def fileno(self) -> int:
         """The socket's number, to wait for many of them at once."""
         return self._socket.fileno()
