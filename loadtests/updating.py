@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from kairos_core import RedisStateManager, Settings
+from loadtests.at_once import at_once, wait_until_then
 from loadtests.orders import serve
 from loadtests.subjects.connections import CONNECTIONS
 from loadtests.subjects.kairos import Get, OnSessions, Update
@@ -22,8 +23,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from loadtests.interleave import Operation
+    from loadtests.orders import Helper
 
+# This module, as those who start such processes name it.
+UPDATING = "loadtests.updating"
 WARMUP = 20
+
+
+def updates_ns(helpers: Sequence[Helper], store: str, seconds: float) -> list[int]:
+    """How long each update of one store by these processes took, while all of them wrote, in nanoseconds.
+
+    Raises:
+        StartedLateError: not all began in time.
+        OrderError: an update failed, or was not as safe as it was to be.
+    """
+    answers, _ = at_once(helpers, "update", seconds, lambda _: {"level": store})
+    return [sample for answer in answers for sample in answer["samples_ns"]]
 
 
 class _Actor:
@@ -70,8 +85,7 @@ class _Actor:
     def update(self, level: str, start_at: float, seconds: float) -> dict[str, Any]:
         """Update one store for so long from then on (`time.monotonic`); how long each call took, in nanoseconds."""
         operation, durability = self._operations[level]["update"], self._settings[level].durability
-        time.sleep(max(0.0, start_at - time.monotonic()))
-        late_s = time.monotonic() - start_at
+        late_s = wait_until_then(start_at)
         samples: list[int] = []
         while time.monotonic() < start_at + seconds:
             call = operation.prepare()

@@ -32,7 +32,7 @@ from loadtests import ROOT
 from loadtests.benchmarks import BENCHMARKS, GATED
 from loadtests.measure import BENCHMARK_PROFILES, FORMAT, unwind_on_termination
 from reports.folders import new_run
-from reports.results import MeasuringFailed, missing, read_samples, run_to_its_end
+from reports.results import MeasuringFailed, missing, read_manifest, read_samples, run_to_its_end
 from reports.statistics import (
     BAND,
     EXIT_STATUS,
@@ -103,13 +103,7 @@ class Batch:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            found = self.manifest.get("format")
-        except (OSError, ValueError, AttributeError) as error:
-            raise ConfigurationError("--run", f"{folder}: holds no finished run") from error
-        if found != FORMAT:
-            raise ConfigurationError("--run", f"{folder}: format {found}, this version reads {FORMAT}")
+        self.manifest = read_manifest(folder)
         self.operations: list[str] = self.manifest["operations"]
 
     @cached_property

@@ -124,18 +124,28 @@ def missing(
     return []
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a finished run says of itself.
+
+    Raises:
+        ConfigurationError: the folder holds none, or one that another version wrote.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        found = manifest.get("format")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigurationError("--run", f"{folder}: holds no finished run") from error
+    if found != FORMAT:
+        raise ConfigurationError("--run", f"{folder}: format {found}, this version reads {FORMAT}")
+    return manifest
+
+
 class Run:
     """One run, as its files tell it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            found = self.manifest.get("format")
-        except (OSError, ValueError, AttributeError) as error:
-            raise ConfigurationError("--run", f"{folder}: holds no finished run") from error
-        if found != FORMAT:
-            raise ConfigurationError("--run", f"{folder}: format {found}, this version reads {FORMAT}")
+        self.manifest = read_manifest(folder)
         self.checks = msgspec.json.decode((folder / "checks.json").read_bytes(), type=list[CheckResult])
 
     @cached_property

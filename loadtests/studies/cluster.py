@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from kairos_core import Settings
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import LocalSettings
+from loadtests.at_once import helpers_of
 from loadtests.environment import new_namespace
 from loadtests.servers.valkey_helper import LaunchError
 from loadtests.servers.valkeys import valkeys
-from loadtests.studies.durability import at_once, updating
 from loadtests.studies.study import Bench, Point, Study, percentiles_ms
+from loadtests.updating import UPDATING, updates_ns
 
 if TYPE_CHECKING:
     from loadtests.servers.valkeys import Cluster, Node
@@ -81,7 +82,7 @@ def points(bench: Bench, node: Node, cluster: Cluster, extent: Extent) -> list[P
         with ExitStack() as stack:
             # When the processes are gone, so are their traces.
             stack.callback(_remove, (node, *cluster.primaries), settings)
-            helpers = [updating(settings, stack) for _ in range(extent.processes)]
+            helpers = helpers_of(UPDATING, extent.processes, settings, stack)
             for number, helper in enumerate(helpers):
                 helper.tell("connect", stores=stores, session_id=f"p{number}", durability="memory", sessions=SESSIONS)
             for helper in helpers:
@@ -91,7 +92,7 @@ def points(bench: Bench, node: Node, cluster: Cluster, extent: Extent) -> list[P
                 "take", what=OPERATIONS, rounds=extent.rounds, seed=repetition
             )
             written = {
-                name: at_once(helpers, name, extent.seconds) for name in list(stores)[:: 1 if repetition % 2 else -1]
+                name: updates_ns(helpers, name, extent.seconds) for name in list(stores)[:: 1 if repetition % 2 else -1]
             }
         samples |= {f"{name}/{CONCURRENT}": samples_ns for name, samples_ns in written.items()}
         for key, samples_ns in samples.items():

@@ -6,7 +6,6 @@ next, in the same processes.
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -14,28 +13,18 @@ import redis
 
 from kairos_core import Settings
 from kairos_core.layout import Layout
-from kairos_core.settings import LocalSettings, child_environment
+from kairos_core.settings import LocalSettings
+from loadtests.at_once import helpers_of
 from loadtests.environment import new_namespace
-from loadtests.orders import Helper
 from loadtests.servers.levels import file_system, level_servers
 from loadtests.studies.study import Bench, Point, Study, percentiles_ms
+from loadtests.updating import UPDATING, updates_ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 # Nothing drains these outboxes, and none is to be full.
 _OUTBOX_LIMIT = 10_000_000
-_END_TIMEOUT_S = 10.0
-# All processes begin by then.
-_AHEAD_S = 0.2
-# Where one begins later than this share of the time, or this, the others were measured alone for too long.
-_LATE_SHARE, _LATE_S = 0.1, 0.1
-# On a machine that is busy, it is tried again.
-_ATTEMPTS = 5
-
-
-class StartedLateError(RuntimeError):
-    """Processes that were to write at the same time did not."""
 
 
 def measure(bench: Bench) -> list[Point]:
@@ -59,7 +48,7 @@ def points(
         with ExitStack() as stack:
             # When the processes are gone, so are their traces.
             stack.callback(_remove_outboxes, settings, stores)
-            helpers = [updating(settings, stack) for _ in range(max(counts))]
+            helpers = helpers_of(UPDATING, max(counts), settings, stack)
             for number, helper in enumerate(helpers):
                 helper.tell("connect", stores=dict(stores), session_id=f"process-{number}")
             for helper in helpers:
@@ -67,7 +56,7 @@ def points(
             # The first in one repetition is the last in the next.
             places = [(level, count) for count in counts for level in stores][:: 1 if repetition % 2 else -1]
             for level, count in places:
-                samples_ns = at_once(helpers[:count], level, seconds)
+                samples_ns = updates_ns(helpers[:count], level, seconds)
                 bench.keep(f"{level}/{count}/{repetition}/update", samples_ns)
                 values = percentiles_ms(samples_ns) | {"updates_per_s": len(samples_ns) / seconds}
                 found.append(Point(subject=level, x=count, repetition=repetition, values=values))
@@ -76,32 +65,6 @@ def points(
                     f" {values['updates_per_s']:.0f} updates/s"
                 )
     return found
-
-
-def updating(settings: Settings, stack: ExitStack) -> Helper:
-    """A fresh process that updates (see `loadtests.updating`), which ends with the stack."""
-    helper = Helper("loadtests.updating", environment=child_environment(settings))
-    stack.callback(helper.close, _END_TIMEOUT_S)
-    return helper
-
-
-def at_once(helpers: Sequence[Helper], level: str, seconds: float) -> list[int]:
-    """How long each update of these processes took, while all of them wrote.
-
-    Raises:
-        StartedLateError: not all began in time.
-        OrderError: an update failed, or was not as safe as the level says.
-    """
-    latest_s = 0.0
-    for _ in range(_ATTEMPTS):
-        start_at = time.monotonic() + _AHEAD_S
-        for helper in helpers:
-            helper.tell("update", level=level, start_at=start_at, seconds=seconds)
-        answers = [helper.answer() for helper in helpers]
-        latest_s = max(answer["late_s"] for answer in answers)
-        if latest_s <= max(_LATE_S, _LATE_SHARE * seconds):
-            return [sample for answer in answers for sample in answer["samples_ns"]]
-    raise StartedLateError(f"{level}: a process of {len(helpers)} began {latest_s:.2f} s late, {_ATTEMPTS} times")
 
 
 def _remove_outboxes(settings: Settings, stores: Mapping[str, str]) -> None:

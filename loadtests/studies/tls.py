@@ -15,12 +15,13 @@ from typing import NamedTuple
 from kairos_core import Settings
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import LocalSettings
+from loadtests.at_once import helpers_of
 from loadtests.environment import new_namespace
 from loadtests.servers.terminator import terminator
 from loadtests.servers.valkey_helper import LaunchError
 from loadtests.servers.valkeys import valkeys
-from loadtests.studies.durability import updating
 from loadtests.studies.study import Bench, Point, Study, percentiles_ms
+from loadtests.updating import UPDATING
 
 SUBJECTS = ("direct", "plain", "tls")
 CALLS = ("get", "update")
@@ -75,7 +76,7 @@ def points(bench: Bench, url: str, folder: Path, extent: Extent) -> list[Point]:
         settings = Settings(namespace=new_namespace("tls"))
         with ExitStack() as stack:
             stores = {"direct": url} | stack.enter_context(terminator(url, folder))
-            helper = updating(settings, stack)
+            (helper,) = helpers_of(UPDATING, 1, settings, stack)
             for name, address in stores.items():
                 # Each has sessions of its own: all are on the same server.
                 helper.ask("connect", stores={name: address}, session_id=name, durability="memory")

@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from loadtests.at_once import StartedLateError
 from loadtests.environment import as_administrator
 from loadtests.orders import Helper, OrderError
 from loadtests.servers.levels import level_servers
 from loadtests.studies import durability
 from loadtests.studies.study import Bench
+from loadtests.updating import updates_ns
 
 if TYPE_CHECKING:
     from kairos_core import Settings
@@ -49,8 +51,8 @@ class Late(Helper):
 
 def test_processes_that_did_not_write_at_once_are_an_error() -> None:
     """What one wrote while another did not is no number for two."""
-    assert [1, 2, 1, 2] == durability.at_once([Late(0.0), Late(0.01)], "memory", 0.1)
+    assert [1, 2, 1, 2] == updates_ns([Late(0.0), Late(0.01)], "memory", 0.1)
     # Once more is no error: a machine may be busy.
-    assert [1, 2, 1, 2] == durability.at_once([Late(0.0), Late(0.5, 0.0)], "memory", 0.1)
-    with pytest.raises(durability.StartedLateError, match=r"a process of 2 began 0\.50 s late"):
-        durability.at_once([Late(0.0), Late(0.5)], "memory", 0.1)
+    assert [1, 2, 1, 2] == updates_ns([Late(0.0), Late(0.5, 0.0)], "memory", 0.1)
+    with pytest.raises(StartedLateError, match=r"one of 2 processes began 0\.50 s late"):
+        updates_ns([Late(0.0), Late(0.5)], "memory", 0.1)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kairos_core.errors import ConfigurationError
+from loadtests.at_once import helpers_of
 from loadtests.environment import as_administrator
 from loadtests.orders import OrderError
 from loadtests.servers.proxy import Proxy
 from loadtests.servers.valkeys import Cluster, Launcher, valkeys
-from loadtests.studies import cluster, durability, lanes, live_sessions, state_size, tls
+from loadtests.studies import cluster, lanes, live_sessions, state_size, tls
 from loadtests.studies.study import Bench
 from loadtests.subjects.sizes import OPERATIONS, SUBJECTS
 from loadtests.subjects.wire import Wire
@@ -167,12 +168,12 @@ def test_a_subject_that_was_killed_is_an_error(
     with pytest.raises(OrderError, match=r"loadtests\.turns ended with status -9"):
         state_size.points(bench, as_administrator(settings), (2,), 1, 100)
 
-    def killed(settings: Settings, stack: ExitStack) -> Helper:
-        helper = durability.updating(settings, stack)
-        os.kill(helper.process.pid, signal.SIGKILL)
-        return helper
+    def killed(module: str, count: int, settings: Settings, stack: ExitStack) -> list[Helper]:
+        helpers = helpers_of(module, count, settings, stack)
+        os.kill(helpers[0].process.pid, signal.SIGKILL)
+        return helpers
 
-    monkeypatch.setattr(tls, "updating", killed)
+    monkeypatch.setattr(tls, "helpers_of", killed)
     node = launcher.start()
     with pytest.raises(OrderError, match=r"loadtests\.updating ended with status -9"):
         tls.points(bench, node.url, tmp_path, tls.Extent(1, 100, 8))
