@@ -130,8 +130,9 @@ class RedisStateManager:
             known: a state of this session that was read or written before, as it came from the last call or from a
                 watch. It saves the read: `change` is tried on it first, and what that gives is written if `known` is
                 still what is stored. Where it is not, the refusal brings what is stored, so it takes no more round
-                trips than the read would have. What `change` raises of a `known` that is out of date does not count:
-                it is called again with what is stored. That one try is one of `attempts`.
+                trips than the read would have; but a refusal takes the server longer than a read, so this is for
+                whoever mostly has the latest. What `change` raises of a `known` that is out of date does not count:
+                it is called again with what is stored. The try on `known` is one of `attempts`.
 
         Returns:
             The state as stored.

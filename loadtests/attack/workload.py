@@ -189,6 +189,7 @@ class Attacker:
     def _mutate(self, session: int, planned_ns: int, known: Held | None) -> None:
         since_ns = 0
         # What is shown first and is what was known has not been read; whatever is shown later has, be it the same.
+        # (Of a subject that reads all the same, one read fewer is put down.)
         unread = None if known is None else known.seen
 
         def shown(seen: Seen) -> None:
