@@ -92,6 +92,8 @@ class Operations:
             return await derived(state, tell_stored=True)
 
         stored = known
+        # The try on what is known is the first of the first burst: with one more, among rivals, more tries were
+        # refused, and no more writes came through.
         for pause_s in pauses(attempts):
             state = stored or await self._stored(session_id)
             # What a refusal tells is of use at once; after a pause it would be out of date.
