@@ -113,6 +113,43 @@ def _read_before_write() -> None:
     _Manager.update_session = reading  # type: ignore[method-assign]
 
 
+def _known_believed() -> None:
+    async def believing(self: operations.Operations, known: SyncState, error: Exception) -> SyncState:
+        del self, known
+        raise error
+
+    operations.Operations._stored_instead = believing  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _known_written_over() -> None:
+    mutate = operations.Operations.mutate
+
+    async def once(
+        self: operations.Operations, session_id: str, change: Any, *how: Any, known: SyncState | None
+    ) -> SyncState:
+        made: list[SyncState] = []
+
+        def changed(state: SyncState) -> SyncState:
+            if known is None or not made:
+                made[:] = [change(state)]
+            return made[0].replace(incarnation=state.incarnation, version=state.version)
+
+        return await mutate(self, session_id, changed, *how, known=known)
+
+    operations.Operations.mutate = once  # type: ignore[assignment, method-assign]
+
+
+def _known_read_all_the_same() -> None:
+    mutate = operations.Operations.mutate
+
+    async def reading(self: operations.Operations, session_id: str, *how: Any, known: SyncState | None) -> SyncState:
+        if known is not None:
+            known = await self.link.call(self.commands.get(session_id))
+        return await mutate(self, session_id, *how, known=known)
+
+    operations.Operations.mutate = reading  # type: ignore[assignment, method-assign]
+
+
 def _namespace_of_its_own() -> None:
     connect = _Manager.connect.__func__  # type: ignore[attr-defined]
 
@@ -233,6 +270,20 @@ MUTANTS = (
         _conflict_with_a_former_state,
         "history",
     ),
+    Mutant(
+        "known_believed",
+        "G2",
+        "what a mutation's function raises of a known state is its answer, be that state out of date or not",
+        _known_believed,
+        "what_is_known_is_no_answer",
+    ),
+    Mutant(
+        "known_written_over",
+        "G1",
+        "what was made of a known state is written over what is stored once the refusal has told its version",
+        _known_written_over,
+        "history",
+    ),
     Mutant("local_cache", "G2", "reads are answered from what this instance saw first", _local_cache, "history"),
     Mutant(
         "absence_remembered",
@@ -245,6 +296,13 @@ MUTANTS = (
         "namespace_of_its_own", "G2", "each process looks where no other does", _namespace_of_its_own, "created_is_read"
     ),
     Mutant("read_before_write", "G3", "an update takes two round trips", _read_before_write, "one_round_trip"),
+    Mutant(
+        "known_read_all_the_same",
+        "G3",
+        "a mutation of what is known reads first",
+        _known_read_all_the_same,
+        "one_round_trip",
+    ),
     Mutant(
         "retry_without_operation_id",
         "G5",
