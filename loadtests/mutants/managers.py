@@ -15,11 +15,9 @@ from loadtests.mutants.scripts import version_not_compared
 
 if TYPE_CHECKING:
     from kairos_core import RedisStateManager, Settings, SyncState
-    from kairos_core.commands import Command, Words
+    from kairos_core.commands import Command
 
 _Manager = state_manager.RedisStateManager
-# Behind EVALSHA, the script and the number of keys: session, receipt and outbox.
-_RECEIPT_AT = 4
 
 
 def _local_cache() -> None:
@@ -169,10 +167,8 @@ def _retry_without_operation_id() -> None:
         operation_id = self._command.operation_id
         if operation_id and sent and not isinstance(error, attempts.Refused):
             other = commands.new_operation_id(int(operation_id[-3:], 16))
-            words = list(self.words)
-            words[_RECEIPT_AT] = str(words[_RECEIPT_AT]).replace(operation_id, other)
-            words[words.index(operation_id)] = other
-            self.words = tuple(words)
+            # In the receipt's key and by itself.
+            self.packed = self.packed.replace(operation_id.encode(), other.encode())
         return pause_s
 
     attempts.Attempts.after = renamed  # type: ignore[method-assign]
@@ -223,13 +219,13 @@ def _replicas_not_counted() -> None:
 
 
 def _asked_before_the_write() -> None:
-    async def hasty(channel: Any, words: Words, wanted: Any, deadline: float, *, asking: bool) -> list[Any]:
+    async def hasty(channel: Any, packed: bytes, wanted: Any, deadline: float, *, asking: bool) -> list[Any]:
         del asking
         answers = [
             await channel.exchange(hiredis.pack_command(more), deadline)  # type: ignore[arg-type]  # its stub wants one word
             for more in durability.questions(wanted, 0.1)
         ]
-        return [await channel.exchange(hiredis.pack_command(words), deadline), *answers]  # type: ignore[arg-type]
+        return [await channel.exchange(packed, deadline), *answers]
 
     link._exchange_more = hasty  # noqa: SLF001
 
