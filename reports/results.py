@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 import tomllib
+import zlib
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -18,7 +20,7 @@ from kairos_core.errors import ConfigurationError
 from loadtests import ROOT, benchmarks
 from loadtests.benchmarks import BENCHMARKS, IN_REPORT
 from loadtests.checks import CHECKS, CheckResult
-from loadtests.measure import DRAIN_ROUNDS, FORMAT
+from loadtests.measure import DRAIN_ROUNDS, FORMAT, PROFILES
 from reports.statistics import (
     FEWEST_RUNS,
     SHARES,
@@ -61,6 +63,9 @@ WORDS = {
 
 # What removing servers and traces may take on a busy machine.
 _CLEAN_UP_S = 30.0
+# So many calls do not all take the same nanoseconds, unless the clock stands still.
+_NEVER_ALIKE = 20
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error)
 
 Samples = NDArray[np.float64]
 
@@ -101,13 +106,39 @@ def words(operation: str, against: str) -> str:
 
 
 def read_samples(folder: Path) -> dict[str, dict[str, list[Samples]]]:
-    """Milliseconds by operation and subject, one array per run that has them, in the order of the runs."""
+    """Milliseconds by operation and subject, one array per run that has them, in the order of the runs.
+
+    A file that cannot be read, and samples that are no times, are left out: so they are missed (see `missing`).
+    """
     found: dict[str, dict[str, list[Samples]]] = {}
     for file in sorted((folder / "latency").glob("run-*.npz")):
-        with np.load(file) as arrays:
-            for key, samples in arrays.items():
-                operation, _, subject = key.rpartition("/")
-                found.setdefault(operation, {}).setdefault(subject, []).append(samples.astype(np.float64) / 1e6)
+        try:
+            with file.open("rb") as data, np.load(data) as arrays:
+                all_of_it = {key: samples.astype(np.float64) / 1e6 for key, samples in arrays.items()}
+        except _UNREADABLE:
+            continue
+        for key, samples in all_of_it.items():
+            operation, _, subject = key.rpartition("/")
+            if _are_times(samples):
+                found.setdefault(operation, {}).setdefault(subject, []).append(samples)
+    return found
+
+
+def _are_times(samples: Samples) -> bool:
+    if samples.ndim != 1 or not np.isfinite(samples).all() or not (samples > 0).all():
+        return False
+    return len(samples) < _NEVER_ALIKE or bool(samples.min() < samples.max())
+
+
+def read_reports(folder: Path) -> list[list[dict[str, Any]]]:
+    """What pytest-benchmark says of the benchmarks of each run, of all whose file can be read."""
+    found = []
+    for file in sorted((folder / "latency").glob("run-*.json")):
+        try:
+            benchmarks = json.loads(file.read_bytes())["benchmarks"]
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        found.append(benchmarks)
     return found
 
 
@@ -121,7 +152,37 @@ def missing(
             return [f"{operation}: {len(results)} of {runs} runs have a result of {subject}"]
         if any(len(samples) != rounds for samples in results):
             return [f"{operation}: a run does not have the {rounds:,} samples of {subject} that it should"]
+        if rounds >= _NEVER_ALIKE and len({samples.tobytes() for samples in results}) < runs:
+            return [f"{operation}: two runs have the very same samples of {subject}: one is a copy"]
     return []
+
+
+def broken(manifest: Mapping[str, Any], reports: list[list[dict[str, Any]]] | None = None) -> list[str]:
+    """What is wrong with a run's processes.
+
+    Args:
+        manifest: of the run.
+        reports: what they left; None: that something is missing is known already.
+    """
+    runs, statuses = manifest["runs"], manifest["exit_statuses"]
+    found = []
+    if len(statuses) != runs:
+        found.append(f"{len(statuses)} of {runs} benchmark processes have an exit status")
+    failed = sum(status != 0 for status in statuses)
+    if failed:
+        found.append(f"{failed} of {runs} benchmark processes ended with an error")
+    if not found and reports is not None and len(reports) != runs:
+        found.append(f"{len(reports)} of {runs} benchmark processes left a result that can be read")
+    return found
+
+
+class _Facts(msgspec.Struct):
+    """What a judge needs of a manifest."""
+
+    profile: str
+    runs: Annotated[int, msgspec.Meta(ge=1)]
+    rounds: Annotated[int, msgspec.Meta(ge=1)]
+    exit_statuses: list[int]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -137,6 +198,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ConfigurationError("--run", f"{folder}: holds no finished run") from error
     if found != FORMAT:
         raise ConfigurationError("--run", f"{folder}: format {found}, this version reads {FORMAT}")
+    try:
+        msgspec.convert(manifest, _Facts)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError("--run", f"{folder}: its manifest is none: {error}") from error
     return manifest
 
 
@@ -146,7 +211,10 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest = read_manifest(folder)
-        self.checks = msgspec.json.decode((folder / "checks.json").read_bytes(), type=list[CheckResult])
+        try:
+            self.checks = msgspec.json.decode((folder / "checks.json").read_bytes(), type=list[CheckResult])
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ConfigurationError("--run", f"{folder}: checks.json cannot be read: {error}") from error
 
     @cached_property
     def samples(self) -> dict[str, dict[str, list[Samples]]]:
@@ -154,13 +222,15 @@ class Run:
         return read_samples(self.folder)
 
     @cached_property
+    def _reports(self) -> list[list[dict[str, Any]]]:
+        return read_reports(self.folder)
+
+    @cached_property
     def _drained_rows(self) -> int:
-        """Rows of a drain."""
-        found = 0
-        for file in sorted((self.folder / "latency").glob("run-*.json")):
-            for benchmark in json.loads(file.read_text(encoding="utf-8"))["benchmarks"]:
-                found = benchmark["extra_info"].get("rows", found)
-        return found
+        """Rows of a drain; 0 where the runs do not say, or do not agree."""
+        extra = [benchmark["extra_info"] for benchmarks in self._reports for benchmark in benchmarks]
+        found = {info["rows"] for info in extra if "rows" in info}
+        return max(0, found.pop()) if len(found) == 1 else 0
 
     def per_run(self, operation: str, subject: str, statistic: str) -> list[float]:
         """A statistic of each run, in milliseconds."""
@@ -193,16 +263,25 @@ class Run:
         found = []
         for operation, companions in COMPANIONS.items():
             found.extend(self._missing(operation, companions) or self._unfair(operation, companions))
-        failed = sum(status != 0 for status in self.manifest["exit_statuses"])
-        if failed:
-            found.append(f"{failed} of {self.manifest['runs']} benchmark processes ended with an error")
+        found.extend(broken(self.manifest, self._reports if not found else None))
         missing = {check.__name__ for check in CHECKS} - {check.name for check in self.checks}
         found.extend(f"check {name}: has no result" for name in sorted(missing))
-        return found
+        return found or self._unjudged()
+
+    def _unjudged(self) -> list[str]:
+        """What has a target and no verdict: it must not pass for want of one."""
+        profile, wanted = self.manifest["profile"], len(self._targets)
+        if profile not in PROFILES:
+            return [f"there is no profile {profile}"]
+        judged = len(self.judgements)
+        return [f"{judged} of {wanted} targets could be judged"] if judged < wanted else []
 
     def _missing(self, operation: str, companions: tuple[str, ...]) -> list[str]:
         rounds = DRAIN_ROUNDS if operation == DRAIN else self.manifest["rounds"]
-        return missing(self.samples.get(operation, {}), operation, companions, self.manifest["runs"], rounds)
+        found = missing(self.samples.get(operation, {}), operation, companions, self.manifest["runs"], rounds)
+        if operation == DRAIN and not found and not self._drained_rows:
+            return [f"{operation}: the runs do not say how many rows they drained"]
+        return found
 
     def _unfair(self, operation: str, companions: tuple[str, ...]) -> list[str]:
         if "again" not in companions:
@@ -211,16 +290,21 @@ class Run:
         return [f"{operation}: compared with itself it came out at {own} times"] if fires(own) else []
 
     @cached_property
-    def judgements(self) -> list[Judgement]:
-        """Every target of its profile that the run has the data for; what is missing is among the problems."""
+    def _targets(self) -> list[tuple[str, dict[str, Any]]]:
+        """The targets of its profile, each with its kind."""
         targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
-        kinds = {"latency": self._latency, "ratio": self._ratio, "difference": self._difference, "rate": self._rate}
-        found = [
-            judge_one(target)
-            for kind, judge_one in kinds.items()
+        return [
+            (kind, target)
+            for kind in ("latency", "ratio", "difference", "rate")
             for target in targets.get(kind, ())
             if target.get("profile", self.manifest["profile"]) == self.manifest["profile"]
         ]
+
+    @cached_property
+    def judgements(self) -> list[Judgement]:
+        """Every target of its profile that the run has the data for; what is missing is among the problems."""
+        kinds = {"latency": self._latency, "ratio": self._ratio, "difference": self._difference, "rate": self._rate}
+        found = [kinds[kind](target) for kind, target in self._targets]
         return [judgement for judgement in found if judgement is not None]
 
     def _latency(self, target: dict[str, Any]) -> Judgement | None:
@@ -257,7 +341,7 @@ class Run:
 
     def _rate(self, target: dict[str, Any]) -> Judgement | None:
         operation, limit = target["operation"], target["above"]
-        if not self._can_judge(operation):
+        if not self._can_judge(operation) or not self._drained_rows:
             return None
         measured = estimate(self.drain_rates("kairos"))
         return Judgement(operation, "rate", "rows/s", measured, limit, judge_rate(measured, limit))

@@ -186,7 +186,8 @@ def test_ratio(tmp_path: Path) -> None:
     def change(number: int, found: Latencies) -> None:
         # From run to run the machine changes by half; the ratio does not.
         for subject, nanoseconds in (("kairos", 3_000_000), ("floor", 2_000_000)):
-            found["get_session"][subject] = [nanoseconds * (1 + number % 2)] * ROUNDS
+            middle = nanoseconds * (1 + number % 2)
+            found["get_session"][subject] = [*[middle] * (ROUNDS - 1), middle + number]
 
     found = Run(write_run(tmp_path / "run", change)).ratio("get_session", "floor")
     assert np.allclose([1.5] * 5, found[:5], rtol=1e-12)
@@ -565,3 +566,95 @@ def test_a_run_that_was_cut_short_is_invalid(tmp_path: Path) -> None:
             found["get_session"] = {name: values[:3] for name, values in found["get_session"].items()}
 
     assert Verdict.INVALID is Run(write_run(tmp_path / "run", change)).verdict
+
+
+@pytest.mark.parametrize("value", [0, -5, float("nan"), float("inf"), 200_000])
+@pytest.mark.parametrize(
+    ("operation", "subject"), [("get_session", "floor"), ("get_session", "kairos"), ("drain", "copy")]
+)
+def test_samples_that_are_no_times_are_invalid(tmp_path: Path, operation: str, subject: str, value: float) -> None:
+    """What is zero, negative, no number or always the same was not measured; it is missed wherever it stands."""
+    if (operation, value) == ("drain", 200_000):
+        pytest.skip("three rounds may take the same time")
+
+    def change(number: int, found: Latencies) -> None:
+        if number == 4:
+            found[operation][subject] = [value] * len(found[operation][subject])  # type: ignore[list-item]  # no integer
+
+    run = Run(write_run(tmp_path / "run", change))
+    assert (Verdict.INVALID, [f"{operation}: 9 of 10 runs have a result of {subject}"]) == (run.verdict, run.problems)
+    tables.targets(run).text()
+
+
+@pytest.mark.parametrize("size", [0, 500])
+def test_a_file_that_was_cut_short_is_missed(tmp_path: Path, size: int) -> None:
+    """Of a full disk: samples that cannot be read are missed, and nothing is raised."""
+    folder = write_run(tmp_path / "run")
+    file = folder / "latency" / "run-03.npz"
+    file.write_bytes(file.read_bytes()[:size])
+    run = Run(folder)
+    assert Verdict.INVALID is run.verdict
+    assert "get_session: 9 of 10 runs have a result of kairos" in run.problems
+
+
+def test_the_same_process_twice_is_invalid(tmp_path: Path) -> None:
+    """A copy of a run is no other run."""
+    folder = write_run(tmp_path / "run")
+    (folder / "latency" / "run-02.npz").write_bytes((folder / "latency" / "run-01.npz").read_bytes())
+    run = Run(folder)
+    assert Verdict.INVALID is run.verdict
+    assert "get_session: two runs have the very same samples of kairos: one is a copy" in run.problems
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_run_of_which_nothing_can_be_judged_is_invalid(tmp_path: Path, runs: int) -> None:
+    """So few processes that no target is judged pass nothing."""
+    folder = write_run(tmp_path / "run", runs=runs, exit_statuses=[0] * runs)
+    for number in range(runs + 1, RUNS + 1):
+        for ending in ("npz", "json"):
+            (folder / "latency" / f"run-{number:02d}.{ending}").unlink()
+    run = Run(folder)
+    wanted = sum(
+        "profile" not in target for kind in ("latency", "ratio", "difference", "rate") for target in TARGETS[kind]
+    )
+    assert (Verdict.INVALID, [f"0 of {wanted} targets could be judged"]) == (run.verdict, run.problems)
+
+
+def test_a_profile_that_nobody_knows_is_invalid(tmp_path: Path) -> None:
+    """Targets of a profile are not got round by another name of it."""
+    run = Run(write_run(tmp_path / "run", profile="ful"))
+    assert (Verdict.INVALID, ["there is no profile ful"]) == (run.verdict, run.problems)
+
+
+def test_a_process_without_an_exit_status_is_invalid(tmp_path: Path) -> None:
+    """Each process has to say how it ended."""
+    run = Run(write_run(tmp_path / "run", exit_statuses=[0] * 9))
+    assert (Verdict.INVALID, ["9 of 10 benchmark processes have an exit status"]) == (run.verdict, run.problems)
+
+
+def test_a_result_that_is_missing_or_cannot_be_read_is_invalid(tmp_path: Path) -> None:
+    """Samples without pytest-benchmark's own result are half of a run; without any, there is no rate to judge."""
+    folder = write_run(tmp_path / "run")
+    (folder / "latency" / "run-07.json").write_text('{"benchmarks": [')
+    run = Run(folder)
+    assert ["9 of 10 benchmark processes left a result that can be read"] == run.problems
+    for file in (folder / "latency").glob("run-*.json"):
+        file.unlink()
+    run = Run(folder)
+    assert ["drain: the runs do not say how many rows they drained"] == run.problems
+    assert Verdict.FAIL not in [one.verdict for one in run.judgements]
+
+
+@pytest.mark.parametrize("field", [{"runs": 0}, {"rounds": "40"}, {"exit_statuses": None}])
+def test_a_manifest_that_is_none_is_refused(tmp_path: Path, field: dict[str, Any]) -> None:
+    """A manifest in which something is wrong is named."""
+    with pytest.raises(ConfigurationError, match="its manifest is none"):
+        Run(write_run(tmp_path / "run", **field))
+
+
+def test_checks_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    """A file that was cut short is named."""
+    folder = write_run(tmp_path / "run")
+    (folder / "checks.json").write_text('[{"name"')
+    with pytest.raises(ConfigurationError, match=r"checks\.json cannot be read"):
+        Run(folder)
