@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -32,12 +33,22 @@ from loadtests import ROOT
 from loadtests.benchmarks import BENCHMARKS, GATED
 from loadtests.measure import BENCHMARK_PROFILES, FORMAT, unwind_on_termination
 from reports.folders import new_run
-from reports.results import MeasuringFailed, missing, read_manifest, read_samples, run_to_its_end
+from reports.results import (
+    MeasuringFailed,
+    broken,
+    missing,
+    read_manifest,
+    read_reports,
+    read_samples,
+    run_to_its_end,
+)
 from reports.statistics import (
     BAND,
     EXIT_STATUS,
+    RUNS_TO_COMPARE,
     STATISTICS,
     Comparison,
+    Injected,
     Verdict,
     band_of,
     change,
@@ -61,6 +72,10 @@ BASELINE = ROOT / "reports" / "baseline.json"
 BASELINE_FORMAT = 1
 # What an operation must have become slower beside, all of it.
 JUDGED = ("floor", "bare")
+# Where an operation might have become so much slower unseen, it is not said that none did.
+BLIND = 1.5
+# Of a slowdown that was put in, so much has to be measured.
+_MEASURED = 0.5
 # Which of the machine's facts a ratio hangs on.
 _FACTS = ("cpu", "cores", "python")
 # Where the batch is that is measured when the first shows something.
@@ -89,9 +104,11 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     ratios: dict[str, dict[str, list[float]]]
 
     def comparison(self, operation: str, subject: str) -> Comparison | None:
-        """What the ratio was; None where it was not measured."""
-        values = self.ratios.get(operation, {}).get(subject)
-        return compare(values, [1.0] * len(values)) if values else None
+        """What the ratio was; None where it was not measured, or in too few runs to say how widely they are spread."""
+        values = self.ratios.get(operation, {}).get(subject, [])
+        if len(values) < RUNS_TO_COMPARE or not all(0 < value < math.inf for value in values):
+            return None
+        return compare(values, [1.0] * len(values))
 
 
 class Batch:
@@ -104,7 +121,9 @@ class Batch:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest = read_manifest(folder)
-        self.operations: list[str] = self.manifest["operations"]
+        self.operations: list[str] = self.manifest.get("operations", [])
+        if not self.operations or not set(self.operations) <= set(GATED):
+            raise ConfigurationError("--run", f"{folder}: holds no run of the benchmarks that are compared")
 
     @cached_property
     def samples(self) -> dict[str, dict[str, list[Samples]]]:
@@ -127,11 +146,10 @@ class Batch:
         for operation in self.operations:
             companions = BENCHMARKS[operation].all_companions
             lacking = missing(self.samples.get(operation, {}), operation, companions, runs, rounds)
-            found.extend(lacking or self._unfair(operation))
-        failed = sum(status != 0 for status in self.manifest["exit_statuses"])
-        if failed:
-            found.append(f"{failed} of {runs} benchmark processes ended with an error")
-        return found
+            found.extend(lacking or self._unfair(operation) + self._unslowed(operation))
+        if runs < RUNS_TO_COMPARE:
+            found.append(f"{runs} runs; {RUNS_TO_COMPARE} are the fewest that can be compared")
+        return found + broken(self.manifest, read_reports(self.folder) if not found else None)
 
     def _unfair(self, operation: str) -> list[str]:
         again = self.comparison(operation, "again")
@@ -139,15 +157,32 @@ class Batch:
             return []
         return [f"{operation}: beside itself it came out at {_interval(again)} times"]
 
+    def _unslowed(self, operation: str) -> list[str]:
+        """What was put in has to be there: else nothing that comes by itself would be seen either."""
+        if "slowed" not in BENCHMARKS[operation].all_companions:
+            return []
+        found = self.put_in(operation)
+        if found is None:
+            return [f"{operation}: it was to be slowed on purpose, and no run says by how much"]
+        if found.measured.upper >= 1 + _MEASURED * (found.injected - 1):
+            return []
+        return [f"{operation}: slowed on purpose, and hardly any of it was measured: {found}"]
+
+    def put_in(self, operation: str) -> Injected | None:
+        """What was seen of a slowdown of known size; None where none was put in."""
+        if operation not in self.delays_ms or "slowed" not in self.samples.get(operation, {}):
+            return None
+        plain, slowed = self.per_run(operation, "kairos"), self.per_run(operation, "slowed")
+        return injected(plain, slowed, self.delays_ms[operation])
+
     @cached_property
     def delays_ms(self) -> dict[str, float]:
         """What was added to each call of what was slowed, by operation."""
         found: dict[str, list[float]] = {}
-        for file in sorted((self.folder / "latency").glob("run-*.json")):
-            for benchmark in json.loads(file.read_text(encoding="utf-8"))["benchmarks"]:
-                if "slowed_ns" in benchmark["extra_info"]:
-                    operation = benchmark["name"].removeprefix("test_")
-                    found.setdefault(operation, []).append(benchmark["extra_info"]["slowed_ns"] / 1e6)
+        for benchmark in (one for run in read_reports(self.folder) for one in run):
+            if "slowed_ns" in benchmark["extra_info"]:
+                operation = benchmark["name"].removeprefix("test_")
+                found.setdefault(operation, []).append(benchmark["extra_info"]["slowed_ns"] / 1e6)
         return {operation: float(np.median(delays)) for operation, delays in found.items()}
 
     def baseline(self) -> Baseline:
@@ -200,6 +235,14 @@ class Change(NamedTuple):
         """How many times as much it is."""
         return change(self.now, self.before)
 
+    @property
+    def visible(self) -> float:
+        """How many times as long the operation would have to take to be seen in two batches, 80 times in 100.
+
+        Where the ratio is below the baseline's, as it is in another state of the machine, it has to come up first.
+        """
+        return smallest_visible(self.changed, self.band, batches=2) / min(1.0, self.changed.ratio)
+
 
 def changes(batch: Batch, baseline: Baseline) -> list[Change]:
     """Each ratio of the batch that the baseline has, too."""
@@ -221,6 +264,23 @@ def slower(found: Sequence[Change]) -> list[str]:
     return [name for name, both in reasons.items() if len(both) == len(JUDGED) and all(both)]
 
 
+def visible(found: Sequence[Change]) -> dict[str, float]:
+    """How many times as long each operation that can fail would have to take to be seen: in both of its ratios."""
+    seen: dict[str, list[float]] = {}
+    for one in found:
+        seen.setdefault(one.operation, []).append(one.visible)
+    return {operation: max(both) for operation, both in seen.items() if len(both) == len(JUDGED)}
+
+
+def blind(found: Sequence[Change]) -> list[str]:
+    """The operations that might take half as long again unseen: of these nothing is said."""
+    return [
+        f"{operation}: less than {times_as_long:.2f} times as long would not have been seen"
+        for operation, times_as_long in visible(found).items()
+        if times_as_long > BLIND
+    ]
+
+
 def confirmed(first: Sequence[Change], second: Sequence[Change]) -> dict[str, str]:
     """The operations that are slower in both batches, and why."""
     both = set(slower(first)) & set(slower(second))
@@ -232,6 +292,31 @@ def confirmed(first: Sequence[Change], second: Sequence[Change]) -> dict[str, st
             reason = regressed_again([again.now, one.now], one.before, max(one.band, again.band))
             found.setdefault(one.operation, []).append(f"over {one.subject} {reason}" if reason else "")
     return {operation: "; ".join(reasons) for operation, reasons in found.items() if all(reasons)}
+
+
+def undecided(suspects: Sequence[str], second: Sequence[Change]) -> list[str]:
+    """Those that the second batch measured as slower, too, and is too noisy to show."""
+    again: dict[str, list[bool]] = {}
+    for one in second:
+        again.setdefault(one.operation, []).append(one.changed.ratio > BAND)
+    return [name for name in suspects if all(again.get(name, ()))]
+
+
+def unlike(first: Batch, second: Batch) -> list[str]:
+    """Why a second batch is none of the first's: it must be of the same code at the same place."""
+
+    def facts(batch: Batch) -> dict[str, Any]:
+        machine = batch.manifest["machine"]
+        of_machine = {name: machine.get(name) for name in (*_FACTS, "commit")}
+        of_run = {name: batch.manifest[name] for name in ("profile", "runs", "rounds", "servers")}
+        return of_machine | of_run
+
+    here, there = facts(first), facts(second)
+    return [
+        f"{name}: {there[name]} in the second batch, {here[name]} in the first"
+        for name in here
+        if here[name] != there[name]
+    ]
 
 
 def unknown_to(batch: Batch, baseline: Baseline) -> list[str]:
@@ -274,15 +359,14 @@ def times(batch: Batch) -> Table:
         for subject in ("kairos", *BENCHMARKS[operation].all_companions):
             if subject not in batch.samples.get(operation, {}):
                 continue
+            own = batch.samples[operation].get("kairos", [])
             row = [operation if subject == "kairos" else "", subject]
             row += [
                 f"{np.median(batch.per_run(operation, subject, name)) * 1e3:,.0f}" for name in ("p50", "p95", "p99")
             ]
             pooled = np.concatenate(batch.samples[operation][subject])
             row.append(f"{np.quantile(pooled, 0.999, method='inverted_cdf') * 1e3:,.0f}")
-            comparable = subject != "kairos" and len(batch.samples[operation][subject]) == len(
-                batch.samples[operation]["kairos"]
-            )
+            comparable = subject != "kairos" and len(batch.samples[operation][subject]) == len(own)
             row.append(_interval(batch.comparison(operation, subject)) if comparable else "")
             rows.append(tuple(row))
     return Table(
@@ -302,9 +386,9 @@ def visibility(batch: Batch) -> Table:
     for operation in batch.operations:
         again = batch.comparison(operation, "again")
         row = [operation, _interval(again), "fired" if fires(again) else "", f"{smallest_visible(again, BAND):.3f}", ""]
-        if operation in batch.delays_ms:
-            plain, slowed = batch.per_run(operation, "kairos"), batch.per_run(operation, "slowed")
-            row[-1] = str(injected(plain, slowed, batch.delays_ms[operation]))
+        put_in = batch.put_in(operation)
+        if put_in is not None:
+            row[-1] = str(put_in)
         rows.append(tuple(row))
     return Table(("operation", "beside itself", "", "smallest visible", "slowed on purpose"), rows)
 
@@ -321,12 +405,13 @@ def compared(found: Sequence[Change]) -> Table:
                 f"{one.now.ratio:.3f}",
                 _interval(one.changed),
                 f"{one.band:.3f}",
-                f"{smallest_visible(one.changed, one.band, batches=2):.3f}",
+                f"{one.visible:.3f}",
                 "more" if one.reason else "",
             )
             for one in found
         ],
-        "more: beyond the band, and its interval excludes 1.",
+        "more: beyond the band, and its interval excludes 1. An operation is slower where both are, so of its two"
+        " smallest visible ones the larger counts.",
     )
 
 
@@ -334,7 +419,7 @@ class Judged(NamedTuple):
     """What a run of the benchmarks says.
 
     Attributes:
-        verdict: PASS, FAIL or INVALID.
+        verdict: INCONCLUSIVE, too, where an operation might have become slower unseen.
         reasons: why, a line each.
     """
 
@@ -344,19 +429,34 @@ class Judged(NamedTuple):
 
 def judge(first: Batch, second: Batch | None, baseline: Baseline) -> Judged:
     """The gate: pure, but for reading the batches."""
-    problems = [*first.problems, *(second.problems if second else ()), *unknown_to(first, baseline)]
+    problems = [*first.problems, *unknown_to(first, baseline)]
+    if second is not None:
+        problems += [*second.problems, *unlike(first, second)]
     if problems:
         return Judged(Verdict.INVALID, problems)
     found = changes(first, baseline)
     suspects = slower(found)
     if not suspects:
-        return Judged(Verdict.PASS, [])
+        return _unless_blind(found, [])
     if second is None or not set(suspects) <= set(second.operations):
         return Judged(Verdict.INVALID, [f"{name}: slower in one batch, and there is no second" for name in suspects])
-    reasons = confirmed(found, changes(second, baseline))
+    again = changes(second, baseline)
+    reasons = confirmed(found, again)
+    others = [name for name in suspects if name not in reasons]
+    doubted = undecided(others, again)
+    told = [
+        f"{name}: slower in one batch, and not in the next"
+        + (", which measured it as slower, too, and is too noisy to show it" if name in doubted else "")
+        for name in others
+    ]
     if reasons:
-        return Judged(Verdict.FAIL, [f"{name}: {reason}" for name, reason in reasons.items()])
-    return Judged(Verdict.PASS, [f"{name}: slower in one batch, and not in the next" for name in suspects])
+        return Judged(Verdict.FAIL, [*(f"{name}: {reason}" for name, reason in reasons.items()), *told])
+    return Judged(Verdict.INCONCLUSIVE, told) if doubted else _unless_blind(found, told)
+
+
+def _unless_blind(found: Sequence[Change], told: list[str]) -> Judged:
+    unseen = blind(found)
+    return Judged(Verdict.INCONCLUSIVE if unseen else Verdict.PASS, told + unseen)
 
 
 def measure(folder: Path, profile: str, operations: Sequence[str]) -> Batch:
@@ -387,6 +487,9 @@ def main() -> int:
         return _bench(options)
     except ConfigurationError as error:
         print(f"kairos: {error}", file=sys.stderr)
+    except OSError as error:
+        # Such as a disk that is full, or a folder that is not ours.
+        print(f"kairos: {error}", file=sys.stderr)
     except MeasuringFailed as error:
         if error.status != COULD_NOT_RUN:
             print(f"kairos: {error}", file=sys.stderr)
@@ -413,6 +516,7 @@ def _bench(options: argparse.Namespace) -> int:
         found = changes(first, baseline)
         print("\n", compared(found).text(), "\n", sep="")
         second = _second(first, slower(found), measures=not options.run)
+        print(_range_of(found))
     judged = judge(first, second, baseline)
     facts = {"verdict": judged.verdict.value, "reasons": judged.reasons, "elsewhere": elsewhere(first, baseline)}
     (first.folder / "bench.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -422,6 +526,15 @@ def _bench(options: argparse.Namespace) -> int:
         print(reason)
     print(f"\n{signed(judged.verdict.value)}   {os.path.relpath(first.folder)}")
     return EXIT_STATUS[judged.verdict]
+
+
+def _range_of(found: Sequence[Change]) -> str:
+    """How small a regression would have been seen, from the operation of which most is seen to that of which least."""
+    seen = visible(found)
+    if not seen:
+        return "nothing was measured that can become slower"
+    best, worst = min(seen, key=seen.__getitem__), max(seen, key=seen.__getitem__)
+    return f"would be seen in two batches: from {seen[best]:.2f} times as long ({best}) to {seen[worst]:.2f} ({worst})"
 
 
 def _show(batch: Batch) -> None:
@@ -449,9 +562,26 @@ def _write_baseline(batch: Batch, file: Path) -> int:
     if batch.problems:
         print(*batch.problems, "cannot be trusted: the baseline stays as it is", sep="\n", file=sys.stderr)
         return COULD_NOT_RUN
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(batch.baseline())) + b"\n")
+    lost = _operations_of(file) - set(batch.operations)
+    if lost:
+        raise ConfigurationError("--write-baseline", f"{file}: it would lose {', '.join(sorted(lost))}: measure all")
+    # As a whole or not at all, be the disk full or the process killed.
+    beside = file.with_suffix(".new")
+    try:
+        beside.write_bytes(msgspec.json.format(msgspec.json.encode(batch.baseline())) + b"\n")
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
     print(f"\nwritten: {os.path.relpath(file)}")
     return 0
+
+
+def _operations_of(file: Path) -> set[str]:
+    """Of which operations a file has ratios; none where it is no baseline."""
+    try:
+        return set(read_baseline(file).ratios)
+    except ConfigurationError:
+        return set()
 
 
 if __name__ == "__main__":

@@ -124,10 +124,19 @@ def test_a_batch_is_complete(measured: Measured) -> None:
 
 
 def test_the_same_again_passes(measured: Measured, tmp_path: Path) -> None:
-    """What is as fast as the baseline: exit status 0, and every row is shown."""
+    """What is as fast as the baseline: exit status 0, or 2 where so small a batch would see little; all is shown."""
     status, verdict, said = judged(measured, tmp_path, 1.0, twice=False)
-    assert (0, "PASS") == (status, verdict)
-    for word in ("again", "floor", "bare", "check_then_set", "beside itself", "smallest visible"):
+    assert (status, verdict) in {(0, "PASS"), (2, "INCONCLUSIVE")}
+    assert ("would not have been seen" in said) == (verdict == "INCONCLUSIVE")
+    for word in (
+        "would be seen in two batches: from",
+        "again",
+        "floor",
+        "bare",
+        "check_then_set",
+        "beside itself",
+        "smallest visible",
+    ):
         assert word in said
 
 
@@ -141,6 +150,28 @@ def test_slower_twice_fails(measured: Measured, tmp_path: Path) -> None:
 def test_slower_once_is_no_verdict(measured: Measured, tmp_path: Path) -> None:
     """A stored batch that is slower and has no second one: exit status 2."""
     assert (2, "INVALID") == judged(measured, tmp_path, 1 / FAR, twice=False)[:2]
+
+
+def test_a_baseline_loses_no_operation(measured: Measured, tmp_path: Path) -> None:
+    """A run of some operations does not replace a baseline of more: that stays as it is, and the status is 2."""
+    file = tmp_path / "baseline.json"
+    run = shutil.copytree(measured.folder, tmp_path / "run")
+    ratios = measured.baseline.ratios | {"get_session": measured.baseline.ratios["touch_session"]}
+    content = msgspec.json.encode(msgspec.structs.replace(measured.baseline, ratios=ratios))
+    file.write_bytes(content)
+    finished = bench("--run", str(run), "--baseline", str(file), "--write-baseline")
+    assert 2 == finished.returncode
+    assert "it would lose get_session" in finished.stderr
+    assert content == file.read_bytes()
+
+
+def test_a_baseline_is_written_whole_or_not_at_all(measured: Measured, tmp_path: Path) -> None:
+    """Where it cannot be written, one line says so, and nothing is left beside it."""
+    run = shutil.copytree(measured.folder, tmp_path / "run")
+    finished = bench("--run", str(run), "--baseline", str(tmp_path / "none" / "baseline.json"), "--write-baseline")
+    assert 2 == finished.returncode
+    assert 1 == len(finished.stderr.splitlines())
+    assert not (tmp_path / "none").exists()
 
 
 def test_no_baseline_is_said_before_anything_is_measured(tmp_path: Path) -> None:

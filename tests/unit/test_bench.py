@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from kairos_core.errors import ConfigurationError
 from loadtests import ROOT
 from loadtests.benchmarks import BENCHMARKS, DRAIN, DURABILITY, GATED, IN_REPORT, node_id
 from loadtests.measure import FORMAT
-from reports.bench import Baseline, Batch, changes, elsewhere, judge, read_baseline, slower, times, visibility
+from reports.bench import Baseline, Batch, changes, elsewhere, judge, read_baseline, slower, times, visibility, visible
 from reports.statistics import Verdict
 
 if TYPE_CHECKING:
@@ -175,6 +177,150 @@ def test_a_process_that_failed_is_invalid(tmp_path: Path, baseline: Baseline) ->
     """A process that ended with an error is no result, though its files are there."""
     judged = judge(write_batch(tmp_path / "run", exit_statuses=[0] * 9 + [1]), None, baseline)
     assert (Verdict.INVALID, ["1 of 10 benchmark processes ended with an error"]) == judged
+
+
+@pytest.mark.parametrize("value", [0, -5, math.nan, math.inf, 90_000])
+@pytest.mark.parametrize("subject", ["kairos", "floor", "bare", "watch_multi"])
+def test_samples_that_are_no_times_are_invalid(tmp_path: Path, baseline: Baseline, subject: str, value: float) -> None:
+    """What is zero, negative, no number or always the same was not measured, and hides no slowdown."""
+
+    def spoilt(number: int, arrays: dict[str, Any]) -> None:
+        if number == 4:
+            arrays[f"update_session/{subject}"] = np.full(ROUNDS, value, dtype=np.float64)
+
+    batch = write_batch(tmp_path / "run", {"update_session": 2.0}, change=spoilt)
+    judged = judge(batch, None, baseline)
+    assert (Verdict.INVALID, [f"update_session: 9 of 10 runs have a result of {subject}"]) == judged
+    times(batch).text()
+
+
+@pytest.mark.parametrize("size", [0, 500])
+def test_a_file_that_was_cut_short_is_invalid(tmp_path: Path, baseline: Baseline, size: int) -> None:
+    """Of a full disk: samples that cannot be read are missed, and nothing is raised."""
+    batch = write_batch(tmp_path / "run")
+    file = batch.folder / "latency" / "run-03.npz"
+    file.write_bytes(file.read_bytes()[:size])
+    judged = judge(Batch(batch.folder), None, baseline)
+    assert Verdict.INVALID is judged.verdict
+    assert "update_session: 9 of 10 runs have a result of kairos" in judged.reasons
+
+
+def test_the_same_process_twice_is_invalid(tmp_path: Path, baseline: Baseline) -> None:
+    """Copies of a run are no other runs: they would make any interval narrow."""
+    batch = write_batch(tmp_path / "run")
+    shutil.copy(batch.folder / "latency" / "run-01.npz", batch.folder / "latency" / "run-02.npz")
+    judged = judge(Batch(batch.folder), None, baseline)
+    assert Verdict.INVALID is judged.verdict
+    assert "get_session: two runs have the very same samples of kairos: one is a copy" in judged.reasons
+
+
+@pytest.mark.parametrize("runs", [1, 5])
+def test_too_few_runs_are_invalid(tmp_path: Path, baseline: Baseline, runs: int) -> None:
+    """Of fewer than 6 runs there is no interval, so nothing could ever fail: not even what takes twice as long."""
+    batch = write_batch(tmp_path / "run", {"update_session": 2.0}, runs=runs, exit_statuses=[0] * runs)
+    for number in range(runs + 1, RUNS + 1):
+        for ending in ("npz", "json"):
+            (batch.folder / "latency" / f"run-{number:02d}.{ending}").unlink()
+    judged = judge(Batch(batch.folder), None, baseline)
+    assert (Verdict.INVALID, [f"{runs} runs; 6 are the fewest that can be compared"]) == judged
+
+
+@pytest.mark.parametrize("operations", [[], ["nonsense"], [DRAIN]])
+def test_a_run_of_other_things_is_refused(tmp_path: Path, operations: list[str]) -> None:
+    """Nothing measured, something unknown, and a report's run: none of them passes."""
+    with pytest.raises(ConfigurationError, match="holds no run of the benchmarks"):
+        Batch(rewritten(write_batch(tmp_path / "run").folder, operations=operations))
+
+
+def rewritten(folder: Path, **fields: Any) -> Path:
+    """The folder, with other fields in its manifest."""
+    file = folder / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+    return folder
+
+
+@pytest.mark.parametrize("keep", [1, 5])
+def test_a_baseline_of_too_few_runs_is_invalid(tmp_path: Path, baseline: Baseline, keep: int) -> None:
+    """A baseline without an interval is none: nothing could ever be shown to be slower than it."""
+    ratios = {
+        name: {subject: values[:keep] for subject, values in found.items()} for name, found in baseline.ratios.items()
+    }
+    batch = write_batch(tmp_path / "run", {"update_session": 2.0})
+    judged = judge(batch, None, msgspec.structs.replace(baseline, ratios=ratios))
+    assert Verdict.INVALID is judged.verdict
+    assert "update_session: the baseline has no ratio to bare; write it anew (--write-baseline)" in judged.reasons
+
+
+def test_what_was_put_in_has_to_be_there(tmp_path: Path, baseline: Baseline) -> None:
+    """Where an operation that is slowed on purpose takes no longer, the harness would see no other slowdown either."""
+
+    def unslowed(number: int, arrays: dict[str, Any]) -> None:
+        del number
+        arrays["get_session/slowed"] = arrays["get_session/again"]
+
+    judged = judge(write_batch(tmp_path / "run", change=unslowed), None, baseline)
+    assert Verdict.INVALID is judged.verdict
+    assert judged.reasons[0].startswith("get_session: slowed on purpose, and hardly any of it was measured: 1.05")
+
+
+def test_a_slowdown_of_unknown_size_is_invalid(tmp_path: Path, baseline: Baseline) -> None:
+    """Where no run says how much was put in, nothing shows that it was."""
+    batch = write_batch(tmp_path / "run")
+    for file in (batch.folder / "latency").glob("run-*.json"):
+        file.write_text(file.read_text().replace("slowed_ns", "lost"))
+    judged = judge(Batch(batch.folder), None, baseline)
+    assert "get_session: it was to be slowed on purpose, and no run says by how much" in judged.reasons
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"machine": {"cpu": "one", "cores": 2, "python": "CPython 3.12", "commit": "def"}}, {"profile": "tiny"}],
+)
+def test_a_second_batch_of_something_else_is_invalid(tmp_path: Path, baseline: Baseline, field: dict[str, Any]) -> None:
+    """Two batches show something twice only if they are of the same code, measured alike."""
+    slowed = {"update_session": 1.3}
+    first = write_batch(tmp_path / "run", slowed)
+    second = write_batch(tmp_path / "second", slowed, seed=2, operations=("update_session",), **field)
+    judged = judge(first, second, baseline)
+    assert Verdict.INVALID is judged.verdict
+    assert judged.reasons[0].endswith(" in the first")
+
+
+def test_a_second_batch_that_is_too_noisy_clears_nothing(tmp_path: Path, baseline: Baseline) -> None:
+    """What measures a suspect as slower, too, and cannot show it for noise, is no reason to pass."""
+
+    def noisy(number: int, arrays: dict[str, Any]) -> None:
+        arrays["update_session/again"] = arrays["update_session/again"] * (1.35 if number % 2 else 1 / 1.35)
+
+    first = write_batch(tmp_path / "run", {"update_session": 1.3})
+    second = write_batch(
+        tmp_path / "second", {"update_session": 1.3}, seed=2, operations=("update_session",), change=noisy
+    )
+    assert [] == slower(changes(second, baseline))
+    judged = judge(first, second, baseline)
+    assert Verdict.INCONCLUSIVE is judged.verdict
+    assert judged.reasons[0].endswith("too noisy to show it")
+
+
+def test_what_is_smallest_visible_in_another_state_of_the_machine(tmp_path: Path, baseline: Baseline) -> None:
+    """Where a ratio lies below the baseline's, a regression has to make up for it first; so much is said."""
+
+    def batch(name: str, factor: float) -> Batch:
+        return write_batch(tmp_path / name, {"get_session": factor}, awake_us=40.0, operations=("get_session",))
+
+    seen = visible(changes(batch("unchanged", 1.0), baseline))["get_session"]
+    assert 1.10 < seen < 1.25
+    for name, factor, found in (("less", 0.95 * seen, []), ("more", 1.05 * seen, ["get_session"])):
+        assert found == slower(changes(batch(name, factor), baseline))
+
+
+def test_a_run_that_would_see_nothing_does_not_pass(tmp_path: Path, baseline: Baseline) -> None:
+    """Where half as long again would not have been seen, it is not said that nothing became slower."""
+    ratios = {name: {subject: list(values) for subject, values in one.items()} for name, one in baseline.ratios.items()}
+    ratios["get_session"]["bare"] = [1.6 * value for value in ratios["get_session"]["bare"]]
+    judged = judge(write_batch(tmp_path / "run"), None, msgspec.structs.replace(baseline, ratios=ratios))
+    assert Verdict.INCONCLUSIVE is judged.verdict
+    assert ["get_session"] == [reason.partition(":")[0] for reason in judged.reasons]
 
 
 def test_what_the_baseline_has_not_is_invalid(tmp_path: Path, baseline: Baseline) -> None:
