@@ -22,7 +22,7 @@ from kairos_core.errors import ConfigurationError
 from loadtests import ROOT
 from loadtests.measure import unwind_on_termination
 from loadtests.studies.registry import STUDIES
-from loadtests.studies.study import Result, read
+from loadtests.studies.study import Result, asked, read
 from reports.folders import new_run
 from reports.results import MeasuringFailed, run_to_its_end
 from reports.statistics import (
@@ -118,9 +118,16 @@ class PointMissingError(Exception):
 
 
 def bars(names: Iterable[str]) -> list[Bar]:
-    """The bars of these studies, in the order of the file."""
+    """The bars of these studies, in the order of the file.
+
+    Raises:
+        ConfigurationError: one is of a study that there is not: it would never be judged.
+    """
     targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
     found = msgspec.convert(targets["study"], list[Bar])
+    unknown = [bar.study for bar in found if bar.study not in STUDIES]
+    if unknown:
+        raise ConfigurationError("reports/targets.toml", f"there is no study {unknown[0]}")
     wanted = set(names)
     return [bar for bar in found if bar.study in wanted]
 
@@ -129,13 +136,12 @@ def values_of(result: Result, subject: str, x: int | str, value: str) -> list[fl
     """A value of each repetition, in their order.
 
     Raises:
-        PointMissingError: a repetition does not have it.
+        PointMissingError: a repetition does not have it, or has it twice.
     """
-    found = {
-        point.repetition: point.values[value]
-        for point in result.points
-        if point.subject == subject and point.x == x and value in point.values
-    }
+    of_it = [point for point in result.points if point.subject == subject and point.x == x and value in point.values]
+    found = {point.repetition: point.values[value] for point in of_it}
+    if len(found) < len(of_it):
+        raise PointMissingError(f"{result.study}: a repetition has {value} of {subject} at {x} twice")
     missing = [number for number in range(1, result.repetitions + 1) if number not in found]
     if missing or not found:
         which = ", ".join(map(str, missing)) or "any"
@@ -155,11 +161,17 @@ def judged(bar: Bar, result: Result) -> Judged:
             seen = estimate(ours)
         else:
             theirs = values_of(result, bar.against, bar.x, bar.value)
+            _above_0(bar, [*ours, *theirs])
             seen = estimate_ratio([our / their for our, their in zip(ours, theirs, strict=True)])
     except (ValueError, ZeroDivisionError) as error:
         raise PointMissingError(f"{bar}: {error}") from error
     verdict = judge_above(seen, bar.above) if bar.above is not None else judge(seen, _known(bar.below))
     return Judged(bar, seen, verdict)
+
+
+def _above_0(bar: Bar, values: Sequence[float]) -> None:
+    if min(values) <= 0:
+        raise PointMissingError(f"{bar}: a value that is not above 0, of which there is no ratio")
 
 
 def _known(limit: float | None) -> float:
@@ -336,12 +348,13 @@ def tables_of(result: Result) -> list[Table]:
 
 
 def read_all(folder: Path, names: Sequence[str]) -> list[Result]:
-    """The results of these studies; without names, of all that are there.
+    """The results of these studies; without names, of all that were asked for, and that are there.
 
     Raises:
         ConfigurationError: one is not there or cannot be read.
     """
-    wanted = names or [name for name in STUDIES if (folder / f"{name}.json").exists()]
+    begun = asked(folder)
+    wanted = names or [name for name in STUDIES if name in begun or (folder / f"{name}.json").exists()]
     if not wanted:
         raise ConfigurationError("--folder", f"{folder}: holds no result of a study")
     found = []
@@ -350,6 +363,8 @@ def read_all(folder: Path, names: Sequence[str]) -> list[Result]:
             found.append(read(folder / f"{name}.json"))
         except (OSError, ValueError) as error:
             raise ConfigurationError("--folder", f"{folder}: {name} cannot be read: {error}") from error
+        if found[-1].study != name:
+            raise ConfigurationError("--folder", f"{folder}: {name}.json is of the study {found[-1].study}")
     return found
 
 

@@ -28,6 +28,8 @@ FURTHEST = 2.0
 _SEED = 1979
 # An estimate this small is one at its bound: less than a millionth of the work.
 _NONE = 1e-6
+# Steps of the solver. Ten do where the law holds.
+_STEPS = 1_000
 
 
 class Interval(NamedTuple):
@@ -65,7 +67,7 @@ class Usl(NamedTuple):
         None where the fit has none, that is where the interval of κ holds 0, and where it is further than twice what
         was measured.
         """
-        if self.coherency.lower <= _NONE or self.contention.value >= 1:
+        if min(self.coherency[:2]) <= _NONE or self.contention.value >= 1:
             return None
         peak = math.sqrt((1 - self.contention.value) / self.coherency.value)
         return peak if peak <= FURTHEST * self.largest else None
@@ -107,7 +109,8 @@ def fit_usl(points: Sequence[tuple[int, float]], *, resamples: int = 400) -> Usl
     In simulations of 8 levels and 3 to 5 repetitions they hold the parameter 87 to 94 times in 100.
 
     Raises:
-        ValueError: fewer than 6 levels, or fewer than 3 repetitions of one; or a throughput that is not above 0.
+        ValueError: fewer than 6 levels, or fewer than 3 repetitions of one; or a throughput that is not above 0; or
+            they obey no such law.
     """
     levels: dict[int, list[float]] = {}
     for instances, throughput in points:
@@ -157,7 +160,12 @@ def _fit(numbers: Floats, logs: Floats, start: Floats | None = None) -> Floats:
     least = float(logs[numbers == numbers.min()].mean()) - math.log(numbers.min())
     first = (least, 0.1, 0.01) if start is None else (math.log(start[0]), start[1], start[2])
     bounds = ((-np.inf, 0.0, 0.0), (np.inf, 1.0, np.inf))
-    found, _ = curve_fit(logarithm, numbers, logs, p0=first, jac=slopes, bounds=bounds, method="dogbox")
+    try:
+        found, _ = curve_fit(
+            logarithm, numbers, logs, p0=first, jac=slopes, bounds=bounds, method="dogbox", max_nfev=_STEPS
+        )
+    except RuntimeError as error:
+        raise ValueError("no such law was found to fit the throughputs") from error
     return np.asarray([math.exp(found[0]), found[1], found[2]])
 
 

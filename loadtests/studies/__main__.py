@@ -12,7 +12,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.lifeline import end_with_parent
 from loadtests.measure import unwind_on_termination
 from loadtests.studies.registry import STUDIES
-from loadtests.studies.study import run
+from loadtests.studies.study import ask, run
 
 
 def main() -> int:
@@ -27,7 +27,9 @@ def main() -> int:
     if options.end_with_stdin:
         end_with_parent()
     try:
-        for name in options.names or STUDIES:
+        names = options.names or [*STUDIES]
+        ask(options.folder, names)
+        for name in names:
             begun = time.monotonic()
             run(STUDIES[name], options.profile, options.folder, lambda text: print(text, flush=True))
             print(f"study     {name}: done in {time.monotonic() - begun:.0f} s", flush=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from kairos_core.errors import ConfigurationError
 from loadtests.measure import machine_facts
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # 1: NAME.json as `Result`; where samples are kept, NAME.npz has them in nanoseconds, by "subject/x/repetition/what".
 FORMAT = 1
+# In a folder of studies: the names of those that were asked for.
+ASKED = "asked.json"
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +153,26 @@ def run(study: Study, profile: str, folder: Path, say: Callable[[str], object]) 
     written = json.dumps(msgspec.to_builtins(result), indent=1)
     (folder / f"{study.name}.json").write_text(written + "\n", encoding="utf-8")
     return result
+
+
+def ask(folder: Path, names: Sequence[str]) -> None:
+    """Note which studies are to be in a folder, before the first is measured: so one that never ended is missed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ASKED).write_text(json.dumps(sorted({*asked(folder), *names})) + "\n", encoding="utf-8")
+
+
+def asked(folder: Path) -> list[str]:
+    """The studies that are to be in a folder; none where nobody has noted it.
+
+    Raises:
+        ConfigurationError: the note cannot be read.
+    """
+    try:
+        return msgspec.json.decode((folder / ASKED).read_bytes(), type=list[str])
+    except FileNotFoundError:
+        return []
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigurationError("--folder", f"{folder}: {ASKED} cannot be read: {error}") from error
 
 
 def read(file: Path) -> Result:

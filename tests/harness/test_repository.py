@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -60,6 +61,16 @@ def imported(tree: ast.Module, package: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             found.add(package if node.level else (node.module or "").partition(".")[0])
     return found
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="what is committed is asked of git")
+def test_what_is_committed_leads_nowhere_else() -> None:
+    """A fresh clone has no link that leads out of it: with one to somebody's `.venv` it could not be set up."""
+    git = shutil.which("git")
+    assert git is not None
+    listed = subprocess.run([git, "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [line.partition("\t") for line in listed.stdout.splitlines()]
+    assert [] == [path for mode, _, path in files if mode.startswith("120000")]
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)

@@ -16,7 +16,7 @@ from loadtests.environment import as_administrator
 from loadtests.orders import Helper, OrderError
 from loadtests.states import sample_state
 from loadtests.studies import contention, instances
-from loadtests.studies.study import FORMAT, Bench, Point, Result
+from loadtests.studies.study import FORMAT, Bench, Point, Result, ask
 from loadtests.subjects.managed import Managed
 from loadtests.throughput import Words
 from loadtests.waiting import wait_for
@@ -269,3 +269,50 @@ def test_many_others_are_a_row_each() -> None:
     others = [f"other-{number}" for number in range(9)]
     result = made("instead", {(name, 1): [{"p50_ms": 2.0}] for name in ("kairos", *others)})
     assert [("1", other, "1") for other in others] == studies.ratios(result).rows
+
+
+def test_a_point_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
+    """Of two measurements of one point nobody knows which is meant: the better one is not taken."""
+    whole = contended((2.0, 2.1, 2.2))
+    better = contended((4.0, 4.1, 4.2)).points
+    with pytest.raises(studies.PointMissingError, match="useful_per_s of kairos at 8 twice"):
+        studies.report([msgspec.structs.replace(whole, points=[*whole.points, *better])], tmp_path)
+
+
+@pytest.mark.parametrize("sign", [-1.0, 0.0])
+def test_what_has_no_ratio_is_an_error(tmp_path: Path, sign: float) -> None:
+    """Two negative values make a fine ratio, and no measurement."""
+    ours = [{"useful_per_s": sign * 400, "slowest_share": share} for share in (0.8, 0.81, 0.82)]
+    wrong = made("contention", {("kairos", 8): ours, ("watch_multi", 8): [{"useful_per_s": sign * 100}] * 3})
+    with pytest.raises(studies.PointMissingError, match="not above 0"):
+        studies.report([wrong], tmp_path)
+
+
+def test_a_file_of_another_study_is_refused(tmp_path: Path) -> None:
+    """A study is what its file is called: else its bars would be left out, or met by another's points."""
+    (tmp_path / "instances.json").write_bytes(msgspec.json.encode(contended((3.5, 3.6, 3.7))))
+    with pytest.raises(ConfigurationError, match=r"instances\.json is of the study contention"):
+        studies.read_all(tmp_path, [])
+
+
+def test_a_study_that_never_ended_is_missed(tmp_path: Path) -> None:
+    """A run that was interrupted is not judged by the studies that it came to."""
+    (tmp_path / "contention.json").write_bytes(msgspec.json.encode(contended((3.5, 3.6, 3.7))))
+    assert ["contention"] == [one.study for one in studies.read_all(tmp_path, [])]
+    ask(tmp_path, ["instances", "contention"])
+    with pytest.raises(ConfigurationError, match="instances cannot be read"):
+        studies.read_all(tmp_path, [])
+    assert ["contention"] == [one.study for one in studies.read_all(tmp_path, ["contention"])]
+    (tmp_path / "asked.json").write_text('["contention')
+    with pytest.raises(ConfigurationError, match=r"asked\.json cannot be read"):
+        studies.read_all(tmp_path, [])
+
+
+def test_a_bar_of_no_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar with a slip of the pen in its study would never be judged."""
+    (tmp_path / "reports").mkdir()
+    bar = 'study = "contentoin"\nvalue = "useful_per_s"\nsubject = "kairos"\nx = 8\nabove = 3.0\n'
+    (tmp_path / "reports" / "targets.toml").write_text(f"[[study]]\n{bar}")
+    monkeypatch.setattr(studies, "ROOT", tmp_path)
+    with pytest.raises(ConfigurationError, match="there is no study contentoin"):
+        studies.bars(["contention"])

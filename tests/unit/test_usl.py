@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.usl import FEWEST_LEVELS, FEWEST_REPETITIONS, Usl, fit_usl, law
+from reports.usl import FEWEST_LEVELS, FEWEST_REPETITIONS, Interval, Usl, fit_usl, law
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,3 +146,17 @@ def test_linear_growth_has_no_contention() -> None:
     assert 0 <= found.contention.lower <= found.contention.value < 0.02
     assert 0 <= found.coherency.lower <= found.coherency.value < 0.005
     assert found.peak is None
+
+
+def test_what_obeys_no_such_law_is_an_error() -> None:
+    """Where the solver finds nothing it is said in the way in which all that cannot be fitted is."""
+    random = np.random.default_rng(3)
+    measured = [(level, random.lognormal(0, 3)) for level in (2, 3, 5, 9, 17, 30) for _ in range(3)]
+    with pytest.raises(ValueError, match="no such law"):
+        fit_usl(measured, resamples=10)
+
+
+def test_a_peak_that_the_best_fit_has_not_is_not_told() -> None:
+    """Where the best fit is one without a peak, there is none, whatever the resamples say."""
+    one = Interval(0.1, 0.1, 0.1)
+    assert Usl(one, one, Interval(0.0, 0.01, 0.02), 8, np.asarray([[0.1, 0.1, 0.01]])).peak is None
