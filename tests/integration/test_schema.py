@@ -269,6 +269,21 @@ def test_another_records_a_new_session_meanwhile(
         assert [(2,)] == versions.fetchall()
 
 
+def test_a_session_whose_latest_row_is_lost(
+    manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """G7: rows of participants that are left of a session without one are no reason to refuse what is written to it."""
+    first, second, _ = entries(manager, outbox)
+    assert writer.write(0, [first]) == 1
+    connection.execute("DELETE FROM sync_sessions")
+    connection.commit()
+    assert writer.write(0, [second]) == 1
+    assert [] == connection.execute("SELECT reason FROM audit_dead_letters").fetchall()
+    for table in ("sync_sessions", "sync_participants"):
+        versions = connection.execute(sql.SQL("SELECT DISTINCT version FROM {}").format(sql.Identifier(table)))
+        assert [(2,)] == versions.fetchall()
+
+
 def test_the_chain_is_of_what_was_written(
     manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
 ) -> None:

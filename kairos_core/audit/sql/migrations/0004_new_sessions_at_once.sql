@@ -14,7 +14,7 @@ BEGIN
             WITH latest AS MATERIALIZED (
                 -- Asked for in this way, it is looked up for each of them and never read as a whole.
                 SELECT last.*, coalesce(
-                    (SELECT true FROM sync_sessions AS stored WHERE stored.session_id = last.session_id), false
+                    (SELECT true FROM sync_sessions AS stored WHERE stored.session_id = last.session_id), has_failed
                 ) AS is_known
                 FROM (
                     SELECT DISTINCT ON (session_id)
@@ -96,7 +96,8 @@ BEGIN
             SELECT (SELECT count(*) FROM latest WHERE is_known), (SELECT count(*) FROM changed) INTO sessions, newer;
             EXIT;
         EXCEPTION WHEN unique_violation THEN
-            -- Somebody who does not hold the lane's lock has just recorded one of them: now it is known.
+            -- Somebody who does not hold the lane's lock has just recorded one of them, or rows of its participants are
+            -- there without its own: now each is written in the way of those that are known.
             IF has_failed THEN
                 RAISE;
             END IF;
