@@ -86,6 +86,8 @@ def measure(folder: Path, profile_name: str) -> None:
     Raises:
         ConfigurationError: names the setting and the cause in one line.
     """
+    if profile_name not in PROFILES:
+        raise ConfigurationError("--profile", f"{profile_name} is of the benchmarks alone (--benchmarks)")
     profile = PROFILES[profile_name]
     started = datetime.now(UTC)
     _make_folder(folder / "latency")

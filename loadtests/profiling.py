@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import resource
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -73,6 +75,7 @@ _MSGSPEC = (
 _BUILT_IN = "<built-in>"
 # A drain's; each is filled before it.
 _ROWS = 1_000
+_FEWEST_S = 0.1
 _TOP = 12
 
 
@@ -360,7 +363,7 @@ def main() -> int:
     """Run from the command line; status 2 where it could not be done."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.profiling", description="Where a call's time goes.")
     parser.add_argument("--operation", choices=[*OPERATIONS, "all"], default="all", help="what is done (all)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each is looked at (5)")
+    parser.add_argument("--seconds", type=_seconds, default=5.0, help="how long each is looked at (5)")
     parser.add_argument("--colour", choices=["blocking", "asyncio", "both"], default="both", help="which (both)")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pictures go")
     options = parser.parse_args()
@@ -373,10 +376,21 @@ def main() -> int:
                         continue
                     found = profile(settings, operation, options.seconds, is_async=is_async)
                     _show(found, written(found, options.folder))
-    except ConfigurationError as error:
+    except (ConfigurationError, OSError) as error:
         print(f"kairos: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("kairos: interrupted; servers and traces are removed", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
+
+
+def _seconds(text: str) -> float:
+    """So long that something can be seen."""
+    found = float(text)
+    if not _FEWEST_S <= found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: {_FEWEST_S:g} or more are needed")
+    return found
 
 
 if __name__ == "__main__":

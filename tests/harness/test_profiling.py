@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -8,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from kairos_core import RedisStateManager
-from loadtests import profiling
+from loadtests import ROOT, profiling
 from loadtests.environment import as_administrator
 from loadtests.flames import Frame, flame_graph
 
@@ -126,3 +129,30 @@ def test_the_picture_is_to_scale() -> None:
     assert first["x"] == drawn["inner"]["x"] == drawn["all"]["x"]
     # The other begins where it ends.
     assert float(drawn["other"]["x"]) == pytest.approx(float(first["x"]) + float(first["width"]), abs=0.1)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "0.01"])
+def test_too_short_to_see_anything_is_refused(seconds: str) -> None:
+    """A time in which nothing can be seen is a mistake in the command, told before anything is started."""
+    command = [sys.executable, "-m", "loadtests.profiling", f"--seconds={seconds}"]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert 2 == finished.returncode
+    assert "0.1 or more are needed" in finished.stderr
+
+
+def test_ctrl_c_ends_it_in_one_line(tmp_path: Path) -> None:
+    """Interrupted, it says so and no more; the status is that of Ctrl-C."""
+    command = [sys.executable, "-m", "loadtests.profiling", "--seconds", "0.2", "--folder", str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert any("what its time is spent on" in line for line in process.stdout)
+            process.send_signal(signal.SIGINT)
+            said = process.stdout.read()
+            assert signal.SIGINT + 128 == process.wait(60)
+        finally:
+            process.kill()
+    assert "interrupted" in said
+    assert "Traceback" not in said
