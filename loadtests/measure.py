@@ -294,7 +294,8 @@ def main() -> int:
             measure_benchmarks(options.folder, options.profile, options.operations)
         else:
             measure(options.folder, options.profile)
-    except ConfigurationError as error:
+    except (ConfigurationError, OSError) as error:
+        # Of the system's errors, above all that a disk is full.
         print(f"kairos: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

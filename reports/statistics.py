@@ -190,7 +190,9 @@ def compare(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
 
     The percentile bootstrap of the median of the log ratios (Efron, 1979). In simulations of 10 runs it holds the true
     median 94 times in 100, skewed or not, and BCa is no better; where runs are skewed, Student's t falls to 88.
-    The resamples are always the same ones, so that a run is judged alike each time.
+    The resamples are always the same ones, so that a run is judged alike each time. Runs are taken as independent: if
+    each is like the one before it (a correlation of 0.7) the interval holds the true median 62 times in 100 only. But a
+    slow drift meets both of those that take turns within a run, so their ratio hardly follows it.
 
     Raises:
         ValueError: there is no run, or a value that is not above 0; or they are not as many of one as of the other.

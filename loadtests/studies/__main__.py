@@ -33,7 +33,8 @@ def main() -> int:
             begun = time.monotonic()
             run(STUDIES[name], options.profile, options.folder, lambda text: print(text, flush=True))
             print(f"study     {name}: done in {time.monotonic() - begun:.0f} s", flush=True)
-    except ConfigurationError as error:
+    except (ConfigurationError, OSError) as error:
+        # Of the system's errors, above all that a disk is full.
         print(f"kairos: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -225,6 +225,14 @@ def test_a_number_that_is_none_is_named(finished: Finished, command: str) -> Non
     assert_refused(finished(command, "KAIROS_LANES", "abc"), "KAIROS_LANES", "a whole number, of digits only")
 
 
+def test_a_profile_of_the_benchmarks_alone_is_named(tmp_path: Path) -> None:
+    """A report has no profile `tiny`; that is one line, and not a traceback."""
+    command = [sys.executable, "-m", "loadtests.measure", str(tmp_path / "run"), "--profile", "tiny"]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert 2 == finished.returncode
+    assert "kairos: --profile: tiny is of the benchmarks alone (--benchmarks)\n" == finished.stderr
+
+
 @pytest.mark.parametrize("command", ["measure", "reports"])
 def test_runs_that_cannot_be_written_are_named(embedded: Servers, tmp_path: Path, command: str) -> None:
     """A folder for runs that cannot be made is named before anything is measured."""
