@@ -20,7 +20,7 @@ from kairos_core.errors import ConfigurationError
 from loadtests import ROOT, benchmarks
 from loadtests.benchmarks import BENCHMARKS, IN_REPORT
 from loadtests.checks import CHECKS, CheckResult
-from loadtests.measure import DRAIN_ROUNDS, FORMAT, PROFILES
+from loadtests.measure import BENCHMARK_PROFILES, DRAIN_ROUNDS, FORMAT, PROFILES
 from reports.statistics import (
     FEWEST_RUNS,
     SHARES,
@@ -271,7 +271,7 @@ class Run:
     def _unjudged(self) -> list[str]:
         """What has a target and no verdict: it must not pass for want of one."""
         profile, wanted = self.manifest["profile"], len(self._targets)
-        if profile not in PROFILES:
+        if profile not in {*PROFILES, *BENCHMARK_PROFILES}:
             return [f"there is no profile {profile}"]
         judged = len(self.judgements)
         return [f"{judged} of {wanted} targets could be judged"] if judged < wanted else []
