@@ -6,6 +6,7 @@ after it, the same batch is written again, and each row knows its operation id.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,14 @@ from kairos_core.audit.writer import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from kairos_core.audit.outbox import Outbox
     from kairos_core.audit.writer import AuditWriter
 
 BATCH = 1_000
 # What a drain tells of itself, in this order, for every batch.
-STEPS = ("read", "copied", "committed", "removed")
+STEPS = ("read", "sent", "copied", "committed", "removed")
 # Entries that are made ready before the other thread gets a chance, and how long that is: waking up takes no longer.
 _SLICE = 25
 _CHANCE_S = 1e-5
@@ -72,16 +74,39 @@ def drain_lane(  # noqa: PLR0913 - the options are given by name
         return 0
     moved = 0
     now = read(None)
-    # While PostgreSQL works on a batch, the next one is read and made ready.
     with ThreadPoolExecutor(1, "kairos-drain") as reader:
         while now.entry_ids:
             reached("read")
-            following = reader.submit(read, now.entry_ids[-1]) if now.has_more else None
-            writer.record(lane, now.batch, reached)
+            following = _Following(reader, functools.partial(read, now.entry_ids[-1]), reached)
+            writer.record(lane, now.batch, following.reached if now.has_more else reached)
             outbox.remove(lane, now.entry_ids)
             reached("removed")
             moved += len(now.entry_ids)
-            if following is None or not go_on():
+            if not (now.has_more and go_on()):
                 break
             now = following.result()
     return moved
+
+
+class _Following:
+    """The batch behind the one that is recorded.
+
+    It is read once all rows of that one are sent. PostgreSQL has enough to do then for as long as it takes to make the
+    next ones ready, and is not kept waiting: up to there, its next row would have waited for its turn in Python, too.
+    """
+
+    def __init__(self, reader: ThreadPoolExecutor, read: Callable[[], _Read], reached: Callable[[str], None]) -> None:
+        self._reader = reader
+        self._read = read
+        self._told = reached
+        self._future: Future[_Read] | None = None
+
+    def reached(self, step: str) -> None:
+        """Begin when it is time to, and pass the step on."""
+        if step == "sent" and self._future is None:
+            self._future = self._reader.submit(self._read)
+        self._told(step)
+
+    def result(self) -> _Read:
+        """What was read; of a batch of which no row was sent, only now."""
+        return self._read() if self._future is None else self._future.result()

@@ -31,6 +31,7 @@ _log = logging.getLogger("kairos.audit")
 
 
 _COPY_EVENTS = statement("copy_events")
+_LOCK_LANE = statement("lock_lane")
 _FIND_HEADS = statement("find_heads")
 _FIND_OPERATIONS = statement("find_operations")
 _FIND_VERSIONS = statement("find_versions")
@@ -52,6 +53,16 @@ _PATIENCE = "SET lock_timeout = '5s'; SET statement_timeout = '50s'; SET idle_in
 
 def ignore(_: str) -> None:
     """What is told of each step where nobody asks."""
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Why PostgreSQL refused a row, in one line.
+
+    Without where it was, which is the whole trigger, and without the row, which the dead letter has.
+    """
+    found = [error.diag.message_primary, error.diag.message_detail]
+    told = [text for text in found if text and not text.startswith("Failing row contains")]
+    return one_line(": ".join(told) or error)
 
 
 class AuditWriter:
@@ -175,7 +186,8 @@ class AuditWriter:
         Args:
             lane: the lane.
             batch: the entries.
-            reached: told of each step: `copied`, `committed`.
+            reached: told of each step: `sent` (all rows are handed to PostgreSQL, which has not taken them yet),
+                `copied`, `committed`.
         """
         for entry in batch.unreadable:
             self._bury(lane, entry, None, entry.reason)
@@ -190,7 +202,7 @@ class AuditWriter:
             if not (isinstance(error, psycopg.DataError) or (error.sqlstate or "").startswith(_OF_ROWS)):
                 raise
             if len(batch.ready) == 1:
-                self._bury(lane, batch.ready[0].entry, error.sqlstate, one_line(error))
+                self._bury(lane, batch.ready[0].entry, error.sqlstate, _reason(error))
                 return 0
         return sum(self._record_or_halve(lane, half, reached) for half in batch.halves())
 
@@ -209,9 +221,9 @@ class AuditWriter:
         """Record a batch in one transaction: all of it, or nothing."""
         self._make_partitions(ready)
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            # Held until the commit: whoever records the same lane finds what this batch recorded.
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [self._schema_number, lane])
-            recorded_at, heads = self._heads(cursor, ready)
+            cursor.execute(_LOCK_LANE, [self._schema_number, lane])
+            ((recorded_at,),) = cursor.fetchall()
+            heads = self._heads(cursor, ready)
             found = plan(ready, self._operations(cursor, ready), self._versions(cursor, older(ready, heads)))
             for entry, reason in found.refused:
                 self._bury(lane, entry, UNIQUE_VIOLATION, reason)
@@ -219,25 +231,25 @@ class AuditWriter:
                 rows = lines(found.record, heads, recorded_at)
                 while chunk := b"".join(itertools.islice(rows, _CHUNK)):
                     copy.write(chunk)
+                reached("sent")
             reached("copied")
         reached("committed")
         return len(found.record)
 
     @staticmethod
-    def _heads(cursor: psycopg.Cursor[Any], ready: Sequence[Ready]) -> tuple[datetime, dict[str, Head]]:
-        """The time, and how far the sessions of these entries are recorded."""
-        ((now,),) = cursor.execute("SELECT clock_timestamp()").fetchall()
+    def _heads(cursor: psycopg.Cursor[Any], ready: Sequence[Ready]) -> dict[str, Head]:
+        """How far the sessions of these entries are recorded."""
         cursor.execute(_FIND_HEADS, [list({one.entry.message.session_id for one in ready})])
-        return now, {session_id: Head(*head) for session_id, *head in cursor}
+        return {session_id: Head(*head) for session_id, *head in cursor}
 
     @staticmethod
     def _operations(cursor: psycopg.Cursor[Any], ready: Sequence[Ready]) -> dict[str, tuple[Version, datetime]]:
         """Which operations of these entries are recorded, as what."""
-        operations = [one.entry.message.operation_id for one in ready]
-        # As texts that PostgreSQL reads as arrays: to adapt a thousand values one by one takes three times as long.
-        moments = ",".join([one.occurred_at for one in ready])
-        cursor.execute(_FIND_OPERATIONS, [f"{{{','.join(operations)}}}", f"{{{moments}}}"])
-        return {operations[place - 1]: (tuple(version), at) for place, *version, at in cursor}
+        # As a text that PostgreSQL reads as an array: to adapt a thousand values one by one takes three times as long.
+        operations = f"{{{','.join([one.entry.message.operation_id for one in ready])}}}"
+        moments = [one.occurred_at for one in ready]
+        cursor.execute(_FIND_OPERATIONS, [operations, min(moments), max(moments)])
+        return {operation.hex: (tuple(version), at) for operation, *version, at in cursor}
 
     @staticmethod
     def _versions(cursor: psycopg.Cursor[Any], asked: Sequence[Version]) -> dict[Version, UUID]:

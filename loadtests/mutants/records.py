@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from kairos_core.audit.batch import Batch
 
-_GUARD = "WHERE (excluded.incarnation, excluded.version) > (stored.incarnation, stored.version)\n        RETURNING 1"
+_NEWER = "WHERE (excluded.incarnation, excluded.version) > (stored.incarnation, stored.version)"
+_GUARD = f"{_NEWER}\n                RETURNING 1"
 
 
 def _random_event_id() -> None:

@@ -245,6 +245,30 @@ def test_a_late_version(
     assert [(3, 3, rows[-1][2])] == found
 
 
+def test_another_records_a_new_session_meanwhile(
+    settings: Settings, manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
+) -> None:
+    """G7: a session that somebody without the lane's lock records at the same time is no reason to refuse its rows."""
+    first, second, _ = entries(manager, outbox)
+    futures: list[Future[int]] = []
+    with AuditWriter.connect(settings) as other, ThreadPoolExecutor(1) as thread:
+        # The lock of another lane is none.
+        pid = other._connection.info.backend_pid
+
+        def start_other(step: str) -> None:
+            if step == "copied":
+                futures.append(thread.submit(other.write, 1, [second]))
+                query = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s"
+                assert wait_until(lambda: connection.execute(query, [pid]).fetchall() == [("Lock",)])
+
+        assert writer.record(0, prepare([first]), start_other) == 1
+        assert futures[0].result(30) == 1
+    assert [] == connection.execute("SELECT reason FROM audit_dead_letters").fetchall()
+    for table in ("sync_sessions", "sync_participants"):
+        versions = connection.execute(sql.SQL("SELECT DISTINCT version FROM {}").format(sql.Identifier(table)))
+        assert [(2,)] == versions.fetchall()
+
+
 def test_the_chain_is_of_what_was_written(
     manager: RedisStateManager, outbox: Outbox, writer: AuditWriter, connection: psycopg.Connection
 ) -> None:
@@ -453,7 +477,7 @@ def test_rows_from_before_the_chain(
             " WHERE version = 2"
         )
     with AuditWriter.connect(settings) as writer:
-        assert ["0003_partitions_and_chains.sql"] == writer.migrate()
+        assert ["0003_partitions_and_chains.sql", "0004_new_sessions_at_once.sql"] == writer.migrate()
         assert writer.write(0, [third]) == 1
     assert [(1,), (2,)] == connection.execute("SELECT version FROM sync_events_before ORDER BY version").fetchall()
     assert [("a", 0, 2)] == connection.execute("SELECT session_id, position, version FROM audit_anchors").fetchall()

@@ -1,6 +1,6 @@
 -- Which of these operations are recorded, as what. A write is not sent again after a day, so it is looked for among those
--- of a day before and after.
-SELECT asked.place, recorded.session_id, recorded.incarnation, recorded.version, recorded.occurred_at
-FROM unnest(%s::uuid[], %s::timestamptz[]) WITH ORDINALITY AS asked (operation_id, occurred_at, place)
-JOIN sync_events AS recorded ON recorded.operation_id = asked.operation_id
-    AND recorded.occurred_at BETWEEN asked.occurred_at - interval '1 day' AND asked.occurred_at + interval '1 day'
+-- of a day before the first of them and after the last.
+SELECT operation_id, session_id, incarnation, version, occurred_at
+FROM sync_events
+WHERE operation_id = ANY(%s::uuid[])
+    AND occurred_at BETWEEN %s::timestamptz - interval '1 day' AND %s::timestamptz + interval '1 day'
