@@ -8,7 +8,6 @@ waiting and of the kernel is from the first half, by the system's account of thi
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import resource
 import sys
@@ -27,6 +26,7 @@ from kairos_core import AsyncRedisStateManager, AuditWriter, RedisStateManager
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outbox import Outbox
 from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
 from kairos_core.settings import child_environment
 from loadtests import ROOT
 from loadtests.environment import harness, new_namespace
@@ -358,7 +358,7 @@ def _show(found: Profile, file: Path) -> None:
 
 def main() -> int:
     """Run from the command line; status 2 where it could not be done."""
-    parser = argparse.ArgumentParser(prog="python -m loadtests.profiling", description="Where a call's time goes.")
+    parser = OneLineParser(prog="python -m loadtests.profiling", description="Where a call's time goes.")
     parser.add_argument("--operation", choices=[*OPERATIONS, "all"], default="all", help="what is done (all)")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each is looked at (5)")
     parser.add_argument("--colour", choices=["blocking", "asyncio", "both"], default="both", help="which (both)")

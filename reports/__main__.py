@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import signal
@@ -14,6 +13,7 @@ import traceback
 from pathlib import Path
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
 from loadtests.measure import PROFILES, unwind_on_termination
 from reports import results, tables
@@ -25,7 +25,7 @@ COULD_NOT_RUN = 2
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
+    parser = OneLineParser(prog="python -m reports", description=__doc__)
     parser.add_argument("--profile", choices=sorted(PROFILES), default="quick", help="how much to measure")
     parser.add_argument("--runs", type=Path, default=ROOT / "reports" / "runs", help="folder of all runs")
     parser.add_argument("--run", type=Path, help="a run that is there: write its page again")

@@ -14,7 +14,6 @@ was on a busy one.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -28,6 +27,7 @@ import msgspec
 import numpy as np
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
 from loadtests.benchmarks import BENCHMARKS, GATED
 from loadtests.measure import BENCHMARK_PROFILES, FORMAT, unwind_on_termination
@@ -51,6 +51,7 @@ from reports.statistics import (
 from reports.tables import Table, signed
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from reports.results import Samples
@@ -374,7 +375,7 @@ def measure(folder: Path, profile: str, operations: Sequence[str]) -> Batch:
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m reports.bench", description=__doc__)
+    parser = OneLineParser(prog="python -m reports.bench", description=__doc__)
     parser.add_argument("--profile", choices=sorted(BENCHMARK_PROFILES), default="quick", help="how much to measure")
     parser.add_argument("--operations", nargs="+", choices=GATED, default=GATED, metavar="NAME", help="which; all")
     parser.add_argument("--runs", type=Path, default=ROOT / "reports" / "runs", help="folder of all runs")

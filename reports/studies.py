@@ -6,7 +6,6 @@ could not be run.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
 from loadtests.measure import unwind_on_termination
 from loadtests.studies.registry import STUDIES
@@ -388,14 +388,17 @@ def report(results: Sequence[Result], folder: Path) -> Verdict | None:
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m reports.studies", description=__doc__)
+    parser = OneLineParser(prog="python -m reports.studies", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", choices=[*STUDIES, []], metavar="NAME", help=f"of {', '.join(STUDIES)}; all"
+        "names", nargs="*", metavar="NAME", help=f"which, of {', '.join(STUDIES)}; none is named: all of them"
     )
     parser.add_argument("--profile", choices=("quick", "full"), default="quick", help="how much to measure")
     parser.add_argument("--runs", type=Path, default=ROOT / "reports" / "runs", help="folder of all runs")
     parser.add_argument("--folder", type=Path, help="results that are there: show and judge them, measure nothing")
     options = parser.parse_args()
+    unknown = sorted(set(options.names) - STUDIES.keys())
+    if unknown:
+        parser.error(f"there is no study {unknown[0]}; there are {', '.join(STUDIES)}")
     unwind_on_termination()
     try:
         folder = options.folder
