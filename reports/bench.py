@@ -38,6 +38,7 @@ from reports.statistics import (
     EXIT_STATUS,
     STATISTICS,
     Comparison,
+    Injected,
     Verdict,
     band_of,
     change,
@@ -287,9 +288,11 @@ def times(batch: Batch) -> Table:
             row.append(_interval(batch.comparison(operation, subject)) if comparable else "")
             rows.append(tuple(row))
     return Table(
-        ("operation", "subject", "p50 µs", "p95", "p99", "p99.9", "Kairos over it, p50 (95 % interval)"),
+        ("operation", "subject", "p50 µs", "p95 µs", "p99 µs", "p99.9 µs", "Kairos over it, p50 (95 % interval)"),
         rows,
-        "p50 to p99: median of the runs; p99.9: of the calls of all runs. again: the operation itself.",
+        f"{batch.manifest['runs']} processes of {batch.manifest['rounds']:,} calls of each. p50 to p99: median of the "
+        "processes; p99.9: of all calls.\nfloor: its bytes on a raw socket; bare: its command through redis-py; "
+        "again: the operation itself; slowed: itself, slowed on purpose.",
     )
 
 
@@ -297,17 +300,28 @@ def _interval(found: Comparison) -> str:
     return f"{found.ratio:.3f} ({found.lower:.3f} to {found.upper:.3f})"
 
 
+def put_in(batch: Batch) -> dict[str, Injected]:
+    """What was seen of each operation that was slowed on purpose."""
+    return {
+        operation: injected(batch.per_run(operation, "kairos"), batch.per_run(operation, "slowed"), delay_ms)
+        for operation, delay_ms in batch.delays_ms.items()
+    }
+
+
 def visibility(batch: Batch) -> Table:
     """What a regression would have to be to be seen, and whether the one that was put in was."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for operation in batch.operations:
         again = batch.comparison(operation, "again")
-        row = [operation, _interval(again), "fired" if fires(again) else "", f"{smallest_visible(again, BAND):.3f}", ""]
-        if operation in batch.delays_ms:
-            plain, slowed = batch.per_run(operation, "kairos"), batch.per_run(operation, "slowed")
-            row[-1] = str(injected(plain, slowed, batch.delays_ms[operation]))
-        rows.append(tuple(row))
-    return Table(("operation", "beside itself", "", "smallest visible", "slowed on purpose"), rows)
+        slowed = str(put_in(batch).get(operation, ""))
+        fired = "fired" if fires(again) else ""
+        rows.append((operation, _interval(again), fired, f"{smallest_visible(again, BAND):.3f}", slowed))
+    return Table(
+        ("operation", "beside itself", "", "smallest visible", "slowed on purpose"),
+        rows,
+        "Ratios of p50. beside itself: 1 is fair. smallest visible: the regression that would have been seen 80 times "
+        "in 100,\nbeside another subject of the same rounds.",
+    )
 
 
 def compared(found: Sequence[Change]) -> Table:
@@ -327,7 +341,8 @@ def compared(found: Sequence[Change]) -> Table:
             )
             for one in found
         ],
-        "more: beyond the band, and its interval excludes 1.",
+        "Ratios of p50. more: beyond the band, and the interval excludes 1. An operation became slower only where both "
+        "of its\nrows say more, in two batches: one alone changes with the state of the machine, too.",
     )
 
 
@@ -358,6 +373,37 @@ def judge(first: Batch, second: Batch | None, baseline: Baseline) -> Judged:
     if reasons:
         return Judged(Verdict.FAIL, [f"{name}: {reason}" for name, reason in reasons.items()])
     return Judged(Verdict.PASS, [f"{name}: slower in one batch, and not in the next" for name in suspects])
+
+
+def told(judged: Judged, batch: Batch, found: Sequence[Change]) -> list[str]:
+    """What the verdict means here, and what can be done about it; a line each."""
+    if judged.verdict is Verdict.INVALID:
+        return [
+            "It could not be told: nothing is said of any operation. Measure again, on a machine that does less beside."
+        ]
+    if judged.verdict is Verdict.FAIL:
+        return [
+            "These became slower than in the baseline. Whether by your change: measure the code before it, too, here.",
+            "If it is meant to be so: .venv/bin/python -m reports.bench --write-baseline",
+        ]
+    tried = put_in(batch).values()
+    seen = sorted(visible(found).items(), key=lambda one: one[1])
+    said = "Nothing became slower, as far as could be seen here: "
+    if seen:
+        (least, least_seen), (most, most_seen) = seen[0], seen[-1]
+        said += f"from {least_seen:.2f} times ({least}) to {most_seen:.2f} times ({most}) on it would have been, "
+    lines = [f"{said}{sum(one.seen for one in tried)} of {len(tried)} that were slowed on purpose were."]
+    if not all(one.seen for one in tried):
+        lines.append("More can be seen on a machine that does less beside, and with PROFILE=full.")
+    return lines
+
+
+def visible(found: Sequence[Change]) -> dict[str, float]:
+    """The smallest regression of each operation that the gate would have seen 80 times in 100: beside both subjects."""
+    each: dict[str, list[float]] = {}
+    for one in found:
+        each.setdefault(one.operation, []).append(smallest_visible(one.changed, one.band, batches=2))
+    return {operation: max(seen) for operation, seen in each.items() if len(seen) == len(JUDGED)}
 
 
 def measure(folder: Path, profile: str, operations: Sequence[str]) -> Batch:
@@ -406,43 +452,55 @@ def _bench(options: argparse.Namespace) -> int:
         first = Batch(options.run.resolve())
     else:
         first = measure(new_run(options.runs, f"bench-{options.profile}"), options.profile, options.operations)
-    _show(first)
+    report = _Report(first.folder)
+    report.add(_tables(first))
     if baseline is None:
         return _write_baseline(first, options.baseline)
-    second = None
+    second, found = None, []
     if not first.problems:
         found = changes(first, baseline)
-        print("\n", compared(found).text(), "\n", sep="")
-        second = _second(first, slower(found), measures=not options.run)
+        report.add(compared(found).explained())
+        second = _second(first, slower(found), report, measures=not options.run)
     judged = judge(first, second, baseline)
     facts = {"verdict": judged.verdict.value, "reasons": judged.reasons, "elsewhere": elsewhere(first, baseline)}
     (first.folder / "bench.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    for line in facts["elsewhere"]:
-        print(f"compared with a baseline of another place: {line}")
-    for reason in judged.reasons:
-        print(reason)
-    print(f"\n{signed(judged.verdict.value)}   {os.path.relpath(first.folder)}")
+    places = [f"compared with a baseline of another place: {line}" for line in facts["elsewhere"]]
+    report.add("\n".join([*places, *judged.reasons, *told(judged, first, found)]))
+    report.add(f"{signed(judged.verdict.value)}   {os.path.relpath(first.folder)}")
     return EXIT_STATUS[judged.verdict]
 
 
-def _show(batch: Batch) -> None:
-    shown = times(batch).text()
+class _Report:
+    """What is said on the terminal, and stored beside what was measured."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "bench.txt"
+        self._file.write_text("", encoding="utf-8")
+
+    def add(self, text: str) -> None:
+        """A paragraph."""
+        print(f"\n{text}", flush=True)
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(f"{text}\n\n")
+
+
+def _tables(batch: Batch) -> str:
+    shown = times(batch).explained()
     if not batch.problems or all("beside itself" in problem for problem in batch.problems):
-        shown += f"\n\n{visibility(batch).text()}"
-    (batch.folder / "bench.txt").write_text(shown + "\n", encoding="utf-8")
-    print(f"\n{shown}")
+        shown += f"\n\n{visibility(batch).explained()}"
+    return shown
 
 
-def _second(first: Batch, suspects: Sequence[str], *, measures: bool) -> Batch | None:
+def _second(first: Batch, suspects: Sequence[str], report: _Report, *, measures: bool) -> Batch | None:
     """The batch of what is slower in the first: measured at once, or found where it was."""
     folder = first.folder / SECOND
     if not suspects:
         return None
-    if not measures:
-        return Batch(folder) if folder.exists() else None
-    print(f"slower in one batch: {', '.join(suspects)}; measured once more ...", flush=True)
-    second = measure(folder, first.manifest["profile"], suspects)
-    print("\n", visibility(second).text(), "\n", sep="")
+    if not measures and not folder.exists():
+        return None
+    report.add(f"slower in one batch: {', '.join(suspects)}; measured once more ...")
+    second = measure(folder, first.manifest["profile"], suspects) if measures else Batch(folder)
+    report.add(visibility(second).explained())
     return second
 
 

@@ -374,7 +374,7 @@ def report(results: Sequence[Result], folder: Path) -> Verdict | None:
     texts = []
     for result in results:
         texts.append(f"{result.study}: {result.question} ({result.profile})\n")
-        texts += [f"{table.caption}\n{table.text()}\n" for table in tables_of(result)]
+        texts += [f"{table.explained()}\n" for table in tables_of(result)]
         texts += [*result.notes, ""]
     by_name = {result.study: result for result in results}
     found = [judged(bar, by_name[bar.study]) for bar in bars(by_name)]

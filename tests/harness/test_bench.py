@@ -127,8 +127,10 @@ def test_the_same_again_passes(measured: Measured, tmp_path: Path) -> None:
     """What is as fast as the baseline: exit status 0, and every row is shown."""
     status, verdict, said = judged(measured, tmp_path, 1.0, twice=False)
     assert (0, "PASS") == (status, verdict)
-    for word in ("again", "floor", "bare", "check_then_set", "beside itself", "smallest visible"):
+    for word in ("again", "floor", "bare", "check_then_set", "beside itself", "smallest visible", "now over baseline"):
         assert word in said
+    assert "\nNothing became slower, as far as could be seen here: " in said
+    assert said.split() == (tmp_path / "run" / "bench.txt").read_text().split()
 
 
 def test_slower_twice_fails(measured: Measured, tmp_path: Path) -> None:
@@ -136,6 +138,7 @@ def test_slower_twice_fails(measured: Measured, tmp_path: Path) -> None:
     status, verdict, said = judged(measured, tmp_path, 1 / FAR, twice=True)
     assert (1, "FAIL") == (status, verdict)
     assert "touch_session: over floor" in said
+    assert "\nThese became slower than in the baseline." in said
 
 
 def test_slower_once_is_no_verdict(measured: Measured, tmp_path: Path) -> None:

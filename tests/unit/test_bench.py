@@ -13,7 +13,7 @@ from kairos_core.errors import ConfigurationError
 from loadtests import ROOT
 from loadtests.benchmarks import BENCHMARKS, DRAIN, DURABILITY, GATED, IN_REPORT, node_id
 from loadtests.measure import FORMAT
-from reports.bench import Baseline, Batch, changes, elsewhere, judge, read_baseline, slower, times, visibility
+from reports.bench import Baseline, Batch, changes, elsewhere, judge, read_baseline, slower, times, told, visibility
 from reports.statistics import Verdict
 
 if TYPE_CHECKING:
@@ -215,6 +215,23 @@ def test_the_tables_show_every_row(tmp_path: Path) -> None:
     assert rows["get_session"][4].endswith("measured: seen")
     assert rows["get_session"][4].startswith("1.050 put in, 1.0")
     assert "" == rows["health"][4]
+
+
+def test_a_pass_says_what_it_would_have_seen(tmp_path: Path, baseline: Baseline) -> None:
+    """The smallest and the largest regression that would have been seen are told, of what can fail, not of health."""
+    batch = write_batch(tmp_path / "run")
+    found = changes(batch, baseline)
+    (said,) = told(judge(batch, None, baseline), batch, found)
+    assert said.startswith("Nothing became slower, as far as could be seen here: from 1.0")
+    assert "health" not in said
+    assert said.endswith("2 of 2 that were slowed on purpose were.")
+
+
+def test_an_invalid_run_says_what_to_do(tmp_path: Path, baseline: Baseline) -> None:
+    """Of a run that nothing can be said of, nothing is said of what is slower."""
+    batch = write_batch(tmp_path / "run", {"get_session": 1.17})
+    (said,) = told(judge(batch, None, baseline), batch, changes(batch, baseline))
+    assert said.startswith("It could not be told")
 
 
 def test_the_stored_baseline_has_every_operation() -> None:
