@@ -31,7 +31,7 @@ from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
 from loadtests.benchmarks import BENCHMARKS, GATED
 from loadtests.measure import BENCHMARK_PROFILES, FORMAT, unwind_on_termination
-from reports.folders import new_run
+from reports.folders import INTERRUPTED, new_run, whole_or_gone
 from reports.results import MeasuringFailed, missing, read_manifest, read_samples, run_to_its_end
 from reports.statistics import (
     BAND,
@@ -438,7 +438,7 @@ def main() -> int:
         if error.status != COULD_NOT_RUN:
             print(f"kairos: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("kairos: interrupted; servers and traces are removed", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that something is slower
         traceback.print_exc()
@@ -451,7 +451,9 @@ def _bench(options: argparse.Namespace) -> int:
     if options.run:
         first = Batch(options.run.resolve())
     else:
-        first = measure(new_run(options.runs, f"bench-{options.profile}"), options.profile, options.operations)
+        folder = new_run(options.runs, f"bench-{options.profile}")
+        with whole_or_gone(folder):
+            first = measure(folder, options.profile, options.operations)
     report = _Report(first.folder)
     report.add(_tables(first))
     if baseline is None:

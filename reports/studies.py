@@ -23,7 +23,7 @@ from loadtests import ROOT
 from loadtests.measure import unwind_on_termination
 from loadtests.studies.registry import STUDIES
 from loadtests.studies.study import Result, read
-from reports.folders import new_run
+from reports.folders import INTERRUPTED, new_run, whole_or_gone
 from reports.results import MeasuringFailed, run_to_its_end
 from reports.statistics import (
     EXIT_STATUS,
@@ -404,14 +404,16 @@ def main() -> int:
         folder = options.folder
         if folder is None:
             folder = new_run(options.runs, f"studies-{options.profile}")
-            run_studies(options.names, options.profile, folder)
+            # A study that was done before is whole, and can be shown.
+            with whole_or_gone(folder, unless="*.json"):
+                run_studies(options.names, options.profile, folder)
         verdict = report(read_all(folder, options.names), folder)
     except ConfigurationError as error:
         print(f"kairos: {error}", file=sys.stderr)
     except (MeasuringFailed, PointMissingError) as error:
         print(f"kairos: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("kairos: interrupted; servers and traces are removed", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that a bar is missed
         traceback.print_exc()
