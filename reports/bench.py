@@ -378,13 +378,11 @@ def judge(first: Batch, second: Batch | None, baseline: Baseline) -> Judged:
 def told(judged: Judged, batch: Batch, found: Sequence[Change]) -> list[str]:
     """What the verdict means here, and what can be done about it; a line each."""
     if judged.verdict is Verdict.INVALID:
-        return [
-            "It could not be told: nothing is said of any operation. Measure again, on a machine that does less beside."
-        ]
+        return ["It could not be told: nothing is said of any operation. Measure again, on a quieter machine."]
     if judged.verdict is Verdict.FAIL:
         return [
-            "These became slower than in the baseline. Whether by your change: measure the code before it, too, here.",
-            "If it is meant to be so: .venv/bin/python -m reports.bench --write-baseline",
+            "These became slower than in the baseline. By your change? Compare with a baseline of the code before it.",
+            "How, and how a slower one is made the baseline: reports/README.md",
         ]
     tried = put_in(batch).values()
     seen = sorted(visible(found).items(), key=lambda one: one[1])
@@ -394,7 +392,7 @@ def told(judged: Judged, batch: Batch, found: Sequence[Change]) -> list[str]:
         said += f"from {least_seen:.2f} times ({least}) to {most_seen:.2f} times ({most}) on it would have been, "
     lines = [f"{said}{sum(one.seen for one in tried)} of {len(tried)} that were slowed on purpose were."]
     if not all(one.seen for one in tried):
-        lines.append("More can be seen on a machine that does less beside, and with PROFILE=full.")
+        lines.append("More can be seen on a quieter machine, and with PROFILE=full.")
     return lines
 
 

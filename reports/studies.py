@@ -323,7 +323,17 @@ def verdicts(found: Sequence[Judged]) -> Table:
             )
             for one in found
         ],
+        "measured: the mean of the repetitions, of a ratio the geometric one, where the tables above have medians. Each"
+        " bound is\none-sided, 95 %: PASS and FAIL are beyond it, INCONCLUSIVE is between.",
     )
+
+
+# What can be done about a verdict; nothing about a PASS.
+_ADVICE = {
+    Verdict.INCONCLUSIVE: "Too near to the bar for how much the repetitions differ: measure again, on a quieter machine"
+    " or with PROFILE=full (10 repetitions).",
+    Verdict.FAIL: "A bar is missed by more than the repetitions differ. The bars were set on a quiet machine.",
+}
 
 
 def tables_of(result: Result) -> list[Table]:
@@ -379,11 +389,14 @@ def report(results: Sequence[Result], folder: Path) -> Verdict | None:
     by_name = {result.study: result for result in results}
     found = [judged(bar, by_name[bar.study]) for bar in bars(by_name)]
     if found:
-        texts.append(verdicts(found).text())
+        texts.append(verdicts(found).explained())
+    verdict = overall([one.verdict for one in found]) if found else None
+    if verdict in _ADVICE:
+        texts += ["", _ADVICE[verdict]]
     text = "\n".join(texts)
     (folder / "studies.txt").write_text(text + "\n", encoding="utf-8")
     print(f"\n{text}\n")
-    return overall([one.verdict for one in found]) if found else None
+    return verdict
 
 
 def main() -> int:
@@ -400,8 +413,8 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no study {unknown[0]}; there are {', '.join(STUDIES)}")
     unwind_on_termination()
+    folder: Path | None = options.folder
     try:
-        folder = options.folder
         if folder is None:
             folder = new_run(options.runs, f"studies-{options.profile}")
             # A study that was done before is whole, and can be shown.
@@ -414,11 +427,15 @@ def main() -> int:
         print(f"kairos: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
+        if folder is not None and folder.exists():
+            print(f"kairos: what was done before is whole: --folder {os.path.relpath(folder)}", file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that a bar is missed
         traceback.print_exc()
     else:
-        print(f"{signed(verdict.value) if verdict else 'no bars'}   {os.path.relpath(folder)}")
+        print(
+            f"{signed(verdict.value) if verdict else 'measured; there is no bar to meet'}   {os.path.relpath(folder)}"
+        )
         return EXIT_STATUS[verdict] if verdict else 0
     return COULD_NOT_RUN
 

@@ -137,7 +137,7 @@ class Late(Helper):
 
 
 def test_writers_leave_ctrl_c_to_who_started_them(settings: Settings) -> None:
-    """They are in sessions of their own, so that none tells where it was, and end by themselves when they are told to."""
+    """They are in sessions of their own, so that none tells where it was, and end by themselves when they are told."""
     with ExitStack() as stack:
         helpers = at_once.helpers_of("loadtests.writing", 3, as_administrator(settings), stack)
         assert [helper.process.pid for helper in helpers] == [os.getsid(helper.process.pid) for helper in helpers]
@@ -267,6 +267,7 @@ def test_the_command_tells_by_its_status(
         text = json.dumps(msgspec.to_builtins(contended(ratios)))
         (tmp_path / "contention.json").write_text(text, encoding="utf-8")
         assert status == studies.main()
+        assert (status == 2) == ("measure again, on a quieter machine" in capsys.readouterr().out)
     (tmp_path / "contention.json").write_text(text.replace("slowest_share", "another"), encoding="utf-8")
     assert 2 == studies.main()
     with pytest.raises(ConfigurationError, match="instead cannot be read"):
