@@ -388,12 +388,21 @@ def told(judged: Judged, batch: Batch, found: Sequence[Change]) -> list[str]:
     seen = sorted(visible(found).items(), key=lambda one: one[1])
     said = "Nothing became slower, as far as could be seen here: "
     if seen:
-        (least, least_seen), (most, most_seen) = seen[0], seen[-1]
-        said += f"from {least_seen:.2f} times ({least}) to {most_seen:.2f} times ({most}) on it would have been, "
+        ends = [f"{times:.2f} times ({operation})" for operation, times in (seen[0], seen[-1])]
+        said += f"{' to '.join(dict.fromkeys(ends))} would have been, "
     lines = [f"{said}{sum(one.seen for one in tried)} of {len(tried)} that were slowed on purpose were."]
     if not all(one.seen for one in tried):
         lines.append("More can be seen on a quieter machine, and with PROFILE=full.")
     return lines
+
+
+def busy(batch: Batch) -> list[str]:
+    """That the machine did much else when the batch began, in a line; what a batch leaves behind is less."""
+    machine = batch.manifest["machine"]
+    load, cores = machine["load_average_before"][0], machine["cores"]
+    if load <= 2 * cores:
+        return []
+    return [f"The machine was busy when this began: a load average of {load:.1f} with {cores} cores."]
 
 
 def visible(found: Sequence[Change]) -> dict[str, float]:
@@ -459,13 +468,14 @@ def _bench(options: argparse.Namespace) -> int:
     second, found = None, []
     if not first.problems:
         found = changes(first, baseline)
-        report.add(compared(found).explained())
+        whose = f"{os.path.relpath(options.baseline)}, commit {baseline.commit}, {baseline.finished_at}"
+        report.add(f"Compared with {whose}.\n{compared(found).explained()}")
         second = _second(first, slower(found), report, measures=not options.run)
     judged = judge(first, second, baseline)
     facts = {"verdict": judged.verdict.value, "reasons": judged.reasons, "elsewhere": elsewhere(first, baseline)}
     (first.folder / "bench.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     places = [f"compared with a baseline of another place: {line}" for line in facts["elsewhere"]]
-    report.add("\n".join([*places, *judged.reasons, *told(judged, first, found)]))
+    report.add("\n".join([*places, *judged.reasons, *busy(first), *told(judged, first, found)]))
     report.add(f"{signed(judged.verdict.value)}   {os.path.relpath(first.folder)}")
     return EXIT_STATUS[judged.verdict]
 
@@ -509,7 +519,7 @@ def _write_baseline(batch: Batch, file: Path) -> int:
         print(*batch.problems, "cannot be trusted: the baseline stays as it is", sep="\n", file=sys.stderr)
         return COULD_NOT_RUN
     file.write_bytes(msgspec.json.format(msgspec.json.encode(batch.baseline())) + b"\n")
-    print(f"\nwritten: {os.path.relpath(file)}")
+    print("", *busy(batch), f"written: {os.path.relpath(file)}", sep="\n")
     return 0
 
 

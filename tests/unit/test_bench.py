@@ -13,7 +13,19 @@ from kairos_core.errors import ConfigurationError
 from loadtests import ROOT
 from loadtests.benchmarks import BENCHMARKS, DRAIN, DURABILITY, GATED, IN_REPORT, node_id
 from loadtests.measure import FORMAT
-from reports.bench import Baseline, Batch, changes, elsewhere, judge, read_baseline, slower, times, told, visibility
+from reports.bench import (
+    Baseline,
+    Batch,
+    busy,
+    changes,
+    elsewhere,
+    judge,
+    read_baseline,
+    slower,
+    times,
+    told,
+    visibility,
+)
 from reports.statistics import Verdict
 
 if TYPE_CHECKING:
@@ -74,7 +86,7 @@ def write_batch(
         "operations": list(operations),
         "exit_statuses": [0] * RUNS,
         "finished_at": "2026-01-01T00:00:00+00:00",
-        "machine": {"cpu": "one", "cores": 2, "python": "CPython 3.12", "commit": "abc"},
+        "machine": {"cpu": "one", "cores": 2, "python": "CPython 3.12", "commit": "abc", "load_average_before": [1.0]},
         "servers": {"store": "Valkey 9"},
     } | manifest
     (folder / "manifest.json").write_text(json.dumps(facts))
@@ -222,9 +234,17 @@ def test_a_pass_says_what_it_would_have_seen(tmp_path: Path, baseline: Baseline)
     batch = write_batch(tmp_path / "run")
     found = changes(batch, baseline)
     (said,) = told(judge(batch, None, baseline), batch, found)
-    assert said.startswith("Nothing became slower, as far as could be seen here: from 1.0")
+    assert said.startswith("Nothing became slower, as far as could be seen here: 1.0")
     assert "health" not in said
     assert said.endswith("2 of 2 that were slowed on purpose were.")
+
+
+def test_a_busy_machine_is_said(tmp_path: Path) -> None:
+    """What else the machine did is the likeliest reason for what cannot be told; what a batch itself does is none."""
+    batch = write_batch(tmp_path / "run")
+    assert [] == busy(batch)
+    batch.manifest["machine"]["load_average_before"] = [18.2, 9.0, 4.0]
+    assert ["The machine was busy when this began: a load average of 18.2 with 2 cores."] == busy(batch)
 
 
 def test_an_invalid_run_says_what_to_do(tmp_path: Path, baseline: Baseline) -> None:
