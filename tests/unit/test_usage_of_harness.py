@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         (loadtests.profiling.main, ["--operation", "x"], "argument --operation: there is no such choice (choose from "),
         (loadtests.__main__.main, ["validate", "--profile", "x"], "argument --profile: there is no such choice "),
     ],
-    ids=str,
+    # Those of functions differ from one process to the next, and processes share the tests.
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_in_a_call_is_one_line(
     main: Callable[[], int],
