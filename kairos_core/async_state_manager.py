@@ -83,7 +83,7 @@ class AsyncRedisStateManager:
         """Write a state back, if it is still the stored version; see `RedisStateManager.update_session`."""
         return await self._call(self._commands.update(state, event_type, durability))
 
-    async def mutate_session(
+    async def mutate_session(  # noqa: PLR0913 - by name, but for the first two
         self,
         session_id: str,
         change: Callable[[SyncState], SyncState | Awaitable[SyncState]],
@@ -91,12 +91,14 @@ class AsyncRedisStateManager:
         event_type: str = "updated",
         attempts: int = 1_000,
         durability: Durability | str | None = None,
+        known: SyncState | None = None,
     ) -> SyncState:
         """Read a session, change it, write it back; `change` may be a coroutine function.
 
-        See `RedisStateManager.mutate_session`.
+        With `known`, a state that was read or written before, it is not read first: see
+        `RedisStateManager.mutate_session`.
         """
-        return await self._operations.mutate(session_id, change, event_type, attempts, durability)
+        return await self._operations.mutate(session_id, change, event_type, attempts, durability, known=known)
 
     async def get_sessions(self, session_ids: Iterable[str]) -> dict[str, SyncState | None]:
         """Read many sessions; see `RedisStateManager.get_sessions`."""

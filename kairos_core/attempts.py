@@ -73,7 +73,7 @@ class Attempts:
     """The attempts of one call, from its first failure on."""
 
     def __init__(self, command: Command[Any], deadline: float, *, patient: bool = True) -> None:
-        self.words = command.words
+        self.packed = command.packed
         self._command = command
         self._deadline = deadline
         self._patient = patient
@@ -86,7 +86,7 @@ class Attempts:
         self._command = command
 
     def after(self, error: Refused | foreign.RedisError, *, sent: bool) -> float:
-        """The seconds to wait before `words` are sent again.
+        """The seconds to wait before `packed` is sent again.
 
         Args:
             error: how the attempt failed.
@@ -109,7 +109,7 @@ class Attempts:
 
     def _at_once_or_later(self, error: Refused) -> float:
         if error.code == "NOSCRIPT":
-            self.words = self._command.with_script_text()
+            self.packed = self._command.with_script_text()
         self._at_once += 1
         if self._at_once <= _MOST_AT_ONCE:
             return 0.0

@@ -36,12 +36,14 @@ os.register_at_fork(after_in_child=lambda: _FORKS.append(None))
 class BlockingChannel:
     """A socket and what has come on it; see `transport.Channel`."""
 
-    __slots__ = ("_connection", "_poll", "_reader", "_socket", "_timeout_s", "node")
+    __slots__ = ("_connection", "_is_plain", "_poll", "_reader", "_socket", "_timeout_s", "node")
 
     def __init__(self, node: Endpoint, connection: Any) -> None:
         self.node = node
         self._connection = connection
         self._socket: socket.socket = connection._sock  # noqa: SLF001 - this file exists to use it
+        # TLS is the socket's own.
+        self._is_plain = type(self._socket) is socket.socket
         self._reader = hiredis.Reader()
         poller = select.poll()
         poller.register(self._socket, select.POLLIN)
@@ -62,12 +64,25 @@ class BlockingChannel:
     async def send(self, data: bytes, deadline: float) -> None:
         """Send bytes."""
         self._wait_until(deadline)
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        # A socket with a timeout first asks if there is room, which is a system call more, and there nearly always is.
+        # Its number is asked for each time: one that was closed has none, and another file may have it by then.
+        if self._is_plain:
+            try:
+                sent = os.write(self._socket.fileno(), data)
+            except BlockingIOError:
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
         self._socket.sendall(data)
 
     def ask(self, data: bytes, deadline: float) -> Any:
         """Send bytes and wait for one reply."""
         self._wait_until(deadline)
-        self._socket.sendall(data)
+        self._send(data)
         if deadline - time.monotonic() < self._timeout_s * _NEARLY:
             # Sending took its time, too.
             self._wait_until(deadline)

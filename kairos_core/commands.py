@@ -51,8 +51,14 @@ _match_operation_id = re.compile(r"\A[0-9a-f]{12}7[0-9a-f]{3}8[0-9a-f]{15}\Z").m
 # The event type of a session that was restored.
 RECOVERED = "recovered"
 _FIELDS = ("n", "v", "c", "u", "s")
+# A word as it is sent, and the two that an update's expected stamp takes.
+_WORD = b"$%d\r\n%b\r\n"
+_STAMP = _WORD * 2
 # The word that asks an update for what is stored, where another writer was first.
-_TELL_STORED = ("s",)
+_TELL_STORED = _WORD % (1, b"s")
+# Where an operation's id, and where the event's type and the body, come in; no name holds such characters.
+_ID_PLACE, _WORDS_PLACE = "?" * 32, "?"
+_PACKED_PLACE = _WORD % (1, b"?")
 _DRAWN = 64
 # How long a write that was given up is waited for. No network keeps one so long: TCP sends again for half an hour.
 _GIVEN_UP_FOR_MS = str(24 * 3_600_000)
@@ -79,17 +85,16 @@ WRITES = (CREATE, UPDATE, DELETE)
 
 
 class _Frame(NamedTuple):
-    """What each write of a kind to a session has in common: most of its words, in their order, and what goes along."""
+    """What each write of a kind to a session has in common: most of its words as they are sent, and what goes along."""
 
     script: Script
     keys: Keys
     slot: int
-    head: tuple[str, ...]
-    # What the receipt's key begins with; the operation's id follows.
-    receipts: str
-    more_keys: tuple[str, ...]
-    # What follows the body.
-    tail: tuple[str, ...]
+    # How many words are always there.
+    length: int
+    # For the count of all words, the operation's id in the receipt's key and by itself, the event's type and the body,
+    # each with its length, and the words that only this kind of write has.
+    form: bytes
 
 
 class Traffic(NamedTuple):
@@ -103,7 +108,7 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """One operation: the words of one Redis command and the reading of its reply.
 
     Attributes:
-        words: the command; for a script EVALSHA.
+        packed: the words of the command, as they are sent; for a script EVALSHA.
         read: turns the reply into the operation's result, or raises its typed error.
         key: what it is about, for messages.
         session_id: the session; empty where it is about no single one.
@@ -111,10 +116,9 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
         operation_id: the id of a write; empty for one of which no receipt is kept; None for a read.
         script: what to send in full where the server does not know the SHA.
         durability: how safe a write is to be before it is acknowledged; None: as safe as the reply makes it.
-        packed: `words` as they are sent, where they were packed before; empty where they were not.
     """
 
-    words: Words
+    packed: bytes
     read: Callable[[Any], T]
     key: str
     session_id: str
@@ -122,13 +126,20 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     operation_id: str | None = None
     script: Script | None = None
     durability: Durability | None = None
-    packed: bytes = b""
 
-    def with_script_text(self) -> Words:
-        """The same command with the script itself (EVAL), which also teaches it to the server."""
+    @property
+    def words(self) -> tuple[bytes, ...]:
+        """The words of the command."""
+        reader = hiredis.Reader()
+        reader.feed(self.packed)
+        words: list[bytes] = reader.gets()
+        return tuple(words)
+
+    def with_script_text(self) -> bytes:
+        """The same command with the script itself (EVAL), as it is sent, which also teaches it to the server."""
         if self.script is None:
             raise TypeError("a command without a script was asked for one")
-        return ("EVAL", self.script.text, *self.words[2:])
+        return pack(("EVAL", self.script.text, *self.words[2:]))
 
 
 def recovery_limit(settings: Settings) -> int:
@@ -178,6 +189,7 @@ class Commands:
         ttl_ms = max(1, round(settings.session_ttl_s * 1000))
         # The sweep looks at each session once in a grace: another process's shorter TTL may end it before this one's.
         self._first_look_ms = str(min(ttl_ms, GRACE_MS))
+        self._packed_first_look = _packed(self._first_look_ms)
         self._key_ttl_ms = str(ttl_ms + GRACE_MS)
         self._receipt_ttl_ms = str(max(1, round(settings.receipt_ttl_s * 1000)))
         self._outbox_limit = str(settings.outbox_limit)
@@ -188,7 +200,7 @@ class Commands:
         # The same few sessions are read again and again, and a read says each time the same.
         self._get_again: Callable[[str], Command[SyncState | None]] = lru_cache(maxsize=REMEMBERED)(self._get)
         self._update_frame: Callable[[str], _Frame] = lru_cache(maxsize=REMEMBERED)(
-            lambda session_id: self._frame(UPDATE, layout.keys_of(session_id))
+            lambda session_id: self._frame(UPDATE, session_id)
         )
 
     def get(self, session_id: str) -> Command[SyncState | None]:
@@ -202,7 +214,7 @@ class Commands:
         words = ("HMGET", keys.session, *_FIELDS)
         read = partial(_read_state, keys.session, session_id)
         slot = self._layout.slots[keys.lane]
-        return Command(words, read, keys.session, session_id, slot, packed=pack(words))
+        return Command(pack(words), read, keys.session, session_id, slot)
 
     def create(
         self, state: SyncState, event_type: str, durability: Durability | str | None = None
@@ -210,7 +222,8 @@ class Commands:
         """Create a session that must not exist."""
         body, copy = session.encode(state, self._state_limit_bytes)
         keys = self._layout.keys_of(copy.session_id)
-        frame = self._frame(CREATE, keys, self._layout.deadlines[keys.lane], self._layout.lives[keys.lane])
+        more_keys = self._layout.deadlines[keys.lane], self._layout.lives[keys.lane]
+        frame = self._frame(CREATE, copy.session_id, *more_keys)
 
         def read(reply: list[int]) -> SyncState:
             if reply[0] == _APPLIED:
@@ -219,7 +232,7 @@ class Commands:
                 raise SessionExists(copy.session_id, Stamp(reply[1], reply[2]))
             raise _refusal(keys, copy.session_id, reply)
 
-        return self._write(frame, copy.session_id, event_type, body, read, durability, (self._first_look_ms,))
+        return self._write(frame, copy.session_id, event_type, body, read, durability, 1, self._packed_first_look)
 
     def update(
         self,
@@ -241,8 +254,11 @@ class Commands:
         incarnation, version = copy.incarnation, copy.version
         frame = self._update_frame(copy.session_id)
         read = partial(_read_update, frame, copy, (incarnation, version), tell_stored)
-        more = (str(incarnation), str(version), *_TELL_STORED) if tell_stored else (str(incarnation), str(version))
-        return self._write(frame, copy.session_id, event_type, body, read, durability, more)
+        expected = b"%d" % incarnation, b"%d" % version
+        more = _STAMP % (len(expected[0]), expected[0], len(expected[1]), expected[1])
+        if tell_stored:
+            return self._write(frame, copy.session_id, event_type, body, read, durability, 3, more + _TELL_STORED)
+        return self._write(frame, copy.session_id, event_type, body, read, durability, 2, more)
 
     def delete(
         self,
@@ -262,16 +278,16 @@ class Commands:
                 raise VersionConflict(session_id, expected, Stamp(reply[1], reply[2]))
             raise _refusal(keys, session_id, reply)
 
-        frame = self._frame(DELETE, keys, self._layout.deadlines[keys.lane])
-        more = tuple(map(str, expected or ("", "")))
-        return self._write(frame, session_id, event_type, b"", read, durability, more)
+        frame = self._frame(DELETE, session_id, self._layout.deadlines[keys.lane])
+        more = _packed(*map(str, expected or ("", "")))
+        return self._write(frame, session_id, event_type, b"", read, durability, 2, more)
 
     def touch(self, session_id: str) -> Command[bool]:
         """Let a session live for its full time from now on."""
         session_id = session.check_session_id(session_id)
         keys = self._layout.keys_of(session_id)
         words = ("PEXPIRE", keys.session, self._key_ttl_ms)
-        return Command(words, _read_flag, keys.session, session_id, self._layout.slots[keys.lane], "")
+        return Command(pack(words), _read_flag, keys.session, session_id, self._layout.slots[keys.lane], "")
 
     def resolve(self, operation_id: str) -> Command[bool | None]:
         """Settle whether a write was applied; None where that can no longer be told."""
@@ -286,7 +302,7 @@ class Commands:
         def read(reply: list[int]) -> bool | None:
             return None if reply[0] == _TOO_OLD else reply[0] == _APPLIED
 
-        return Command(words, read, key, "", self._layout.slots[lane], None, RESOLVE)
+        return Command(pack(words), read, key, "", self._layout.slots[lane], None, RESOLVE)
 
     def expire(self, session_id: str) -> Command[bool]:
         """End a session if its time has come; False where it has not, or the session is gone."""
@@ -311,7 +327,7 @@ class Commands:
         def read(reply: list[int]) -> bool:
             return reply[0] == _APPLIED
 
-        return Command(words, read, keys.session, session_id, self._layout.slots[keys.lane], None, EXPIRE)
+        return Command(pack(words), read, keys.session, session_id, self._layout.slots[keys.lane], None, EXPIRE)
 
     def restore(
         self, session_id: str, body: bytes, incarnation: int, expected_life: int | None, operation_id: str
@@ -342,7 +358,9 @@ class Commands:
             str(incarnation),
             "" if expected_life is None else str(expected_life),
         )
-        return Command(words, _read_numbers, keys.session, session_id, self._layout.slots[keys.lane], None, RESTORE)
+        return Command(
+            pack(words), _read_numbers, keys.session, session_id, self._layout.slots[keys.lane], None, RESTORE
+        )
 
     def life(self, lane: int) -> Command[int | None]:
         """Read a lane's latest incarnation; None where none was made, or what was is lost."""
@@ -351,13 +369,13 @@ class Commands:
         def read(reply: bytes | None) -> int | None:
             return None if reply is None else int(reply)
 
-        return Command(("GET", key), read, key, "", self._layout.slots[lane])
+        return Command(pack(("GET", key)), read, key, "", self._layout.slots[lane])
 
     def due(self, lane: int, now_ms: int, count: int) -> Command[list[str]]:
         """The ids of a lane's sessions whose time may have come by then."""
         key = self._layout.deadlines[lane]
         words = ("ZRANGE", key, "0", str(now_ms), "BYSCORE", "LIMIT", "0", str(count))
-        return Command(words, _read_ids, key, "", self._layout.slots[lane])
+        return Command(pack(words), _read_ids, key, "", self._layout.slots[lane])
 
     def clock(self, lane: int) -> Command[int]:
         """The time by the clock of the server that has a lane, in milliseconds since 1970."""
@@ -365,12 +383,12 @@ class Commands:
         def read(reply: list[bytes]) -> int:
             return int(reply[0]) * 1000 + int(reply[1]) // 1000
 
-        return Command(("TIME",), read, self._layout.deadlines[lane], "", self._layout.slots[lane])
+        return Command(pack(("TIME",)), read, self._layout.deadlines[lane], "", self._layout.slots[lane])
 
     def depth(self, lane: int) -> Command[int]:
         """The number of entries in a lane's outbox."""
         key = self._layout.outboxes[lane]
-        return Command(("XLEN", key), int, key, "", self._layout.slots[lane])
+        return Command(pack(("XLEN", key)), int, key, "", self._layout.slots[lane])
 
     def oldest(self, lane: int) -> Command[int | None]:
         """When a lane's oldest entry was made, in milliseconds since 1970; None where it has none."""
@@ -379,12 +397,12 @@ class Commands:
         def read(reply: list[tuple[bytes, object]]) -> int | None:
             return int(reply[0][0].partition(b"-")[0]) if reply else None
 
-        return Command(("XRANGE", key, "-", "+", "COUNT", "1"), read, key, "", self._layout.slots[lane])
+        return Command(pack(("XRANGE", key, "-", "+", "COUNT", "1")), read, key, "", self._layout.slots[lane])
 
     def living(self, lane: int) -> Command[list[str]]:
         """The ids of a lane's sessions."""
         key = self._layout.deadlines[lane]
-        return Command(("ZRANGE", key, "0", "-1"), _read_ids, key, "", self._layout.slots[lane])
+        return Command(pack(("ZRANGE", key, "0", "-1")), _read_ids, key, "", self._layout.slots[lane])
 
     def stamp(self, session_id: str) -> Command[Stamp | None]:
         """The version of a session alone, whatever else is stored; also of an id that cannot be one."""
@@ -399,7 +417,7 @@ class Commands:
             return Stamp(int(incarnation), int(version))
 
         words = ("HMGET", keys.session, "n", "v")
-        return Command(words, read, keys.session, session_id, self._layout.slots[keys.lane])
+        return Command(pack(words), read, keys.session, session_id, self._layout.slots[keys.lane])
 
     def traffic(self, lane: int) -> Command[Traffic]:
         """How many entries a lane's outbox has, and has had; an error where it never had one."""
@@ -409,7 +427,7 @@ class Commands:
             found = dict(zip(reply[::2], reply[1::2], strict=True))
             return Traffic(found[b"length"], found[b"entries-added"])
 
-        return Command(("XINFO", "STREAM", key), read, key, "", self._layout.slots[lane])
+        return Command(pack(("XINFO", "STREAM", key)), read, key, "", self._layout.slots[lane])
 
     def layout(self) -> Command[str | None]:
         """What the store was laid out with; None where it was not yet."""
@@ -418,33 +436,36 @@ class Commands:
         def read(reply: bytes | None) -> str | None:
             return None if reply is None else reply.decode(errors="replace")
 
-        return Command(("GET", key), read, key, "", self._layout.layout_slot)
+        return Command(pack(("GET", key)), read, key, "", self._layout.layout_slot)
 
     def broadcast(self, session_id: str, message: Any) -> Command[int]:
         """Send any JSON to those who receive a session's messages."""
         session_id = session.check_session_id(session_id)
         channel, lane = self._layout.message_channel(session_id), self._layout.lane_of(session_id)
         words = (self._publish, channel, session.encode_json(message))
-        return Command(words, int, channel, session_id, self._layout.slots[lane], "")
+        return Command(pack(words), int, channel, session_id, self._layout.slots[lane], "")
 
-    def _frame(self, script: Script, keys: Keys, *more_keys: str) -> _Frame:
+    def _frame(self, script: Script, session_id: str, *more_keys: str) -> _Frame:
         """What is the same in each write of a kind to a session; `more_keys` follow the three of every write."""
-        return _Frame(
-            script,
-            keys,
-            self._layout.slots[keys.lane],
-            ("EVALSHA", script.sha, str(3 + len(more_keys)), keys.session),
-            self._layout.receipt(keys.lane, ""),
-            (keys.outbox, *more_keys),
-            (
-                self._key_ttl_ms,
-                self._receipt_ttl_ms,
-                self._outbox_limit,
-                self._publish,
-                keys.session_channel,
-                keys.lane_channel,
-            ),
+        keys = self._layout.keys_of(session_id)
+        names = (keys.session, self._layout.receipt(keys.lane, _ID_PLACE), keys.outbox, *more_keys)
+        words = (
+            "EVALSHA",
+            script.sha,
+            str(len(names)),
+            *names,
+            _ID_PLACE,
+            session_id,
+            _WORDS_PLACE,
+            self._key_ttl_ms,
+            self._receipt_ttl_ms,
+            self._outbox_limit,
+            self._publish,
+            keys.session_channel,
+            keys.lane_channel,
         )
+        packed = _packed(*words).replace(_ID_PLACE.encode(), b"%b").replace(_PACKED_PLACE, _WORD * 2)
+        return _Frame(script, keys, self._layout.slots[keys.lane], len(words) + 1, b"*%d\r\n" + packed + b"%b")
 
     def _write(  # noqa: PLR0913, PLR0917 - the parts of one command
         self,
@@ -454,15 +475,21 @@ class Commands:
         body: bytes,
         read: Callable[[list[Any]], T],
         durability: Durability | str | None,
-        more: tuple[str, ...],
+        more_count: int,
+        more: bytes,
     ) -> Command[T]:
-        script, keys, slot, head, receipts, more_keys, tail = frame
+        script, keys, slot, length, form = frame
         operation_id = new_operation_id(keys.lane)
-        event_type = session.check_event_type(event_type)
-        receipt = receipts + operation_id
-        words: Words = (*head, receipt, *more_keys, operation_id, session_id, event_type, body, *tail, *more)
+        event = session.check_event_type(event_type).encode()
+        name = operation_id.encode()
+        packed = form % (length + more_count, name, name, len(event), event, len(body), body, more)
         wanted = self._durability if durability is None else _asked(durability)
-        return Command(words, read, keys.session, session_id, slot, operation_id, script, wanted)
+        return Command(packed, read, keys.session, session_id, slot, operation_id, script, wanted)
+
+
+def _packed(*words: str) -> bytes:
+    """Words as they are sent, without their count before them."""
+    return pack(words).partition(b"\r\n")[2]
 
 
 def _asked(durability: Durability | str) -> Durability | None:

@@ -15,7 +15,7 @@ from redis.retry import Retry
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from kairos_core import addresses
-from kairos_core.commands import Command
+from kairos_core.commands import Command, pack
 from kairos_core.durability import CONFIG_WORDS, Durability, fsync_lacks
 from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable
 from kairos_core.transport import ODD_OPTION, check_files, odd_option
@@ -87,11 +87,11 @@ def with_hint(cause: str, settings: Settings) -> str:
 async def _check_layout(link: Link, layout: Layout, *, lay_out: bool) -> None:
     key, slot = layout.layout_key, layout.layout_slot
     # Read first: where the memory is full, a store that was laid out long ago is still good to drain.
-    read: Command[Any] = Command(("GET", key), _as_it_is, key, "", slot)
+    read: Command[Any] = Command(pack(("GET", key)), _as_it_is, key, "", slot)
     stored = await link.call(read, patient=False)
     if stored is None and lay_out:
         words = ("SET", key, layout.layout_value, "NX", "GET")
-        stored = await link.call(Command(words, _as_it_is, key, "", slot), patient=False)
+        stored = await link.call(Command(pack(words), _as_it_is, key, "", slot), patient=False)
     found = stored.decode(errors="replace") if stored is not None else layout.layout_value
     if found != layout.layout_value:
         raise ConfigurationError(
@@ -110,7 +110,7 @@ async def _check_permissions(link: Link, layout: Layout, lane: int, role: Role) 
     commands += [(publish, f"{layout.prefixes[lane]}u:permitted", ""), (publish, layout.lane_channels[lane], "")]
     text = _PERMITTED.read_text(encoding="utf-8")
     words: Words = ("EVAL", text, str(len(keys)), *keys, msgspec.json.encode(commands))
-    refused = await link.call(Command(words, _as_it_is, keys[0], "", layout.slots[lane]), patient=False)
+    refused = await link.call(Command(pack(words), _as_it_is, keys[0], "", layout.slots[lane]), patient=False)
     if refused:
         name = refused.decode(errors="replace")
         raise ConfigurationError("KAIROS_REDIS_URL", f"the account may not run {name}")
@@ -191,7 +191,7 @@ _RUNS: Mapping[Role, Callable[[Layout, int], tuple[list[str], list[Words]]]] = {
 async def check_durability(link: Link, layout: Layout, lane: int, info: Mapping[str, str], wanted: Durability) -> None:
     """Raise ConfigurationError where the server that has a lane cannot keep what every write is to be."""
     if wanted.level == "fsync":
-        command: Command[Any] = Command(CONFIG_WORDS, _as_it_is, layout.outboxes[lane], "", layout.slots[lane])
+        command: Command[Any] = Command(pack(CONFIG_WORDS), _as_it_is, layout.outboxes[lane], "", layout.slots[lane])
         try:
             lacking = fsync_lacks(await link.call(command, patient=False))
         except StoreUnavailable as error:
@@ -206,7 +206,7 @@ async def check_durability(link: Link, layout: Layout, lane: int, info: Mapping[
 
 def info_command(layout: Layout, lane: int) -> Command[dict[str, str]]:
     """Asks the server that has a lane what it says of itself."""
-    return Command(("INFO",), read_info, layout.outboxes[lane], "", layout.slots[lane])
+    return Command(pack(("INFO",)), read_info, layout.outboxes[lane], "", layout.slots[lane])
 
 
 def read_info(reply: bytes) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from redis import exceptions as foreign
 
-from kairos_core.commands import Command
+from kairos_core.commands import Command, pack
 from kairos_core.durability import Durability
 from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable
 from kairos_core.ground import (
@@ -170,7 +170,9 @@ def _failure(subject: str, error: Exception, settings: Settings) -> _Failure:
 
 async def _with_lanes(found: Health, link: Link, commands: Commands, layout: Layout) -> Health:
     """The same, with how the store is laid out and what waits for the audit."""
-    stored = await link.call(Command(("GET", layout.layout_key), _text, layout.layout_key, "", layout.layout_slot))
+    stored = await link.call(
+        Command(pack(("GET", layout.layout_key)), _text, layout.layout_key, "", layout.layout_slot)
+    )
     lanes = range(layout.lanes)
     depths = await link.call_many([commands.depth(lane) for lane in lanes])
     oldest = await link.call_many([commands.oldest(lane) for lane in lanes])

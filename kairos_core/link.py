@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from kairos_core.addresses import Address, Endpoint
-    from kairos_core.commands import Command, Words
+    from kairos_core.commands import Command
     from kairos_core.durability import Durability
     from kairos_core.topology import Route
     from kairos_core.transport import Channel, Transport
@@ -41,8 +41,8 @@ _SERVERS_SHARE = 0.8
 _AFTER_REFUSAL_S = 0.05
 # Of the time that is left, what one of several servers may take to say where the others are.
 _SHARE_OF_ONE = 3
-_ASKING: Words = ("ASKING",)
-_ROLE: Words = ("ROLE",)
+_ASKING = pack(("ASKING",))
+_ROLE = pack(("ROLE",))
 _APPLIED = 0
 
 
@@ -118,7 +118,7 @@ class Link:
             return _result(command, run(self._attempt(command, deadline)), deadline)
         until = deadline if route.is_final else self.until(deadline)
         try:
-            reply = channel.ask(command.packed or pack(command.words), until)
+            reply = channel.ask(command.packed, until)
             self._give_back(channel)
         except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
             failed = self._lost(node, channel, error)
@@ -151,11 +151,11 @@ class Link:
             try:
                 node = await self._node(first.slot, deadline)
                 part = [number for number in waiting if self.route.node(commands[number].slot) == node][:_AT_ONCE]
-                words = [
-                    commands[number].with_script_text() if number in in_full else commands[number].words
+                packed = [
+                    commands[number].with_script_text() if number in in_full else commands[number].packed
                     for number in part
                 ]
-                came, failure = await self._exchange_many(node, words, self.until(deadline))
+                came, failure = await self._exchange_many(node, packed, self.until(deadline))
                 for number, reply in zip(part, came, strict=False):
                     if _is_answer(reply):
                         replies[number] = reply
@@ -209,7 +209,7 @@ class Link:
         channel = await self.transport.open(node, time_left_s)
         if self.route.must_prove:
             try:
-                _check_role(await channel.exchange(pack(_ROLE), time.monotonic() + max(SHORTEST_WAIT_S, time_left_s)))
+                _check_role(await channel.exchange(_ROLE, time.monotonic() + max(SHORTEST_WAIT_S, time_left_s)))
             except BaseException:
                 channel.close()
                 raise
@@ -232,15 +232,15 @@ class Link:
                 node = node or await self._node(command.slot, deadline)
                 until = deadline if self.route.is_final else self.until(deadline)
                 channel = self._from_stock(node) or await self.open(node, until - time.monotonic())
-                words = attempts.words if attempts else command.words
+                packed = attempts.packed if attempts else command.packed
                 if asked is None and command.durability is None:
-                    reply = channel.ask((not attempts and command.packed) or pack(words), until)
+                    reply = channel.ask(packed, until)
                     if not self._blocks:
                         reply = await reply
                     first = reply
                     self._give_back(channel)
                 else:
-                    reply = await _exchange_more(channel, words, command.durability, until, asking=bool(asked))
+                    reply = await _exchange_more(channel, packed, command.durability, until, asking=bool(asked))
                     first = reply[0]
                     self._give_back_if_done(channel, reply)
             except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
@@ -343,15 +343,15 @@ class Link:
             self._give_back(channel)
 
     async def _exchange_many(
-        self, node: Endpoint, commands: list[Words], deadline: float
+        self, node: Endpoint, packed: list[bytes], deadline: float
     ) -> tuple[list[Any], foreign.RedisError | None]:
         """Send commands at once; the replies that came, in order, and why they are not all."""
         channel: Channel | None = None
         replies: list[Any] = []
         try:
             channel = self._from_stock(node) or await self.open(node, deadline - time.monotonic())
-            await channel.send(b"".join(map(pack, commands)), deadline)
-            for _ in commands:
+            await channel.send(b"".join(packed), deadline)
+            for _ in packed:
                 replies.append(await channel.receive(deadline))  # noqa: PERF401 - what came before a failure is kept
             self._give_back(channel)
         except BaseException as error:  # noqa: BLE001 - raised again where it is no failure of the attempt
@@ -364,7 +364,7 @@ class Link:
 
 
 async def _exchange_more(
-    channel: Channel, words: Words, wanted: Durability | None, deadline: float, *, asking: bool
+    channel: Channel, packed: bytes, wanted: Durability | None, deadline: float, *, asking: bool
 ) -> list[Any]:
     """Send a command with what belongs to it; its reply, and those to the questions of how safe it is.
 
@@ -372,8 +372,8 @@ async def _exchange_more(
         OSError: no reply came to the command itself.
     """
     more = questions(wanted, (deadline - time.monotonic()) * _SERVERS_SHARE) if wanted is not None else ()
-    sent = [_ASKING, words, *more] if asking else [words, *more]
-    await channel.send(b"".join(map(pack, sent)), deadline)
+    sent = [packed, *map(pack, more)]
+    await channel.send(b"".join([_ASKING, *sent] if asking else sent), deadline)
     if asking:
         await channel.receive(deadline)
     replies = [await channel.receive(deadline)]

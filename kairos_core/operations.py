@@ -63,44 +63,63 @@ class Operations:
         """How the store is."""
         return await health.examine(self.link, self.commands, self._layout, self._settings)
 
-    async def mutate(
+    async def mutate(  # noqa: PLR0913 - what the managers' callers may say
         self,
         session_id: str,
         change: Callable[[SyncState], Any],
         event_type: str,
         attempts: int,
         durability: Durability | str | None,
+        *,
+        known: SyncState | None,
     ) -> SyncState:
-        """Read, change, compare and set; again where another writer was first."""
-        limit: object = attempts
-        if not isinstance(limit, int) or limit < 1:
-            raise InvalidState("attempts: a whole number, at least 1, is needed")
-        if not callable(change):
-            raise InvalidState("change: a function is needed")
+        """Read, change, compare and set; again where another writer was first. What is known stands for the read."""
+        _check_mutation(session_id, change, attempts, known)
         deadline = time.monotonic() + self._settings.timeout_s
-        stored: SyncState | None = None
-        for pause_s in pauses(attempts):
-            state = stored or await self.link.call(self.commands.get(session_id))
-            if state is None:
-                raise SessionNotFound(session_id)
+
+        async def derived(state: SyncState, *, tell_stored: bool) -> Command[SyncState]:
             changed = change(state)
             if inspect.isawaitable(changed):
                 changed = await changed
-            if isinstance(changed, SyncState) and (changed.session_id, changed.stamp) != (session_id, state.stamp):
-                # Written, it would change another session than the one that was asked for, or another version of it.
-                raise InvalidState(f"change: a state derived from the one it was given, of {session_id}, is needed")
-            # What a refusal tells is of use at once; after a pause it would be out of date.
-            tell_stored = pause_s == 0
+            _check_derived(session_id, state, changed)
+            return self.commands.update(changed, event_type, durability, tell_stored=tell_stored)
+
+        async def derived_from_known(state: SyncState) -> Command[SyncState]:
             try:
-                return await self.link.call(
-                    self.commands.update(changed, event_type, durability, tell_stored=tell_stored)
-                )
+                return await derived(state, tell_stored=True)
+            except Exception as error:  # noqa: BLE001 - what comes of a state that is out of date is not final
+                state = await self._stored_instead(state, error)
+            return await derived(state, tell_stored=True)
+
+        stored = known
+        # The try on what is known is the first of the first burst: with one more, among rivals, more tries were
+        # refused, and no more writes came through.
+        for pause_s in pauses(attempts):
+            state = stored or await self._stored(session_id)
+            # What a refusal tells is of use at once; after a pause it would be out of date.
+            write = await (derived_from_known(state) if state is known else derived(state, tell_stored=pause_s == 0))
+            try:
+                return await self.link.call(write)
             except VersionConflict as conflict:
                 if pause_s is None or time.monotonic() + pause_s > deadline:
                     raise
                 stored = conflict.stored
             await self.link.transport.sleep(pause_s)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _stored(self, session_id: str) -> SyncState:
+        """What is stored, or SessionNotFound."""
+        state = await self.link.call(self.commands.get(session_id))
+        if state is None:
+            raise SessionNotFound(session_id)
+        return state
+
+    async def _stored_instead(self, known: SyncState, error: Exception) -> SyncState:
+        """What is stored instead of what is known, or the error that came of this, where it is still stored."""
+        state = await self._stored(known.session_id)
+        if state.stamp == known.stamp:
+            raise error
+        return state
 
     async def get_many(self, session_ids: Iterable[str]) -> dict[str, SyncState | None]:
         """Read many sessions, in one pipeline for each server that has some."""
@@ -147,6 +166,21 @@ class Operations:
         """The application messages of one session."""
         channel = self._layout.message_channel(check_session_id(session_id))
         return MessageFeed(self.link, [(channel, self._layout.slots[self._layout.lane_of(session_id)])])
+
+
+def _check_mutation(session_id: str, change: object, attempts: object, known: object) -> None:
+    if not isinstance(attempts, int) or attempts < 1:
+        raise InvalidState("attempts: a whole number, at least 1, is needed")
+    if not callable(change):
+        raise InvalidState("change: a function is needed")
+    if known is not None:
+        _known(check_session_id(session_id), known, "known")
+
+
+def _check_derived(session_id: str, state: SyncState, changed: object) -> None:
+    """Raise InvalidState for what would change another session than was asked for, or another version of it."""
+    if isinstance(changed, SyncState) and (changed.session_id, changed.stamp) != (session_id, state.stamp):
+        raise InvalidState(f"change: a state derived from the one it was given, of {session_id}, is needed")
 
 
 def _known(session_id: str, state: object, name: str) -> SyncState:

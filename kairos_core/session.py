@@ -44,6 +44,7 @@ EVENT_TYPE_PATTERN = r"\A[A-Za-z0-9._:-]{1,50}\Z"
 # From the first quotation mark to the last: what is quoted may hold quotation marks, too.
 _QUOTED = re.compile(r"""b?(['"]).*\1""", re.DOTALL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 match_id = re.compile(ID_PATTERN).match
 _ID_CHARACTERS = (string.ascii_letters + string.digits + "._:-").encode()
 _match_event_type = re.compile(EVENT_TYPE_PATTERN).match
@@ -198,9 +199,21 @@ _id_of, _index_of = map(attrgetter, ("participant_id", "participant_index"))
 _FEW = 64
 _DURABILITY = "_durability"
 # Beside a state's fields: which checks it has passed, so that they need not be made again. It is frozen, and so are its
-# participants; only metadata can change in place, and they are always checked.
+# participants; only metadata can change in place, and they are always checked. _READ: all else came out of JSON, or is
+# of such a kind and in such bounds that it would come out as it is.
 _PASSED = "_passed"
-_TYPES, _IDS, _ALL = 1, 2, 3
+_TYPES, _IDS, _READ, _ALL = 1, 2, 4, 7
+# Of which kind each field is that can be told to be so by itself; and the kinds in place of which there may be None.
+_KINDS: dict[str, type] = {
+    "sync_mode": SyncMode,
+    "status": SyncStatus,
+    "active_participant_id": str,
+    **dict.fromkeys(("total_time_ms", "time_per_cycle_ms", "increment_ms", "max_time_ms"), int),
+    **dict.fromkeys(("cycle_started_at", "session_started_at", "session_completed_at"), datetime),
+}
+_OPTIONAL = (str, int, datetime)
+# Of these kinds, and with texts for keys, metadata come out of JSON as they are, or cannot be put into it.
+_PLAIN, _TEXT = frozenset([int, bool, str, NoneType]), frozenset([str])
 _ID_FIELDS = frozenset(["session_id", "active_participant_id", "participants"])
 _USUAL = frozenset(["created", "updated", "deleted"])
 _encoder = msgspec.json.Encoder()
@@ -237,7 +250,8 @@ def encode(state: SyncState, limit_bytes: int = MAX_STATE_BYTES) -> tuple[bytes,
 
     msgspec checks types and bounds when it decodes, not when a Struct is built, so the JSON is decoded once here: what
     comes out is what any reader will see, and what it does not equal was no JSON (bytes, NaN, a tuple in metadata).
-    What could take more room as JSON than it takes in memory is refused before.
+    What could take more room as JSON than it takes in memory is refused before. Where all of a state came out of JSON
+    before, but for values that are as well checked by themselves, it is not decoded once more.
 
     Returns:
         The JSON of all but the four server-assigned fields, and the state as it will be read.
@@ -246,13 +260,17 @@ def encode(state: SyncState, limit_bytes: int = MAX_STATE_BYTES) -> tuple[bytes,
         InvalidState: where a field is out of bounds, or does not survive JSON.
     """
     try:
-        state = _normalised(state, limit_bytes)
-        passed = state.__dict__.get(_PASSED, 0)
-        text = _encoder.encode(state)
-        copy = _decoder.decode(text)
+        passed = state.__dict__.get(_PASSED, 0) if type(state) is SyncState else 0
+        copy = _known_copy(state) if passed & _READ else None
+        if copy is not None:
+            text, survives = _encoder.encode(copy), True
+        else:
+            state = _normalised(state, limit_bytes)
+            text = _encoder.encode(state)
+            copy = _decoder.decode(text)
+            survives = copy == state
         if not passed & _IDS:
             _check_ids(copy)
-        survives = copy == state
     except InvalidState:
         raise
     except REFUSED as error:
@@ -298,14 +316,46 @@ def _normalised(state: SyncState, limit_bytes: int) -> SyncState:
     return state
 
 
+def _known_copy(state: SyncState) -> SyncState | None:
+    """A copy that shares nothing that can change, of a state whose metadata alone may not come out of JSON as is.
+
+    None where they do not, or only decoding can tell. It is the copy that is looked at, which nobody else can change.
+    """
+    metadata: object = state.metadata
+    # As many strings and numbers are about as large in JSON as they are in memory.
+    if type(metadata) is not dict or len(metadata) > _FEW:
+        return None
+    metadata = metadata.copy()
+    if not (_PLAIN.issuperset(map(type, metadata.values())) and _TEXT.issuperset(map(type, metadata))):
+        return None
+    return msgspec.structs.replace(state, metadata=metadata)
+
+
 def _still_passed(passed: int, changes: dict[str, Any]) -> int:
     """Which checks a state has passed once some of its fields were changed."""
     if not _ID_FIELDS.isdisjoint(changes):
         passed &= ~_IDS
     for name, value in changes.items():
-        if name != "metadata" and type(value) not in _SCALARS:
+        if name == "metadata":
+            continue
+        if type(value) not in _SCALARS:
             return 0
+        if not _comes_back(name, value):
+            passed &= ~_READ
     return passed
+
+
+def _comes_back(name: str, value: object) -> bool:
+    """Whether a field of this value comes out of JSON as it is; False also where only decoding can tell."""
+    kind = _KINDS.get(name)
+    if value is None:
+        return kind in _OPTIONAL
+    if type(value) is not kind:
+        return False
+    if isinstance(value, datetime):
+        return value.tzinfo is UTC
+    # Whose turn it is must be one of the participants, which is checked apart.
+    return not isinstance(value, int) or -MAX_INTEGER <= value <= MAX_INTEGER
 
 
 def _check_types(state: SyncState) -> None:
@@ -367,6 +417,14 @@ def _in_utc(state: SyncState) -> SyncState:
     return state
 
 
+def _is_in_utc(state: SyncState) -> bool:
+    """Whether none of the times that `_in_utc` looks at is in another zone, as those that others wrote may be."""
+    if not (state.cycle_started_at or state.session_started_at or state.session_completed_at):
+        return True
+    moments = (state.cycle_started_at, state.session_started_at, state.session_completed_at)
+    return all(found is None or found.tzinfo is UTC for found in moments)
+
+
 def _diagnosis() -> Any:
     """What says why a value was refused; loaded where one is, since it takes its time, and knows the types here."""
     from kairos_core import diagnosis  # noqa: PLC0415
@@ -416,14 +474,14 @@ def decode(body: bytes, stamp: tuple[int, int], created_us: int, updated_us: int
         raise ValueError(explain(error)) from error
     if not (0 <= stamp[0] <= MAX_INTEGER and 0 <= stamp[1] <= MAX_INTEGER):
         raise ValueError("incarnation or version: out of bounds")
-    state.__dict__[_PASSED] = _TYPES
+    state.__dict__[_PASSED] = _TYPES | _READ if _is_in_utc(state) else _TYPES
     return assign(state, stamp, created_us, updated_us)
 
 
 def assign(state: SyncState, stamp: tuple[int, int], created_us: int, updated_us: int) -> SyncState:
     """Set the four server-assigned fields of a state that nobody else has seen yet, and return it."""
     # `moment` without a call: this is on the path of every one.
-    created_at, updated_at = _creation(created_us), _EPOCH + timedelta(0, 0, updated_us)
+    created_at, updated_at = _creation(created_us), _EPOCH + updated_us * _MICROSECOND
     _set(state, "incarnation", stamp[0])
     _set(state, "version", stamp[1])
     _set(state, "created_at", created_at)
@@ -461,7 +519,7 @@ def encode_json(value: Any) -> bytes:
 
 def moment(microseconds: int) -> datetime:
     """The aware UTC time of a server time in microseconds since 1970."""
-    return _EPOCH + timedelta(0, 0, microseconds)
+    return _EPOCH + microseconds * _MICROSECOND
 
 
 # A session's creation is the same in each of its versions.

@@ -84,7 +84,7 @@ class Subscription:
             StoreUnavailable: a server cannot be reached, or does not let this account listen.
         """
         deadline = time.monotonic() + self._link.timeout_s
-        command = Command(("SUBSCRIBE",), bool, _SUBJECT, "", 0)
+        command = Command(_pack(("SUBSCRIBE",)), bool, _SUBJECT, "", 0)
         attempts = Attempts(command, deadline, patient=not self._link.route.is_final)
         while (failure := await self._try_to_open(deadline)) is not None:
             await self._link.transport.sleep(attempts.after(failure, sent=False))

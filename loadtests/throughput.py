@@ -37,13 +37,12 @@ class Words:
 
     def __init__(self, settings: Settings, layout: Layout, state: SyncState) -> None:
         command = Commands(settings, layout).update(state, "updated")
-        self._words = [*command.words]
+        self._words: list[str | bytes] = [*command.words]
         keys = layout.keys_of(state.session_id)
         self._lane, self._prefix = keys.lane, layout.receipt(keys.lane, "")
         assert command.operation_id is not None  # noqa: S101 - of a write
-        self._receipt, self._id = (
-            self._words.index(word) for word in (layout.receipt(keys.lane, command.operation_id), command.operation_id)
-        )
+        made = layout.receipt(keys.lane, command.operation_id), command.operation_id
+        self._receipt, self._id = (self._words.index(word.encode()) for word in made)
         self.version = state.version
 
     def made(self) -> list[str | bytes]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from loadtests.history import Seen
-    from loadtests.subjects.register import Register
+    from loadtests.subjects.register import Held, Register
 
 # A token names the writer in the bits above these, and its write in these.
 _NUMBER_BITS = 40
@@ -69,20 +69,24 @@ class Writer:
     def write(self, subject: str, session_id: str, start_at: float, seconds: float) -> dict[str, Any]:
         """Write for so long from then on (`time.monotonic`), each time as soon as the one before it is over.
 
+        What a write returned is what is known for the next one; most subjects read all the same.
+
         Returns:
-            How many writes were acknowledged within that time (`in_time`) and in all (`acknowledged`), how often the
-            state was read for them (`attempts`), and how many were given up (`refused`). Where it is not known whether
+            How many writes were acknowledged within that time (`in_time`) and in all (`acknowledged`), on how many
+            states they were tried (`attempts`), and how many were given up (`refused`). Where it is not known whether
             one was applied, the process ends: what others did could not be told from it.
         """
         mutate = self._registers[subject].mutate
+        known: Held | None = None
         in_time = acknowledged = refused = self._shown = 0
         late_s = wait_until_then(start_at)
         end_at = start_at + seconds
         while time.monotonic() < end_at:
             try:
-                mutate(session_id, self._next_token(), self._note)
+                known = mutate(session_id, self._next_token(), self._note, known)
             except Refused:
                 refused += 1
+                known = None
                 continue
             acknowledged += 1
             in_time += time.monotonic() < end_at

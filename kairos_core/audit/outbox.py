@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar
 
 from kairos_core import messages, session
 from kairos_core.blocking import BlockingTransport
-from kairos_core.commands import Command, load_script
+from kairos_core.commands import Command, load_script, pack
 from kairos_core.layout import Layout
 from kairos_core.operations import Operations
 from kairos_core.transport import run
@@ -186,10 +186,10 @@ class Outbox:
     def _run_script(self, script: Script, lane: int, *arguments: str) -> bool:
         key = self._layout.lease(lane)
         words = ("EVALSHA", script.sha, "1", key, *arguments)
-        return run(self._link.call(Command(words, bool, key, "", self._layout.slots[lane], None, script)))
+        return run(self._link.call(Command(pack(words), bool, key, "", self._layout.slots[lane], None, script)))
 
     def _ask(self, key: str, lane: int, read: Callable[[Any], T], name: str, *words: str | bytes) -> T:
-        return run(self._link.call(Command((name, key, *words), read, key, "", self._layout.slots[lane])))
+        return run(self._link.call(Command(pack((name, key, *words)), read, key, "", self._layout.slots[lane])))
 
 
 def _read(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry | Unreadable:

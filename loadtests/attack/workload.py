@@ -49,13 +49,16 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         sessions: numbered from 1.
         skew: session k is visited in proportion to k ** -skew.
-        old: the share of updates and deletions of one version that are derived from what was held before.
+        old: the share of updates and deletions of one version that are derived from what was held before, and of
+            mutations that are tried first on that.
+        known: the share of mutations that are tried first on what is held, where anything is or was.
         weights: of each operation.
     """
 
     sessions: int = 64
     skew: float = 0.7
     old: float = 0.05
+    known: float = 0.5
     weights: dict[str, float] = msgspec.field(default_factory=WEIGHTS.copy)
 
 
@@ -66,11 +69,13 @@ class Step(NamedTuple):
         kind: the operation.
         session: the session's number.
         is_old: whether to derive it from what was held before.
+        is_known: whether to try a mutation first on what is held.
     """
 
     kind: Kind
     session: int
     is_old: bool
+    is_known: bool = False
 
 
 def steps(seed: int, place: int, mix: Mix) -> Iterator[Step]:
@@ -84,7 +89,10 @@ def steps(seed: int, place: int, mix: Mix) -> Iterator[Step]:
         for session in rng.choices(numbers, cum_weights=shares, k=_DRAWN):
             count = 1 + rng.getrandbits(8) % _MOST_IN_A_VISIT
             for kind in rng.choices(kinds, cum_weights=weights, k=count):
-                yield Step(kind, session, rng.random() < mix.old)
+                drawn = rng.random()
+                # Of what is tried first on something held, too, the share `old` is old.
+                is_known = kind == Kind.MUTATE and rng.random() < mix.known
+                yield Step(kind, session, drawn < mix.old, is_known)
 
 
 def arrivals(seed: int, place: int, rate: float, duration_s: float) -> list[int]:
@@ -113,7 +121,7 @@ class Attacker:
 
     Attributes:
         attempted: how many steps were attempted.
-        shown: how many states were shown to the functions of mutations, each a GET in the history.
+        shown: how many states were read for mutations and shown to their functions, each a GET in the history.
     """
 
     def __init__(self, register: Register, recorder: Recorder, prefix: str) -> None:
@@ -140,8 +148,12 @@ class Attacker:
 
     def attempt(self, step: Step, planned_ns: int = 0) -> None:
         """Attempt a step, or what can be done in its place."""
-        kind, session, is_old = step
+        kind, session, is_old, is_known = step
         held = self._held.get(session)
+        if kind == Kind.MUTATE:
+            # What was held before is out of date, or of a life that is over: the best that is left of it.
+            former = self._former.get(session)
+            held = (former if is_old or held is None else held) if is_known else None
         if kind in (Kind.UPDATE, Kind.DELETE_IF):
             if is_old:
                 held = self._former.get(session, held)
@@ -174,21 +186,26 @@ class Attacker:
             writes=True,
         )
 
-    def _mutate(self, session: int, planned_ns: int, _: Held | None) -> None:
+    def _mutate(self, session: int, planned_ns: int, known: Held | None) -> None:
         since_ns = 0
+        # What is shown first and is what was known has not been read; whatever is shown later has, be it the same.
+        # (Of a subject that reads all the same, one read fewer is put down.)
+        unread = None if known is None else known.seen
 
         def shown(seen: Seen) -> None:
-            nonlocal since_ns
+            nonlocal since_ns, unread
             shown_ns = time.monotonic_ns()
-            self.shown += 1
             self._recorder.derive(self._place, seen.stamp)
-            self._recorder.saw(Kind.GET, session, seen, since_ns, shown_ns, expected=seen.stamp)
+            if seen != unread:
+                self.shown += 1
+                self._recorder.saw(Kind.GET, session, seen, since_ns, shown_ns, expected=seen.stamp)
+            unread = None
             since_ns = time.monotonic_ns()
 
         def call(token: int, name: str) -> Held:
             nonlocal since_ns
             since_ns = time.monotonic_ns()
-            return self._register.mutate(name, token, shown)
+            return self._register.mutate(name, token, shown, known)
 
         self._perform(Kind.MUTATE, session, planned_ns, call, writes=True)
 

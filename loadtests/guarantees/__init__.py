@@ -36,6 +36,7 @@ from loadtests.guarantees.writes import (
     a_write_sent_again,
     one_round_trip,
     receipts_run_out,
+    what_is_known_is_no_answer,
 )
 
 __all__ = ["GUARANTEES", "CheckError", "Desk", "Directed"]
@@ -45,6 +46,7 @@ GUARANTEES: dict[str, Directed] = {
     check.name: check
     for check in (
         a_stale_writer_is_refused,
+        what_is_known_is_no_answer,
         one_round_trip,
         a_refused_write_leaves_no_trace,
         a_write_leaves_one_of_each,

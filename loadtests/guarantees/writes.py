@@ -1,18 +1,21 @@
-"""Directed checks of single writes: what is refused, what is left behind, what is sent again (G1, G3, G4, G5, G10)."""
+"""Directed checks of single writes: what is refused, what is left behind, what is sent again (G1 to G5, G10)."""
 
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from kairos_core import (
     AuditBacklogFull,
+    InvalidState,
     KairosError,
     RedisStateManager,
     SessionExists,
     SessionNotFound,
+    SyncState,
     VersionConflict,
 )
 from kairos_core.layout import Layout
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from kairos_core import Settings, SyncState
+    from kairos_core import Settings
 
 
 def outcome(call: Callable[[], Any]) -> Any:
@@ -81,6 +84,49 @@ def a_stale_writer_is_refused(settings: Settings) -> Finding:
     return facts.finding
 
 
+def _touchy(known: SyncState) -> Callable[[SyncState], SyncState]:
+    """A change that raises an error of a state that is known, and of no other."""
+
+    def change(state: SyncState) -> SyncState:
+        if state == known:
+            raise InvalidState("not of this one")
+        return titled(state, f"{state.metadata['title']}, changed")
+
+    return change
+
+
+@directed("G2", "Does a mutation that is tried on a known state go by what is stored?")
+def what_is_known_is_no_answer(settings: Settings) -> Finding:
+    """Known states of an older version, of a former life, and of what is gone, to changes that raise or do not."""
+    facts = Facts()
+    with RedisStateManager.connect(settings) as manager:
+
+        def asked(what: str, known: SyncState) -> None:
+            changes = {
+                "": lambda state: titled(state, f"{state.metadata['title']}, changed"),
+                " and raises": _touchy(known),
+            }
+            for way, change in changes.items():
+                before = manager.get_session("a")
+                answer = outcome(partial(manager.mutate_session, "a", change, known=known))
+                if before is None:
+                    facts.note(isinstance(answer, SessionNotFound), f"{what}{way}: {said(answer)}")
+                    continue
+                expected = (before.version + 1, f"{before.metadata['title']}, changed")
+                held = isinstance(answer, SyncState) and (answer.version, answer.metadata["title"]) == expected
+                facts.note(held and answer == manager.get_session("a"), f"{what}{way}: {said(answer)}")
+
+        first = manager.create_session(sample_state("a"))
+        manager.update_session(titled(first, "second"))
+        asked("of version 1 where a later one is stored", first)
+        manager.delete_session("a")
+        manager.create_session(titled(first, "again"))
+        asked("of a former life", first)
+        manager.delete_session("a")
+        asked("of what is gone", first)
+    return facts.finding
+
+
 @directed("G3", "Does each operation take one round trip?")
 def one_round_trip(settings: Settings) -> Finding:
     """Requests that pass a proxy, counted."""
@@ -101,6 +147,9 @@ def one_round_trip(settings: Settings) -> Finding:
             "delete": lambda: manager.delete_session("a"),
         }
         facts.note(len(passed) == 1, f"create: {len(passed)} requests")
+        passed.clear()
+        state = manager.mutate_session("a", lambda state: state, known=state)
+        facts.note(len(passed) == 1, f"mutate of what is known: {len(passed)} requests")
         for name, call in calls.items():
             passed.clear()
             call()

@@ -15,11 +15,9 @@ from loadtests.mutants.scripts import version_not_compared
 
 if TYPE_CHECKING:
     from kairos_core import RedisStateManager, Settings, SyncState
-    from kairos_core.commands import Command, Words
+    from kairos_core.commands import Command
 
 _Manager = state_manager.RedisStateManager
-# Behind EVALSHA, the script and the number of keys: session, receipt and outbox.
-_RECEIPT_AT = 4
 
 
 def _local_cache() -> None:
@@ -113,6 +111,43 @@ def _read_before_write() -> None:
     _Manager.update_session = reading  # type: ignore[method-assign]
 
 
+def _known_believed() -> None:
+    async def believing(self: operations.Operations, known: SyncState, error: Exception) -> SyncState:
+        del self, known
+        raise error
+
+    operations.Operations._stored_instead = believing  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _known_written_over() -> None:
+    mutate = operations.Operations.mutate
+
+    async def once(
+        self: operations.Operations, session_id: str, change: Any, *how: Any, known: SyncState | None
+    ) -> SyncState:
+        made: list[SyncState] = []
+
+        def changed(state: SyncState) -> SyncState:
+            if known is None or not made:
+                made[:] = [change(state)]
+            return made[0].replace(incarnation=state.incarnation, version=state.version)
+
+        return await mutate(self, session_id, changed, *how, known=known)
+
+    operations.Operations.mutate = once  # type: ignore[assignment, method-assign]
+
+
+def _known_read_all_the_same() -> None:
+    mutate = operations.Operations.mutate
+
+    async def reading(self: operations.Operations, session_id: str, *how: Any, known: SyncState | None) -> SyncState:
+        if known is not None:
+            known = await self.link.call(self.commands.get(session_id))
+        return await mutate(self, session_id, *how, known=known)
+
+    operations.Operations.mutate = reading  # type: ignore[assignment, method-assign]
+
+
 def _namespace_of_its_own() -> None:
     connect = _Manager.connect.__func__  # type: ignore[attr-defined]
 
@@ -132,10 +167,8 @@ def _retry_without_operation_id() -> None:
         operation_id = self._command.operation_id
         if operation_id and sent and not isinstance(error, attempts.Refused):
             other = commands.new_operation_id(int(operation_id[-3:], 16))
-            words = list(self.words)
-            words[_RECEIPT_AT] = str(words[_RECEIPT_AT]).replace(operation_id, other)
-            words[words.index(operation_id)] = other
-            self.words = tuple(words)
+            # In the receipt's key and by itself.
+            self.packed = self.packed.replace(operation_id.encode(), other.encode())
         return pause_s
 
     attempts.Attempts.after = renamed  # type: ignore[method-assign]
@@ -186,13 +219,13 @@ def _replicas_not_counted() -> None:
 
 
 def _asked_before_the_write() -> None:
-    async def hasty(channel: Any, words: Words, wanted: Any, deadline: float, *, asking: bool) -> list[Any]:
+    async def hasty(channel: Any, packed: bytes, wanted: Any, deadline: float, *, asking: bool) -> list[Any]:
         del asking
         answers = [
             await channel.exchange(hiredis.pack_command(more), deadline)  # type: ignore[arg-type]  # its stub wants one word
             for more in durability.questions(wanted, 0.1)
         ]
-        return [await channel.exchange(hiredis.pack_command(words), deadline), *answers]  # type: ignore[arg-type]
+        return [await channel.exchange(packed, deadline), *answers]
 
     link._exchange_more = hasty  # noqa: SLF001
 
@@ -233,6 +266,20 @@ MUTANTS = (
         _conflict_with_a_former_state,
         "history",
     ),
+    Mutant(
+        "known_believed",
+        "G2",
+        "what a mutation's function raises of a known state is its answer, be that state out of date or not",
+        _known_believed,
+        "what_is_known_is_no_answer",
+    ),
+    Mutant(
+        "known_written_over",
+        "G1",
+        "what was made of a known state is written over what is stored once the refusal has told its version",
+        _known_written_over,
+        "history",
+    ),
     Mutant("local_cache", "G2", "reads are answered from what this instance saw first", _local_cache, "history"),
     Mutant(
         "absence_remembered",
@@ -245,6 +292,13 @@ MUTANTS = (
         "namespace_of_its_own", "G2", "each process looks where no other does", _namespace_of_its_own, "created_is_read"
     ),
     Mutant("read_before_write", "G3", "an update takes two round trips", _read_before_write, "one_round_trip"),
+    Mutant(
+        "known_read_all_the_same",
+        "G3",
+        "a mutation of what is known reads first",
+        _known_read_all_the_same,
+        "one_round_trip",
+    ),
     Mutant(
         "retry_without_operation_id",
         "G5",

@@ -130,14 +130,17 @@ class Managed:
         state = _derived(payload(held_.state.session_id, token), held_.state)
         return held(self._call(self._manager.update_session, state, event_type=event_type(token)))
 
-    def mutate(self, session_id: str, token: int, shown: Shown) -> Held:
+    def mutate(self, session_id: str, token: int, shown: Shown, known: Held | None = None) -> Held:
         """See `Register`."""
 
         def change(state: SyncState) -> SyncState:
             shown(seen_of(state))
             return _derived(payload(session_id, token), state)
 
-        return held(self._call(self._manager.mutate_session, session_id, change, event_type=event_type(token)))
+        first = None if known is None else known.state
+        return held(
+            self._call(self._manager.mutate_session, session_id, change, event_type=event_type(token), known=first)
+        )
 
     def delete(self, session_id: str, token: int, held_: Held | None) -> bool:
         """See `Register`."""
@@ -159,6 +162,15 @@ class Managed:
     def close(self) -> None:
         """Close the connections."""
         self._close()
+
+
+class ReadFirst(Managed):
+    """A manager whose mutations always read first, whatever is known."""
+
+    def mutate(self, session_id: str, token: int, shown: Shown, known: Held | None = None) -> Held:
+        """See `Register`."""
+        del known
+        return super().mutate(session_id, token, shown)
 
 
 def _derived(content: SyncState, state: SyncState) -> SyncState:

@@ -129,8 +129,15 @@ class Register(Protocol):
         """Write, if what is stored is what is held."""
         ...
 
-    def mutate(self, session_id: str, token: int, shown: Shown) -> Held:
-        """Read and write, again where another was first; `shown` is called with each state that was read for it."""
+    def mutate(self, session_id: str, token: int, shown: Shown, known: Held | None = None) -> Held:
+        """Read and write, again where another was first; `shown` is called with each state that this was tried on.
+
+        Args:
+            session_id: the session.
+            token: names the write.
+            shown: told of each state.
+            known: what was read or written before. A subject that can may try it on that first, unread.
+        """
         ...
 
     def delete(self, session_id: str, token: int, held: Held | None) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import hiredis
 import redis
 
 from kairos_core import RedisStateManager
@@ -49,7 +48,7 @@ class _Way:
 
     def wire(self, what: str, _: SyncState, command: Command[Any]) -> Callable[[], Any]:
         """The same bytes."""
-        packed: bytes = hiredis.pack_command(command.words)  # type: ignore[arg-type]  # its stub wants one word
+        packed = command.packed
         if what != "get":
             return partial(self._wire.exchange, packed)
         # It is always the same state, so its reply has always the same size.

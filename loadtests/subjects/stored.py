@@ -136,8 +136,9 @@ class Rival:
 
         return _held(self.exchange(session_id, decide))
 
-    def mutate(self, session_id: str, token: int, shown: Shown) -> Held:
+    def mutate(self, session_id: str, token: int, shown: Shown, known: Held | None = None) -> Held:
         """See `Register`."""
+        del known
 
         def decide(current: Stored | None, _: int) -> Stored:
             found = _compared(current, None)

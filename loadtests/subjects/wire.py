@@ -130,7 +130,7 @@ class SameBytes:
     def prepare(self) -> Callable[[], bytes]:
         """The exchange to time."""
         self._command = self._build()
-        return partial(self._wire.exchange, _pack(self._command.words))
+        return partial(self._wire.exchange, self._command.packed)
 
     def finish(self, result: bytes) -> None:
         """Read the reply as Kairos would, outside of the time measured."""
@@ -144,9 +144,9 @@ class SameBytesOfMany:
 
     def __init__(self, wire: Wire, commands: Sequence[Command[Any]]) -> None:
         self._wire = wire
-        self._packed = b"".join(_pack(command.words) for command in commands)
+        self._packed = b"".join(command.packed for command in commands)
         # One by one, to know how long they are together.
-        self._length = sum(len(wire.exchange(_pack(command.words))) for command in commands)
+        self._length = sum(len(wire.exchange(command.packed)) for command in commands)
 
     def prepare(self) -> Callable[[], bytes]:
         """The exchange to time."""
@@ -170,13 +170,13 @@ class SameBytesOfMutate:
 
     def __init__(self, wire: Wire, get: Command[Any], update: Callable[[Any], Command[Any]], state: Any) -> None:
         self._wire, self._update, self._state = wire, update, state
-        self._get = _pack(get.words)
+        self._get = get.packed
         self._command: Command[Any] | None = None
 
     def prepare(self) -> Callable[[], bytes]:
         """Both exchanges, to be timed as one."""
         self._command = self._update(self._state)
-        packed = _pack(self._command.words)
+        packed = self._command.packed
 
         def both() -> bytes:
             self._wire.exchange(self._get)

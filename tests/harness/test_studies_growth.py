@@ -38,7 +38,7 @@ HERE = "tests.harness.test_studies_growth"
 def test_writers_of_one_session_are_measured(settings: Settings) -> None:
     """Every subject is there for every number of writers, and only check_then_set may have lost something."""
     points = contention.points(BENCH, as_administrator(settings), (1, 3), 1, 0.1)
-    assert {(name, count) for name in contention.COMPARED for count in (1, 3)} == {
+    assert {(name, count) for name in (*contention.COMPARED, *contention.READ_FIRST) for count in (1, 3)} == {
         (point.subject, point.x) for point in points
     }
     for point in points:
@@ -57,12 +57,12 @@ class Cheating(Managed):
 
     count = 0
 
-    def mutate(self, session_id: str, token: int, shown: Shown) -> Held:
+    def mutate(self, session_id: str, token: int, shown: Shown, known: Held | None = None) -> Held:
         """A write, or what looks like one."""
         self.count += 1
         held = self.get(session_id)
         if self.count % 3 or held is None:
-            return super().mutate(session_id, token, shown)
+            return super().mutate(session_id, token, shown, known)
         shown(held.seen)
         return held
 

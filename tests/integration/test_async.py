@@ -89,6 +89,33 @@ def test_many_tasks_share_a_manager(settings: Settings) -> None:
     assert (100, 101) == (final.metadata["turns"], final.version)
 
 
+def test_a_cancellation_while_what_is_known_is_changed(settings: Settings) -> None:
+    """A mutation that is cancelled in its function ends there, out of date or not; nothing is called or written."""
+
+    async def steps() -> None:
+        given: list[SyncState] = []
+        is_called = asyncio.Event()
+
+        async def endless(state: SyncState) -> SyncState:
+            given.append(state)
+            is_called.set()
+            await asyncio.Event().wait()
+            return state
+
+        async with AsyncRedisStateManager.connect(settings) as manager:
+            stale = await manager.create_session(sample_state("a"))
+            latest = await manager.update_session(stale)
+            task = asyncio.create_task(manager.mutate_session("a", endless, known=stale))
+            await is_called.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert [stale] == given
+            assert latest == await manager.get_session("a")
+
+    run(steps())
+
+
 def test_cancelled_calls_mix_no_replies_up(settings: Settings) -> None:
     """G5: calls that are cancelled at any moment leave no reply behind that another call could take for its own."""
     names = [f"s{number}" for number in range(6)]

@@ -168,14 +168,16 @@ class Model(RuleBasedStateMachine):
         found = self._outcome(lambda: self.subjects.managers[by].update_session(former.replace(**content)))
         assert ("VersionConflict" if former.session_id in self.sessions else "SessionNotFound") == found
 
-    @rule(by=st.sampled_from(["blocking", "asyncio"]), name=names, turns=st.integers(0, 9))
-    def mutate(self, by: str, name: str, turns: int) -> None:
-        """Read, changed and written."""
+    @rule(by=st.sampled_from(["blocking", "asyncio"]), name=names, turns=st.integers(0, 9), data=st.data())
+    def mutate(self, by: str, name: str, turns: int, data: st.DataObject) -> None:
+        """Read, changed and written, whatever was known of it."""
+        before = [*self.sessions.values(), *self.former[-5:]]
+        known = data.draw(st.sampled_from([None, *(state for state in before if state.session_id == name)]))
 
         def change(state: SyncState) -> SyncState:
             return state.replace(metadata={**state.metadata, "turns": turns})
 
-        found = self._outcome(lambda: self.subjects.managers[by].mutate_session(name, change))
+        found = self._outcome(lambda: self.subjects.managers[by].mutate_session(name, change, known=known))
         if name not in self.sessions:
             assert "SessionNotFound" == found
             return

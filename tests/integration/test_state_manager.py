@@ -251,7 +251,32 @@ def test_one_round_trip_to_try_again(settings: Settings, manager: RedisStateMana
     assert [2, 3, 4] == given
 
 
-def commands_of(settings: Settings, client: redis.Redis, steps: Callable[[], None]) -> list[str]:
+def test_no_read_of_what_is_known(settings: Settings, manager: RedisStateManager, client: redis.Redis) -> None:
+    """G3: a mutation of a known state is one command; where it is out of date two, no more than if it had been read."""
+    stale = manager.create_session(sample_state("a"))
+    fresh = manager.update_session(stale)
+
+    def same(state: SyncState) -> SyncState:
+        return state
+
+    def touchy(state: SyncState) -> SyncState:
+        if state == stale:
+            raise ValueError
+        return state
+
+    def commands(known: SyncState | None, change: Callable[[SyncState], SyncState] = same) -> list[str]:
+        return commands_of(settings, client, lambda: manager.mutate_session("a", change, known=known))
+
+    assert ["EVALSHA"] == commands(fresh)
+    assert ["EVALSHA", "EVALSHA"] == commands(stale)
+    assert ["HMGET", "EVALSHA"] == commands(None)
+    assert ["HMGET", "EVALSHA"] == commands(stale, touchy)
+    latest = manager.get_session("a")
+    assert latest is not None
+    assert 6 == latest.version
+
+
+def commands_of(settings: Settings, client: redis.Redis, steps: Callable[[], object]) -> list[str]:
     """The commands that the server gets meanwhile, of the test's namespace."""
     seen: list[str] = []
     with client.monitor() as monitor:
@@ -393,6 +418,8 @@ def test_arguments_of_the_wrong_kind(manager: RedisStateManager) -> None:
         lambda: manager.mutate_session("a", lambda _: wrong),
         lambda: manager.mutate_session("a", lambda s: s, attempts=wrong + 0.5),
         lambda: manager.mutate_session("a", lambda s: s, attempts=0),
+        lambda: manager.mutate_session("a", lambda s: s, known=wrong),
+        lambda: manager.mutate_session("b", lambda s: s, known=state),
         lambda: manager.delete_session(wrong),
         lambda: manager.delete_session("a", if_unchanged=wrong),
         lambda: manager.delete_session("b", if_unchanged=state),

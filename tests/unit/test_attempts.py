@@ -76,7 +76,7 @@ def test_what_is_tried_again(command: Command[Any], error: Failure) -> None:
     running = attempts(command)
     pause_s = running.after(error, sent=True)
     assert 0 <= pause_s <= 0.01
-    assert command.words == running.words
+    assert command.packed == running.packed
 
 
 @pytest.mark.parametrize("error", [*REFUSED, *HOPELESS], ids=named)
@@ -173,11 +173,11 @@ def test_a_script_that_the_server_does_not_know() -> None:
     for over in (False, True):
         running = attempts(over=over)
         assert 0.0 == running.after(Refused("NOSCRIPT No matching script."), sent=True)
-        assert WRITE.with_script_text() == running.words
+        assert WRITE.with_script_text() == running.packed
     running = attempts()
     running.after(Refused("NOSCRIPT No matching script."), sent=True)
     running.after(LOST[0], sent=True)
-    assert WRITE.with_script_text() == running.words
+    assert WRITE.with_script_text() == running.packed
 
 
 def test_a_script_that_was_not_known_was_not_run() -> None:

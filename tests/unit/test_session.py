@@ -699,6 +699,79 @@ def test_metadata_that_were_changed_in_place() -> None:
             session.encode(state)
 
 
+def _outcome(found: SyncState) -> object:
+    """What encoding a state leads to, down to the types and the zones of what it is read as."""
+    try:
+        body, copy = session.encode(found)
+    except InvalidState:
+        return InvalidState
+    return body, copy, repr(copy), {name: type(value) for name, value in copy.metadata.items()}
+
+
+class _Number(int):
+    """An int that is more than that."""
+
+
+_LONDON = datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo("Europe/London"))
+_ANY_VALUES: dict[str, list[Any]] = {
+    "session_id": ["other", "a b", None],
+    "sync_mode": [SyncMode.COUNT_UP, "global", None],
+    "status": [SyncStatus.PAUSED, SyncMode.GLOBAL, "paused", None],
+    "active_participant_id": [None, "p", "q", "a b", "a" * 129, "\ud800", 7],
+    "total_time_ms": [None, 0, -5, 2**53 - 1, 2**53, -(2**53), 2**70, True, 1.0, "1", _Number(3)],
+    "max_time_ms": [None, 1, 2**53],
+    "cycle_started_at": [None, datetime(2026, 1, 1, tzinfo=UTC), _LONDON, datetime(2026, 1, 1), "2026-01-01T00:00:00Z"],  # noqa: DTZ001
+    "session_started_at": [datetime(2026, 7, 1, tzinfo=zoneinfo.ZoneInfo("Europe/London"))],
+    "incarnation": [1, -1, 2**53, "1", None],
+    "created_at": [None, _LONDON],
+    "participants": [(), [], (participant(),), (participant(), participant())],
+    "metadata": [
+        *({"a": value} for value in (0, True, None, "x", "\0", "\ud800", 1.5, math.nan, 2**64, 2**70, [1], (1,), b"x")),
+        *({key: 1} for key in ("", 1, None, "\ud800", SyncStatus.PAUSED)),
+        None,
+        [],
+    ],
+}
+
+
+@pytest.mark.parametrize("name", _ANY_VALUES)
+@pytest.mark.parametrize("written", [False, True], ids=["read", "written"])
+def test_what_was_read_is_written_as_if_it_was_new(name: str, written: bool) -> None:
+    """A state that was read or written before is checked for no less, and becomes the same, as one that was not."""
+    body, passed = session.encode(state(participants=(participant(),), metadata={"a": 1}))
+    known = passed if written else session.decode(body, (1, 2), 3, 4)
+    for value in _ANY_VALUES[name]:
+        derived = known.replace(**{name: value})
+        new = msgspec.structs.replace(derived)
+        assert {} == new.__dict__
+        assert _outcome(new) == _outcome(derived), value
+
+
+def test_times_in_another_zone_that_were_read() -> None:
+    """A body that another program wrote is written again with its times in UTC."""
+    body, _ = session.encode(state(cycle_started_at=datetime(2026, 1, 1, tzinfo=UTC)))
+    elsewhere = session.decode(body.replace(b"2026-01-01T00:00:00Z", b"2026-01-01T02:00:00+02:00"), (1, 2), 3, 4)
+    assert body == session.encode(elsewhere)[0]
+
+
+def test_a_known_state_shares_nothing_that_can_change() -> None:
+    """What is returned of a state that was read before has metadata of its own, and what was read keeps its own."""
+    body, _ = session.encode(state(metadata={"a": 1}))
+    read = session.decode(body, (1, 2), 3, 4)
+    _, copy = session.encode(read)
+    assert read == copy
+    copy.metadata["a"] = 2
+    assert {"a": 1} == read.metadata
+
+
+def test_a_text_in_many_places_of_a_known_state() -> None:
+    """What would take far more room as JSON than in memory is refused before it is made, however known the rest is."""
+    _, passed = session.encode(state())
+    long = "x" * 2**20
+    with pytest.raises(InvalidState, match="metadata: more than the"):
+        session.encode(passed.replace(metadata=dict.fromkeys(map(str, range(65)), long)))
+
+
 NEEDS_ID = "1 to 128 characters from A-Z a-z 0-9 . _ : - are needed"
 
 

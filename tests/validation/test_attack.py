@@ -73,6 +73,9 @@ def test_the_mix_is_what_was_asked_for() -> None:
     """All operations occur, all sessions are visited, the first more often than the last; arrivals have their rate."""
     found = first(50_000, 3, 1)
     assert {Kind[name] for name in Mix().weights} == {step.kind for step in found}
+    tried = Counter(step.kind for step in found if step.is_known)
+    assert {Kind.MUTATE} == set(tried)
+    assert 0.45 < tried[Kind.MUTATE] / sum(step.kind == Kind.MUTATE for step in found) < 0.55
     visits = Counter(step.session for step in found)
     assert set(range(1, Mix().sessions + 1)) == set(visits)
     assert visits[1] > 4 * visits[Mix().sessions]
@@ -225,6 +228,7 @@ class Scripted:
 
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
+        self.known: list[Held | None] = []
 
     def _answer(self, *_: object) -> Any:
         answer = self.answers.pop(0)
@@ -234,9 +238,12 @@ class Scripted:
 
     create = get = update = delete = touch = _answer
 
-    def mutate(self, session_id: str, token: int, shown: Callable[[Seen], None]) -> Any:
-        """Show two states, one after the other."""
+    def mutate(self, session_id: str, token: int, shown: Callable[[Seen], None], known: Held | None = None) -> Any:
+        """Show two states, one after the other; before them what is known."""
         del session_id, token
+        self.known.append(known)
+        if known is not None:
+            shown(known.seen)
         for version in (3, 4):
             shown(Seen((7, version), 99, 5))
         return self._answer()
@@ -253,18 +260,20 @@ class Scripted:
 def recorded(tmp_path: Path) -> Callable[..., History]:
     """What is recorded of steps to which a subject answers so."""
 
-    def record(*pairs: tuple[Kind, object]) -> History:
+    def record(*pairs: tuple[Kind | Step, object], known: list[Held | None] | None = None) -> History:
         subject = Scripted(*(answer for _, answer in pairs))
         with Recorder(tmp_path / "9.history", 9) as recorder:
             attacker = Attacker(subject, recorder, "r")
-            for kind, _ in pairs:
-                attacker.attempt(Step(kind, 1, is_old=False))
+            for step, _ in pairs:
+                attacker.attempt(step if isinstance(step, Step) else Step(step, 1, is_old=False))
+            (known if known is not None else []).extend(subject.known)
         return history.read(tmp_path / "9.history")
 
     return record
 
 
 HELD = Held(Seen((7, 3), 99, 5), None)
+TRIED = Step(Kind.MUTATE, 1, is_old=False, is_known=True)
 
 
 @pytest.mark.parametrize(
@@ -308,6 +317,30 @@ def test_a_mutation_is_recorded_with_what_it_was_shown(recorded: Callable[..., H
         assert (read["kind"], read["writer"]) == (Kind.GET, 99)
         assert read["expected_version"] == read["version"]
         assert mutation["start_ns"] <= read["start_ns"] <= read["end_ns"] <= mutation["end_ns"]
+
+
+def test_what_is_known_is_not_recorded_as_read(recorded: Callable[..., History]) -> None:
+    """What a mutation is tried on unread is no read; what its function is shown later is, be it the same."""
+    _, mutation, *shown = recorded((Kind.GET, HELD), (TRIED, Held(Seen((7, 5), 8, 5), None)))
+    assert (mutation["expected_incarnation"], mutation["expected_version"], mutation["version"]) == (7, 4, 5)
+    assert [3, 4] == [int(read["version"]) for read in shown]
+    assert mutation["start_ns"] <= shown[0]["start_ns"]
+
+
+def test_which_state_is_known(recorded: Callable[..., History]) -> None:
+    """A mutation that is to be tried on something known is: on what is held, or else on what was; no other one is."""
+    later = Held(Seen((7, 5), 8, 5), None)
+    known: list[Held | None] = []
+    recorded(
+        (TRIED, Refused(Error.CONFLICT, (7, 2))),
+        (Kind.GET, HELD),
+        (Kind.MUTATE, later),
+        (TRIED, later),
+        (TRIED._replace(is_old=True), Refused(Error.CONFLICT, (7, 9))),
+        (TRIED, Refused(Error.NOT_FOUND, absent=True)),
+        known=known,
+    )
+    assert [None, None, later, later, later] == known
 
 
 def test_what_is_not_held_is_read_or_created_first(recorded: Callable[..., History]) -> None:
