@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,6 +15,7 @@ from kairos_core.acl import PARTS, ROLES, account
 from kairos_core.audit import console
 from kairos_core.errors import ConfigurationError, InvalidState
 from kairos_core.lifeline import end_with_parent
+from kairos_core.one_line import MISUSED, OneLineParser
 from kairos_core.recover_command import add_recover
 from kairos_core.settings import LocalSettings, Settings, unknown_variables
 
@@ -24,33 +24,12 @@ if TYPE_CHECKING:
 
     from kairos_core.health import Health
 
-# Exit status of a command that could not do its work because of how it was called or set up.
-MISUSED = 2
 # Of `kairos migrate --status`, where something is to be applied.
 PENDING = 1
 # Of `kairos health`, where something is wrong.
 UNHEALTHY = 1
 # What the pool starts; not for users, so no command of theirs.
 _MEMBERS = ("_worker", "_scheduler")
-_QUOTED_CHOICE = re.compile(r"invalid choice: .* \((?=choose from )", re.DOTALL)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with a call in one line, and of which command."""
-
-    def error(self, message: str) -> NoReturn:
-        # What was given is not quoted: it may be an address with its password.
-        message = _QUOTED_CHOICE.sub("there is no such choice (", message)
-        self.exit(MISUSED, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        # argparse would leave what a command does not know to the parser above it, which does not say of which it is.
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown and unknown[0].startswith("-"):
-            self.error(f"unknown option {unknown[0].partition('=')[0]}")
-        if unknown:
-            self.error("there is a word too many")
-        return found, unknown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="kairos", description="Session state for real-time services.")
+    parser = OneLineParser(prog="kairos", description="Session state for real-time services.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     up = _command(

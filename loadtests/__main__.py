@@ -5,7 +5,6 @@ Exit status 0: all is well; 1: a violation, or a mutant that nobody noticed; 2: 
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import sys
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
 from loadtests import history
 from loadtests.attack.campaign import run_round
 from loadtests.attack.forks import Forks
@@ -36,6 +36,7 @@ from loadtests.validate import Validator
 from loadtests.validation import wrapped
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from loadtests.attack.rounds import Round
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m loadtests", description=__doc__)
+    parser = OneLineParser(prog="python -m loadtests", description=__doc__)
     commands = parser.add_subparsers(required=True)
 
     validating = commands.add_parser(

@@ -31,10 +31,18 @@ def helpers_of(module: str, count: int, settings: Settings, stack: ExitStack) ->
     """So many fresh processes that take orders; they end with the stack."""
     found = []
     for _ in range(count):
-        helper = Helper(module, environment=child_environment(settings))
+        # Apart: Ctrl-C would have each of them tell where it was, be it in the midst of an import.
+        helper = Helper(module, environment=child_environment(settings), is_apart=True)
         stack.callback(helper.close, _END_TIMEOUT_S)
         found.append(helper)
+    # All of them are told before the first is waited for.
+    stack.callback(_dismiss, found)
     return found
+
+
+def _dismiss(helpers: Sequence[Helper]) -> None:
+    for helper in helpers:
+        helper.dismiss()
 
 
 def connect(helpers: Sequence[Helper], **arguments: Any) -> None:

@@ -88,6 +88,12 @@ class Helper:
             self.tell(do, **arguments)
             return self.answer()
 
+    def dismiss(self) -> None:
+        """Let it end when it is done, without waiting for that."""
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+
     def close(self, timeout_s: float | None = None) -> None:
         """Let it end by itself; where that takes longer than this, at once."""
         for pipe in (self.process.stdin, self.process.stdout):

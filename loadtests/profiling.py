@@ -1,4 +1,4 @@
-"""Where a call's time goes. Run `python -m loadtests.profiling --operation get|update|mutate|delivery|drain|all`.
+"""Where a call's time goes.
 
 The operation is done again and again, for half of the time as it is and for half under pyinstrument, which looks at the
 stack whenever a tenth of a millisecond is over and a function is called or returns, compiled ones included. It needs no
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
+import os
 import resource
 import signal
 import sys
@@ -29,6 +30,7 @@ from kairos_core import AsyncRedisStateManager, AuditWriter, RedisStateManager
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outbox import Outbox
 from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
 from kairos_core.settings import child_environment
 from loadtests import ROOT
 from loadtests.environment import harness, new_namespace
@@ -338,33 +340,40 @@ def _split(plain: _Loop, kinds: Mapping[str, float]) -> dict[str, float]:
 
 
 def written(found: Profile, folder: Path) -> Path:
-    """Write the picture; the file."""
+    """Write the picture, and beside it what is said of it; the picture's file."""
     folder.mkdir(parents=True, exist_ok=True)
     notes = [
-        f"{found.call_us:.0f} us a call, {found.profiled_us:.0f} under the profiler",
-        ", ".join(f"{what} {share:.0%}" for what, share in found.split.items()),
+        f"A call takes {found.call_us:,.0f} µs, and {found.profiled_us:,.0f} µs under the profiler, which saw this.",
+        "Without it: " + ", ".join(f"{what} {share:.0%}" for what, share in found.split.items()),
     ]
     file = folder / f"{found.name}.svg"
     file.write_text(flame_graph(found.root, f"Kairos: {found.name}", COLOURS, notes), encoding="utf-8")
+    file.with_suffix(".txt").write_text(f"{described(found)}\n", encoding="utf-8")
     return file
 
 
-def _show(found: Profile, file: Path) -> None:
-    print(f"\n{found.name}: {found.call_us:.0f} us a call ({found.profiled_us:.0f} under the profiler), {file}")
-    print("  what its time is spent on")
-    for what, share in found.split.items():
-        print(f"  {share:7.1%}  {what}")
-    print("  the functions that take most themselves, under the profiler")
-    for name, share in found.top:
-        print(f"  {share:7.1%}  {name}", flush=True)
+def described(found: Profile) -> str:
+    """Where the time goes, in lines."""
+    lines = [
+        f"{found.name}: {found.call_us:,.0f} µs a call ({found.profiled_us:,.0f} µs under the profiler)",
+        "  what a call's time is spent on without the profiler; waiting and the kernel by the system's account",
+        *(f"  {share:7.1%}  {what}" for what, share in found.split.items()),
+        "  the functions that take most themselves, under the profiler; a system call may wait or work",
+        *(f"  {share:7.1%}  {name}" for name, share in found.top),
+    ]
+    return "\n".join(lines)
 
 
 def main() -> int:
     """Run from the command line; status 2 where it could not be done."""
-    parser = argparse.ArgumentParser(prog="python -m loadtests.profiling", description="Where a call's time goes.")
+    parser = OneLineParser(prog="python -m loadtests.profiling", description=f"`make profile`: {__doc__}")
     parser.add_argument("--operation", choices=[*OPERATIONS, "all"], default="all", help="what is done (all)")
-    parser.add_argument("--seconds", type=_seconds, default=5.0, help="how long each is looked at (5)")
-    parser.add_argument("--colour", choices=["blocking", "asyncio", "both"], default="both", help="which (both)")
+    parser.add_argument(
+        "--seconds", type=_seconds, metavar="S", default=5.0, help="how long each is looked at, in seconds (5)"
+    )
+    parser.add_argument(
+        "--colour", choices=["blocking", "asyncio", "both"], default="both", help="of the manager (both)"
+    )
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pictures go")
     options = parser.parse_args()
     unwind_on_termination()
@@ -375,12 +384,13 @@ def main() -> int:
                     if options.colour == ("blocking" if is_async else "asyncio") or (is_async and operation == "drain"):
                         continue
                     found = profile(settings, operation, options.seconds, is_async=is_async)
-                    _show(found, written(found, options.folder))
+                    file = written(found, options.folder)
+                    print(f"\n{described(found)}\n  {os.path.relpath(file)}", flush=True)
     except (ConfigurationError, OSError) as error:
         print(f"kairos: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("kairos: interrupted; servers and traces are removed", file=sys.stderr)
+        print("kairos: interrupted; servers are removed, and the pictures that were done are there", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
 

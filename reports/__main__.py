@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import shutil
 import signal
 import sys
 import traceback
 from pathlib import Path
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
 from loadtests.measure import PROFILES, unwind_on_termination
 from reports import results, tables
-from reports.folders import new_run
+from reports.folders import INTERRUPTED, new_run, whole_or_gone
 from reports.statistics import EXIT_STATUS
 
 COULD_NOT_RUN = 2
@@ -25,7 +24,7 @@ COULD_NOT_RUN = 2
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
+    parser = OneLineParser(prog="python -m reports", description=__doc__)
     parser.add_argument("--profile", choices=sorted(PROFILES), default="quick", help="how much to measure")
     parser.add_argument("--runs", type=Path, default=ROOT / "reports" / "runs", help="folder of all runs")
     parser.add_argument("--run", type=Path, help="a run that is there: write its page again")
@@ -35,12 +34,8 @@ def main() -> int:
         if options.run:
             return _report(results.Run(options.run.resolve()))
         folder = _new_run(options.runs, options.profile)
-        try:
+        with whole_or_gone(folder):
             run = results.load(folder, options.profile)
-        except BaseException:
-            # A run that did not end tells nothing.
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
         return _report(run, newest=True)
     except ConfigurationError as error:
         print(f"kairos: {error}", file=sys.stderr)
@@ -48,7 +43,7 @@ def main() -> int:
         if error.status != COULD_NOT_RUN:
             print(f"kairos: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("kairos: interrupted; servers and traces are removed", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that a target was missed
         traceback.print_exc()

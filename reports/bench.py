@@ -14,7 +14,6 @@ was on a busy one.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -29,10 +28,11 @@ import msgspec
 import numpy as np
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
 from loadtests.benchmarks import BENCHMARKS, GATED
 from loadtests.measure import BENCHMARK_PROFILES, FORMAT, unwind_on_termination
-from reports.folders import new_run
+from reports.folders import INTERRUPTED, new_run, whole_or_gone
 from reports.results import (
     MeasuringFailed,
     broken,
@@ -62,6 +62,7 @@ from reports.statistics import (
 from reports.tables import Table, signed
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from reports.results import Samples
@@ -370,9 +371,11 @@ def times(batch: Batch) -> Table:
             row.append(_interval(batch.comparison(operation, subject)) if comparable else "")
             rows.append(tuple(row))
     return Table(
-        ("operation", "subject", "p50 µs", "p95", "p99", "p99.9", "Kairos over it, p50 (95 % interval)"),
+        ("operation", "subject", "p50 µs", "p95 µs", "p99 µs", "p99.9 µs", "Kairos over it, p50 (95 % interval)"),
         rows,
-        "p50 to p99: median of the runs; p99.9: of the calls of all runs. again: the operation itself.",
+        f"{batch.manifest['runs']} processes of {batch.manifest['rounds']:,} calls of each. p50 to p99: median of the "
+        "processes; p99.9: of all calls.\nfloor: its bytes on a raw socket; bare: its command through redis-py; "
+        "again: the operation itself; slowed: itself, slowed on purpose.",
     )
 
 
@@ -382,15 +385,18 @@ def _interval(found: Comparison) -> str:
 
 def visibility(batch: Batch) -> Table:
     """What a regression would have to be to be seen, and whether the one that was put in was."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for operation in batch.operations:
         again = batch.comparison(operation, "again")
-        row = [operation, _interval(again), "fired" if fires(again) else "", f"{smallest_visible(again, BAND):.3f}", ""]
-        put_in = batch.put_in(operation)
-        if put_in is not None:
-            row[-1] = str(put_in)
-        rows.append(tuple(row))
-    return Table(("operation", "beside itself", "", "smallest visible", "slowed on purpose"), rows)
+        fired = "fired" if fires(again) else ""
+        slowed = str(batch.put_in(operation) or "")
+        rows.append((operation, _interval(again), fired, f"{smallest_visible(again, BAND):.3f}", slowed))
+    return Table(
+        ("operation", "beside itself", "", "smallest visible", "slowed on purpose"),
+        rows,
+        "Ratios of p50. beside itself: 1 is fair. smallest visible: the regression that would have been seen 80 times "
+        "in 100,\nbeside another subject of the same rounds.",
+    )
 
 
 def compared(found: Sequence[Change]) -> Table:
@@ -410,8 +416,9 @@ def compared(found: Sequence[Change]) -> Table:
             )
             for one in found
         ],
-        "more: beyond the band, and its interval excludes 1. An operation is slower where both are, so of its two"
-        " smallest visible ones the larger counts.",
+        "Ratios of p50. more: beyond the band, and the interval excludes 1. An operation became slower only where both "
+        "of its\nrows say more, in two batches: one alone changes with the state of the machine, too. So the larger of "
+        "its two\nsmallest visible ones counts.",
     )
 
 
@@ -459,6 +466,38 @@ def _unless_blind(found: Sequence[Change], told: list[str]) -> Judged:
     return Judged(Verdict.INCONCLUSIVE if unseen else Verdict.PASS, told + unseen)
 
 
+def told(judged: Judged, batch: Batch, found: Sequence[Change]) -> list[str]:
+    """What the verdict means here, and what can be done about it; a line each."""
+    if judged.verdict is Verdict.INVALID:
+        return ["It could not be told: nothing is said of any operation. Measure again, on a quieter machine."]
+    if judged.verdict is Verdict.FAIL:
+        return [
+            "These became slower than in the baseline. By your change? Compare with a baseline of the code before it.",
+            "How, and how a slower one is made the baseline: reports/README.md",
+        ]
+    tried = [one for operation in batch.operations if (one := batch.put_in(operation)) is not None]
+    seen = sorted(visible(found).items(), key=lambda one: one[1])
+    said = "Nothing was shown to be slower, and not enough could be seen: "
+    if judged.verdict is Verdict.PASS:
+        said = "Nothing became slower, as far as could be seen here: "
+    if seen:
+        ends = [f"{times:.2f} times ({operation})" for operation, times in (seen[0], seen[-1])]
+        said += f"{' to '.join(dict.fromkeys(ends))} would have been, "
+    lines = [f"{said}{sum(one.seen for one in tried)} of {len(tried)} that were slowed on purpose were."]
+    if not all(one.seen for one in tried):
+        lines.append("More can be seen on a quieter machine, and with PROFILE=full.")
+    return lines
+
+
+def busy(batch: Batch) -> list[str]:
+    """That the machine did much else when the batch began, in a line; what a batch leaves behind is less."""
+    machine = batch.manifest["machine"]
+    load, cores = machine["load_average_before"][0], machine["cores"]
+    if load <= 2 * cores:
+        return []
+    return [f"The machine was busy when this began: a load average of {load:.1f} with {cores} cores."]
+
+
 def measure(folder: Path, profile: str, operations: Sequence[str]) -> Batch:
     """Measure a batch, in another process.
 
@@ -474,7 +513,7 @@ def measure(folder: Path, profile: str, operations: Sequence[str]) -> Batch:
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m reports.bench", description=__doc__)
+    parser = OneLineParser(prog="python -m reports.bench", description=__doc__)
     parser.add_argument("--profile", choices=sorted(BENCHMARK_PROFILES), default="quick", help="how much to measure")
     parser.add_argument("--operations", nargs="+", choices=GATED, default=GATED, metavar="NAME", help="which; all")
     parser.add_argument("--runs", type=Path, default=ROOT / "reports" / "runs", help="folder of all runs")
@@ -494,7 +533,7 @@ def main() -> int:
         if error.status != COULD_NOT_RUN:
             print(f"kairos: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("kairos: interrupted; servers and traces are removed", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that something is slower
         traceback.print_exc()
@@ -507,54 +546,59 @@ def _bench(options: argparse.Namespace) -> int:
     if options.run:
         first = Batch(options.run.resolve())
     else:
-        first = measure(new_run(options.runs, f"bench-{options.profile}"), options.profile, options.operations)
-    _show(first)
+        folder = new_run(options.runs, f"bench-{options.profile}")
+        with whole_or_gone(folder):
+            first = measure(folder, options.profile, options.operations)
+    report = _Report(first.folder)
+    report.add(_tables(first))
     if baseline is None:
         return _write_baseline(first, options.baseline)
-    second = None
+    second, found = None, []
     if not first.problems:
         found = changes(first, baseline)
-        print("\n", compared(found).text(), "\n", sep="")
-        second = _second(first, slower(found), measures=not options.run)
-        print(_range_of(found))
+        whose = f"{os.path.relpath(options.baseline)}, commit {baseline.commit}, {baseline.finished_at}"
+        report.add(f"Compared with {whose}.\n{compared(found).explained()}")
+        second = _second(first, slower(found), report, measures=not options.run)
     judged = judge(first, second, baseline)
     facts = {"verdict": judged.verdict.value, "reasons": judged.reasons, "elsewhere": elsewhere(first, baseline)}
     (first.folder / "bench.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    for line in facts["elsewhere"]:
-        print(f"compared with a baseline of another place: {line}")
-    for reason in judged.reasons:
-        print(reason)
-    print(f"\n{signed(judged.verdict.value)}   {os.path.relpath(first.folder)}")
+    places = [f"compared with a baseline of another place: {line}" for line in facts["elsewhere"]]
+    report.add("\n".join([*places, *judged.reasons, *busy(first), *told(judged, first, found)]))
+    report.add(f"{signed(judged.verdict.value)}   {os.path.relpath(first.folder)}")
     return EXIT_STATUS[judged.verdict]
 
 
-def _range_of(found: Sequence[Change]) -> str:
-    """How small a regression would have been seen, from the operation of which most is seen to that of which least."""
-    seen = visible(found)
-    if not seen:
-        return "nothing was measured that can become slower"
-    best, worst = min(seen, key=seen.__getitem__), max(seen, key=seen.__getitem__)
-    return f"would be seen in two batches: from {seen[best]:.2f} times as long ({best}) to {seen[worst]:.2f} ({worst})"
+class _Report:
+    """What is said on the terminal, and stored beside what was measured."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "bench.txt"
+        self._file.write_text("", encoding="utf-8")
+
+    def add(self, text: str) -> None:
+        """A paragraph."""
+        print(f"\n{text}", flush=True)
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(f"{text}\n\n")
 
 
-def _show(batch: Batch) -> None:
-    shown = times(batch).text()
+def _tables(batch: Batch) -> str:
+    shown = times(batch).explained()
     if not batch.problems or all("beside itself" in problem for problem in batch.problems):
-        shown += f"\n\n{visibility(batch).text()}"
-    (batch.folder / "bench.txt").write_text(shown + "\n", encoding="utf-8")
-    print(f"\n{shown}")
+        shown += f"\n\n{visibility(batch).explained()}"
+    return shown
 
 
-def _second(first: Batch, suspects: Sequence[str], *, measures: bool) -> Batch | None:
+def _second(first: Batch, suspects: Sequence[str], report: _Report, *, measures: bool) -> Batch | None:
     """The batch of what is slower in the first: measured at once, or found where it was."""
     folder = first.folder / SECOND
     if not suspects:
         return None
-    if not measures:
-        return Batch(folder) if folder.exists() else None
-    print(f"slower in one batch: {', '.join(suspects)}; measured once more ...", flush=True)
-    second = measure(folder, first.manifest["profile"], suspects)
-    print("\n", visibility(second).text(), "\n", sep="")
+    if not measures and not folder.exists():
+        return None
+    report.add(f"slower in one batch: {', '.join(suspects)}; measured once more ...")
+    second = measure(folder, first.manifest["profile"], suspects) if measures else Batch(folder)
+    report.add(visibility(second).explained())
     return second
 
 
@@ -572,7 +616,7 @@ def _write_baseline(batch: Batch, file: Path) -> int:
         beside.replace(file)
     finally:
         beside.unlink(missing_ok=True)
-    print(f"\nwritten: {os.path.relpath(file)}")
+    print("", *busy(batch), f"written: {os.path.relpath(file)}", sep="\n")
     return 0
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kairos_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INTERRUPTED = "kairos: interrupted; servers, processes and what was half measured are removed"
 
 
 def new_run(runs: Path, profile: str) -> Path:
@@ -25,3 +33,19 @@ def new_run(runs: Path, profile: str) -> Path:
     except OSError as error:
         raise ConfigurationError("--runs", f"{runs}: {error.strerror}") from error
     return folder
+
+
+@contextmanager
+def whole_or_gone(folder: Path, *, unless: str = "") -> Iterator[None]:
+    """Remove a run's folder where what measures it does not end: half a run tells nothing.
+
+    Args:
+        folder: of the run.
+        unless: a pattern of files that tell something by themselves; where there is one, the folder stays.
+    """
+    try:
+        yield
+    except BaseException:
+        if not (unless and any(folder.glob(unless))):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise

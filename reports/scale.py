@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
 from loadtests import ROOT, scale
 from loadtests.measure import unwind_on_termination
 from reports import tables
@@ -112,7 +113,7 @@ def table(measured: Measured, compared: list[Compared]) -> tables.Table:
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m reports.scale", description=__doc__)
+    parser = OneLineParser(prog="python -m reports.scale", description=__doc__)
     parser.add_argument("--sessions", type=_whole(1), default=SESSIONS, help="how many are many")
     parser.add_argument("--runs", type=_whole(FEWEST_RUNS), default=RUNS, help="fresh processes")
     parser.add_argument("--rounds", type=_whole(1), default=ROUNDS, help="of two calls to each server, in each of them")
@@ -153,10 +154,10 @@ class _whole:  # noqa: N801 - called like a function
         self._least = least
 
     def __call__(self, text: str) -> int:
-        number = int(text.replace("_", "").replace(",", ""))
-        if number < self._least:
-            raise argparse.ArgumentTypeError(f"at least {self._least} is needed")
-        return number
+        digits = text.replace("_", "").replace(",", "")
+        if not digits.isdecimal() or int(digits) < self._least:
+            raise argparse.ArgumentTypeError(f"a whole number, at least {self._least}, is needed")
+        return int(digits)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ could not be run.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
 from loadtests.measure import unwind_on_termination
 from loadtests.studies.registry import STUDIES
 from loadtests.studies.study import Result, asked, read
-from reports.folders import new_run
+from reports.folders import INTERRUPTED, new_run, whole_or_gone
 from reports.results import MeasuringFailed, run_to_its_end
 from reports.statistics import (
     EXIT_STATUS,
@@ -335,7 +335,17 @@ def verdicts(found: Sequence[Judged]) -> Table:
             )
             for one in found
         ],
+        "measured: the mean of the repetitions, of a ratio the geometric one, where the tables above have medians. Each"
+        " bound is\none-sided, 95 %: PASS and FAIL are beyond it, INCONCLUSIVE is between.",
     )
+
+
+# What can be done about a verdict; nothing about a PASS.
+_ADVICE = {
+    Verdict.INCONCLUSIVE: "Too near to the bar for how much the repetitions differ: measure again, on a quieter machine"
+    " or with PROFILE=full (10 repetitions).",
+    Verdict.FAIL: "A bar is missed by more than the repetitions differ. The bars were set on a quiet machine.",
+}
 
 
 def tables_of(result: Result) -> list[Table]:
@@ -389,46 +399,58 @@ def report(results: Sequence[Result], folder: Path) -> Verdict | None:
     texts = []
     for result in results:
         texts.append(f"{result.study}: {result.question} ({result.profile})\n")
-        texts += [f"{table.caption}\n{table.text()}\n" for table in tables_of(result)]
+        texts += [f"{table.explained()}\n" for table in tables_of(result)]
         texts += [*result.notes, ""]
     by_name = {result.study: result for result in results}
     found = [judged(bar, by_name[bar.study]) for bar in bars(by_name)]
     if found:
-        texts.append(verdicts(found).text())
+        texts.append(verdicts(found).explained())
+    verdict = overall([one.verdict for one in found]) if found else None
+    if verdict in _ADVICE:
+        texts += ["", _ADVICE[verdict]]
     text = "\n".join(texts)
     (folder / "studies.txt").write_text(text + "\n", encoding="utf-8")
     print(f"\n{text}\n")
-    return overall([one.verdict for one in found]) if found else None
+    return verdict
 
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m reports.studies", description=__doc__)
+    parser = OneLineParser(prog="python -m reports.studies", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", choices=[*STUDIES, []], metavar="NAME", help=f"of {', '.join(STUDIES)}; all"
+        "names", nargs="*", metavar="NAME", help=f"which, of {', '.join(STUDIES)}; none is named: all of them"
     )
     parser.add_argument("--profile", choices=("quick", "full"), default="quick", help="how much to measure")
     parser.add_argument("--runs", type=Path, default=ROOT / "reports" / "runs", help="folder of all runs")
     parser.add_argument("--folder", type=Path, help="results that are there: show and judge them, measure nothing")
     options = parser.parse_args()
+    unknown = sorted(set(options.names) - STUDIES.keys())
+    if unknown:
+        parser.error(f"there is no study {unknown[0]}; there are {', '.join(STUDIES)}")
     unwind_on_termination()
+    folder: Path | None = options.folder
     try:
-        folder = options.folder
         if folder is None:
             folder = new_run(options.runs, f"studies-{options.profile}")
-            run_studies(options.names, options.profile, folder)
+            # A study that was done before is whole, and can be shown.
+            with whole_or_gone(folder, unless="*.json"):
+                run_studies(options.names, options.profile, folder)
         verdict = report(read_all(folder, options.names), folder)
     except ConfigurationError as error:
         print(f"kairos: {error}", file=sys.stderr)
     except (MeasuringFailed, PointMissingError) as error:
         print(f"kairos: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("kairos: interrupted; servers and traces are removed", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
+        if folder is not None and folder.exists():
+            print(f"kairos: what was done before is whole: --folder {os.path.relpath(folder)}", file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that a bar is missed
         traceback.print_exc()
     else:
-        print(f"{signed(verdict.value) if verdict else 'no bars'}   {os.path.relpath(folder)}")
+        print(
+            f"{signed(verdict.value) if verdict else 'measured; there is no bar to meet'}   {os.path.relpath(folder)}"
+        )
         return EXIT_STATUS[verdict] if verdict else 0
     return COULD_NOT_RUN
 

@@ -54,6 +54,10 @@ class Table(NamedTuple):
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
         )
 
+    def explained(self) -> str:
+        """The caption, if there is one, and the columns below it."""
+        return f"{self.caption}\n{self.text()}" if self.caption else self.text()
+
     def _repr_html_(self) -> str:
         head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in self.head)
         rows = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in self.rows)
@@ -92,7 +96,7 @@ def _target_row(judgement: Judgement) -> tuple[str, ...]:
         judgement.operation,
         judgement.statistic,
         f"{_figure(measured.value)} {unit}",
-        f"{'>' if unit == 'rows/s' else '<'} {judgement.limit:g} {unit}",
+        f"{'>' if unit == 'rows/s' else '<'} {judgement.limit:,g} {unit}",
         judgement.margin,
         f"{_figure(measured.lower)} to {_figure(measured.upper)}",
         "–" if judgement.counted is None else str(judgement.counted),

@@ -6,7 +6,6 @@ could not be run.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
 from loadtests.environment import harness, new_namespace
 from loadtests.measure import unwind_on_termination
 from loadtests.mutants import MUTANTS
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m loadtests.mutants", description=__doc__)
+    parser = OneLineParser(prog="python -m loadtests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="which; none: all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found into a file, too")
     parser.add_argument("--evidence", action="store_true", help="say what was seen, also where all is as it should be")

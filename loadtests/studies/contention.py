@@ -59,6 +59,11 @@ def measure(bench: Bench) -> list[Point]:
         "check_then_set loses writes: useful_per_s is what was stored, and not what it acknowledged. The lock is right"
         " only as long as nobody stands still for longer than its lease."
     )
+    bench.note(
+        "slowest_share: what who came through least has of an even share; 1 is even. jain: Jain's index of fairness, 1"
+        " where all have as much, 1/n where one of n has all. refused: writes that were given up. late_ms: by how much"
+        " the last of them began later than it was to."
+    )
     with harness(new_namespace("contention")) as settings:
         return points(bench, settings, counts, repetitions, seconds)
 
@@ -92,7 +97,7 @@ def points(  # noqa: PLR0913, PLR0917 - what is measured
                 for count, name in places:
                     values = contended(helpers[:count], name, registers[name], f"{run}-{name}-{count}", times[count])
                     found.append(Point(subject=name, x=count, repetition=repetition, values=values))
-                    bench.say(_said(name, count, values))
+                    bench.say(f"contention {repetition} of {repetitions}, {_said(name, count, values)}")
                     _empty(client, outboxes)
     return found
 
@@ -151,7 +156,7 @@ def jain(shares: Sequence[float]) -> float:
 
 def _said(name: str, count: int, values: Mapping[str, float]) -> str:
     return (
-        f"contention {name}, {count} writers: {values['useful_per_s']:.0f} useful writes/s,"
+        f"{name}, writers {count}: {values['useful_per_s']:.0f} useful writes/s,"
         f" {values['attempts_per_write']:.2f} attempts each, slowest {values['slowest_share']:.2f} of its share,"
         f" {values['lost']:.0f} lost"
     )

@@ -70,7 +70,7 @@ def measure(bench: Bench) -> list[Point]:
     """Time all of them."""
     bench.note(
         "A rival's update is its exchange on a state that is held: read, decode, compare, encode, write, publish."
-        " does_... is 1 where a subject does that and 0 where it does not."
+        " of_kairos_...: over Kairos' in the same rounds. does: what a subject does besides."
     )
     bench.note(
         "audited_update: rq_enqueue is the enqueueing alone, watch_multi_and_rq the write and then the job; a process"
@@ -109,7 +109,7 @@ def points(bench: Bench, settings: Settings, repetitions: int, rounds: int, writ
         ping_us = values["floor", "ping"]["p50_ms"] * 1e3
         of_kairos = {point.subject: point.values["of_kairos_p50"] for point in found if point.x == "update"}
         bench.say(
-            f"instead   {repetition}: PING {ping_us:.0f} us; update p50 in Kairos' "
+            f"instead   {repetition}: PING {ping_us:.0f} µs; p50 of an update over Kairos': "
             + ", ".join(f"{subject} {ratio:.2f}" for subject, ratio in of_kairos.items() if subject != "kairos")
         )
 

@@ -30,7 +30,8 @@ def measure(bench: Bench) -> list[Point]:
     )
     bench.note(
         "redis_py and wire neither encode nor decode: Kairos does both within the time. A get of redis_py is HMGET, its"
-        " create and update are EVALSHA of Kairos' own scripts with the same words. body_bytes is the state as JSON."
+        " create and update are EVALSHA of Kairos' own scripts with the same words. wire is the same bytes on a raw"
+        " socket. body_bytes is the state as JSON."
     )
     bench.note("What was written is removed from the outbox after each call, outside of the time measured.")
     with harness(new_namespace("state_size")) as settings:
@@ -74,7 +75,7 @@ def points(bench: Bench, settings: Settings, sizes: Sequence[int], repetitions: 
                 found.append(Point(subject=subject, x=size, repetition=repetition, values=values))
             by = {point.subject: point.values for point in found[-len(SUBJECTS) :]}
             bench.say(
-                f"state_size {size} participants, {len(body):,} bytes: p50 of redis-py's, "
+                f"state_size {size} participants, {len(body):,} bytes: Kairos' p50 over redis-py's: "
                 + ", ".join(
                     f"{what} {by['kairos'][f'{what}_p50_ms'] / by['redis_py'][f'{what}_p50_ms']:.2f}"
                     for what in OPERATIONS

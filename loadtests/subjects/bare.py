@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 _METHODS = {"HMGET": "hmget", "EVALSHA": "evalsha", "PEXPIRE": "pexpire", "PUBLISH": "publish"}
 
 
+def _method(name: object) -> str:
+    # A command that is packed beforehand has its name as bytes.
+    return _METHODS[name.decode() if isinstance(name, bytes) else str(name)]
+
+
 class Same:
     """Any operation of Kairos that is one command, through redis-py.
 
@@ -45,7 +50,7 @@ class Same:
         """The call to time."""
         self._command = self._build()
         name, *words = self._command.words
-        return partial(getattr(self._client, _METHODS[str(name)]), *words)
+        return partial(getattr(self._client, _method(name)), *words)
 
     def finish(self, result: Any) -> None:
         """Read the reply as Kairos would, outside of the time measured."""
@@ -68,7 +73,7 @@ class SameMany:
         pipeline = self._client.pipeline(transaction=False)
         for command in self._commands:
             name, *words = command.words
-            getattr(pipeline, _METHODS[str(name)])(*words)
+            getattr(pipeline, _method(name))(*words)
         return pipeline.execute()
 
     def finish(self, result: Any) -> None:

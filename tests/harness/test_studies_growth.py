@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -135,6 +136,14 @@ class Late(Helper):
         return {"late_s": self.late_s.pop(0) if len(self.late_s) > 1 else self.late_s[0]}
 
 
+def test_writers_leave_ctrl_c_to_who_started_them(settings: Settings) -> None:
+    """They are in sessions of their own, so that none tells where it was, and end by themselves when they are told."""
+    with ExitStack() as stack:
+        helpers = at_once.helpers_of("loadtests.writing", 3, as_administrator(settings), stack)
+        assert [helper.process.pid for helper in helpers] == [os.getsid(helper.process.pid) for helper in helpers]
+    assert [0, 0, 0] == [helper.process.returncode for helper in helpers]
+
+
 def test_processes_that_did_not_begin_together_are_an_error() -> None:
     """It is tried again, with a preparation of its own, and then given up."""
     prepared: list[int] = []
@@ -258,6 +267,7 @@ def test_the_command_tells_by_its_status(
         text = json.dumps(msgspec.to_builtins(contended(ratios)))
         (tmp_path / "contention.json").write_text(text, encoding="utf-8")
         assert status == studies.main()
+        assert (status == 2) == ("measure again, on a quieter machine" in capsys.readouterr().out)
     (tmp_path / "contention.json").write_text(text.replace("slowest_share", "another"), encoding="utf-8")
     assert 2 == studies.main()
     with pytest.raises(ConfigurationError, match="instead cannot be read"):

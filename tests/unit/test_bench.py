@@ -15,7 +15,20 @@ from kairos_core.errors import ConfigurationError
 from loadtests import ROOT
 from loadtests.benchmarks import BENCHMARKS, DRAIN, DURABILITY, GATED, IN_REPORT, node_id
 from loadtests.measure import FORMAT
-from reports.bench import Baseline, Batch, changes, elsewhere, judge, read_baseline, slower, times, visibility, visible
+from reports.bench import (
+    Baseline,
+    Batch,
+    busy,
+    changes,
+    elsewhere,
+    judge,
+    read_baseline,
+    slower,
+    times,
+    told,
+    visibility,
+    visible,
+)
 from reports.statistics import Verdict
 
 if TYPE_CHECKING:
@@ -76,7 +89,7 @@ def write_batch(
         "operations": list(operations),
         "exit_statuses": [0] * RUNS,
         "finished_at": "2026-01-01T00:00:00+00:00",
-        "machine": {"cpu": "one", "cores": 2, "python": "CPython 3.12", "commit": "abc"},
+        "machine": {"cpu": "one", "cores": 2, "python": "CPython 3.12", "commit": "abc", "load_average_before": [1.0]},
         "servers": {"store": "Valkey 9"},
     } | manifest
     (folder / "manifest.json").write_text(json.dumps(facts))
@@ -361,6 +374,31 @@ def test_the_tables_show_every_row(tmp_path: Path) -> None:
     assert rows["get_session"][4].endswith("measured: seen")
     assert rows["get_session"][4].startswith("1.050 put in, 1.0")
     assert "" == rows["health"][4]
+
+
+def test_a_pass_says_what_it_would_have_seen(tmp_path: Path, baseline: Baseline) -> None:
+    """The smallest and the largest regression that would have been seen are told, of what can fail, not of health."""
+    batch = write_batch(tmp_path / "run")
+    found = changes(batch, baseline)
+    (said,) = told(judge(batch, None, baseline), batch, found)
+    assert said.startswith("Nothing became slower, as far as could be seen here: 1.0")
+    assert "health" not in said
+    assert said.endswith("2 of 2 that were slowed on purpose were.")
+
+
+def test_a_busy_machine_is_said(tmp_path: Path) -> None:
+    """What else the machine did is the likeliest reason for what cannot be told; what a batch itself does is none."""
+    batch = write_batch(tmp_path / "run")
+    assert [] == busy(batch)
+    batch.manifest["machine"]["load_average_before"] = [18.2, 9.0, 4.0]
+    assert ["The machine was busy when this began: a load average of 18.2 with 2 cores."] == busy(batch)
+
+
+def test_an_invalid_run_says_what_to_do(tmp_path: Path, baseline: Baseline) -> None:
+    """Of a run that nothing can be said of, nothing is said of what is slower."""
+    batch = write_batch(tmp_path / "run", {"get_session": 1.17})
+    (said,) = told(judge(batch, None, baseline), batch, changes(batch, baseline))
+    assert said.startswith("It could not be told")
 
 
 def test_the_stored_baseline_has_every_operation() -> None:

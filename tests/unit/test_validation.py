@@ -319,4 +319,4 @@ def test_a_mutant_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as caught:
         program.main(["attack", "--mutant", "nonsense"])
     assert 2 == caught.value.code
-    assert "nonsense" in capsys.readouterr().err
+    assert "argument --mutant: there is no such choice" in capsys.readouterr().err
