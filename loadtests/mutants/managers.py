@@ -202,7 +202,7 @@ def _ttl_set_on_read() -> None:
     def refreshing(self: commands.Commands, session_id: str) -> Command[Any]:
         command = get(self, session_id)
         words = ("EVAL", script, "1", command.key, self._key_ttl_ms)
-        return msgspec.structs.replace(command, words=words, packed=b"")
+        return msgspec.structs.replace(command, packed=commands.pack(words))
 
     commands.Commands.get = refreshing  # type: ignore[method-assign]
 

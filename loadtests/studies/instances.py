@@ -41,8 +41,9 @@ def measure(bench: Bench) -> list[Point]:
     counts, repetitions, seconds = ((1, 2, 3, 4, 6, 8), 3, 0.8) if bench.is_quick else (range(1, 9), 10, 3.0)
     bench.note(
         "bare: redis-py's evalsha of Kairos' own script. Its state was encoded once, beforehand; each call makes only"
-        " an operation id, the receipt's key and the version, and checks the reply. kairos: update_session as a service"
-        " calls it: checks, encoding, a deadline, and the state that is returned."
+        " an operation id, the receipt's key and the version, and checks the reply. kairos: update_session of the state"
+        " that the last call returned: checks, encoding, a deadline, and the state that is returned. Nothing in it was"
+        " changed, so it is not decoded to be checked; one whose participants changed is, which is not measured here."
     )
     bench.note(
         "ceiling: the same words over a raw connection, 100 commands at once, by one process and by two;"
