@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -155,21 +154,3 @@ def test_too_short_to_see_anything_is_refused(seconds: str) -> None:
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert 2 == finished.returncode
     assert "0.1 or more are needed" in finished.stderr
-
-
-def test_ctrl_c_ends_it_in_one_line(tmp_path: Path) -> None:
-    """Interrupted, it says so and no more; the status is that of Ctrl-C."""
-    command = [sys.executable, "-m", "loadtests.profiling", "--seconds", "0.2", "--folder", str(tmp_path)]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert any(".svg" in line for line in process.stdout)
-            process.send_signal(signal.SIGINT)
-            said = process.stdout.read()
-            assert signal.SIGINT + 128 == process.wait(60)
-        finally:
-            process.kill()
-    assert "interrupted" in said
-    assert "Traceback" not in said
