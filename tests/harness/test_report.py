@@ -322,7 +322,7 @@ def test_the_page_has_every_target_and_every_check(built: Built) -> None:
     for target in (target for kind in ("latency", "ratio", "rate") for target in targets[kind]):
         if "profile" in target:
             continue
-        limits = [f"{value:g}" for name, value in target.items() if name.startswith(("below", "above"))]
+        limits = [f"{value:,g}" for name, value in target.items() if name.startswith(("below", "above"))]
         found = [row[4].split()[1] for row in rows if row[1] == target["operation"] and len(row) > 4]
         assert limits
         assert set(limits) <= set(found)
