@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis import exceptions as foreign
 
@@ -34,6 +34,10 @@ _LONGEST_PAUSE_S = 0.25
 _FIRST_BURST = 2
 # Some dozens of times as long as a write takes on one machine.
 _LONGEST_RIVAL_PAUSE_S = 0.032
+# So many writes of a session make a turn, if they follow each other as fast as this.
+_TURN_WRITES, _TURN_S = 32, 0.125
+# Turns that are looked after at once: far more than a process has in an eighth of a second.
+_MOST_TURNS = 1_024
 
 
 def pauses(attempts: int) -> Iterator[float | None]:
@@ -55,6 +59,54 @@ def pauses(attempts: int) -> Iterator[float | None]:
             yield random.uniform(0, _LONGEST_RIVAL_PAUSE_S)  # noqa: S311 - not a secret
     if attempts > 0:
         yield None
+
+
+class _Turn(NamedTuple):
+    """Writes that came through one after the other: when the first did, how many they are, and the last's version."""
+
+    begun_s: float
+    writes: int
+    version: int
+
+
+class Turns:
+    """Sees to it that who writes a session again and again, where others write it, too, leaves them their turn.
+
+    Who has just come through knows what is stored, and the others have yet to be refused, which takes longer than a
+    write: without an end to it one of many would write most of the time, and another hardly ever. What is remembered
+    is of no session's state, but of an eighth of a second in which somebody else was met.
+    """
+
+    def __init__(self) -> None:
+        self._by_session: dict[str, _Turn] = {}
+
+    def pause_s(self, session_id: str, now_s: float) -> float:
+        """How long the session is left to the others, as long as they pause; 0 but at the end of a turn among them."""
+        turn = self._by_session.get(session_id)
+        if turn is None or turn.writes < _TURN_WRITES or now_s - turn.begun_s > _TURN_S:
+            return 0.0
+        return random.uniform(0, _LONGEST_RIVAL_PAUSE_S)  # noqa: S311 - not a secret
+
+    def came_through(self, session_id: str, version: int, now_s: float, *, refused: bool) -> None:
+        """Take note of a write.
+
+        Args:
+            session_id: of which session.
+            version: which it made.
+            now_s: the time (`time.monotonic`).
+            refused: whether it had been refused before it came through, since another was first.
+        """
+        turn = self._by_session.get(session_id)
+        if refused or (turn is not None and version != turn.version + 1):
+            # Somebody else has written.
+            if len(self._by_session) >= _MOST_TURNS:
+                self._by_session.clear()
+            self._by_session[session_id] = _Turn(now_s, 1, version)
+        elif turn is not None and (turn.writes >= _TURN_WRITES or now_s - turn.begun_s > _TURN_S):
+            # Nobody has taken what it was left to, or nobody is in a hurry.
+            self._by_session.pop(session_id, None)
+        elif turn is not None:
+            self._by_session[session_id] = _Turn(turn.begun_s, turn.writes + 1, version)
 
 
 class Refused(Exception):  # noqa: N818 - a fact that the server states; the callers' errors are in errors.py

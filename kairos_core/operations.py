@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kairos_core import ground, health
 from kairos_core.addresses import parse
-from kairos_core.attempts import pauses
+from kairos_core.attempts import Turns, pauses
 from kairos_core.commands import Commands
 from kairos_core.errors import CorruptState, InvalidState, SessionNotFound, VersionConflict
 from kairos_core.layout import Layout
@@ -44,6 +44,7 @@ class Operations:
         self._settings = settings
         self._layout = Layout(settings.namespace, settings.lanes)
         self.commands = Commands(settings, self._layout)
+        self._turns = Turns()
         address = parse(settings.redis_url)
         self.link = Link.to(address, transport_class(address, settings.timeout_s), settings.timeout_s)
 
@@ -75,7 +76,10 @@ class Operations:
     ) -> SyncState:
         """Read, change, compare and set; again where another writer was first. What is known stands for the read."""
         _check_mutation(session_id, change, attempts, known)
-        deadline = time.monotonic() + self._settings.timeout_s
+        now_s = time.monotonic()
+        deadline = now_s + self._settings.timeout_s
+        if away_s := min(self._turns.pause_s(session_id, now_s), self._settings.timeout_s / 2):
+            await self.link.transport.sleep(away_s)
 
         async def derived(state: SyncState, *, tell_stored: bool) -> Command[SyncState]:
             changed = change(state)
@@ -91,7 +95,7 @@ class Operations:
                 state = await self._stored_instead(state, error)
             return await derived(state, tell_stored=True)
 
-        stored = known
+        stored, refused = known, False
         # The try on what is known is the first of the first burst: with one more, among rivals, more tries were
         # refused, and no more writes came through.
         for pause_s in pauses(attempts):
@@ -99,12 +103,16 @@ class Operations:
             # What a refusal tells is of use at once; after a pause it would be out of date.
             write = await (derived_from_known(state) if state is known else derived(state, tell_stored=pause_s == 0))
             try:
-                return await self.link.call(write)
+                result = await self.link.call(write)
             except VersionConflict as conflict:
+                refused = True
                 if pause_s is None or time.monotonic() + pause_s > deadline:
                     raise
                 stored = conflict.stored
-            await self.link.transport.sleep(pause_s)
+                await self.link.transport.sleep(pause_s)
+            else:
+                self._turns.came_through(session_id, result.version, time.monotonic(), refused=refused)
+                return result
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _stored(self, session_id: str) -> SyncState:

@@ -121,6 +121,9 @@ class RedisStateManager:
     ) -> SyncState:
         """Read a session, change it, write it back; again where another writer was first.
 
+        Where others write the session, too, the call after 32 that came one right after the other waits for up to
+        32 ms, so that the others have their turn.
+
         Args:
             session_id: the session.
             change: given the stored state, returns the one to write; may be called several times.

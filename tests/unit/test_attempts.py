@@ -9,7 +9,7 @@ import pytest
 from redis import exceptions as foreign
 
 from kairos_core import CorruptState, OutcomeUnknown, Settings, StoreUnavailable, SyncMode, SyncState
-from kairos_core.attempts import Attempts, Refused, pauses
+from kairos_core.attempts import Attempts, Refused, Turns, pauses
 from kairos_core.commands import Commands
 from kairos_core.layout import Layout
 
@@ -236,3 +236,65 @@ def test_who_loses_more_often_tries_more_often() -> None:
     # The last one is cut off by the limit.
     assert list(range(2, len(bursts) + 1)) == bursts[:-1]
     assert len(bursts) > 40
+
+
+class Writer:
+    """Writes a session again and again; the first time it had been refused before, if so."""
+
+    def __init__(self, turns: Turns, since_s: float, *, refused: bool) -> None:
+        self.turns, self.now_s, self.version, self.refused = turns, since_s, 1, refused
+
+    def write(self, count: int, each_s: float = 0.001) -> None:
+        """Let so many writes come through, one so long after the other."""
+        for _ in range(count):
+            self.now_s += each_s
+            self.version += 1
+            self.turns.came_through("a", self.version, self.now_s, refused=self.refused)
+            self.refused = False
+
+
+def longest_pause_s(turns: Turns, now_s: float) -> float:
+    """The longest that is drawn."""
+    return max(turns.pause_s("a", now_s) for _ in range(100))
+
+
+def test_who_goes_on_writing_leaves_the_others_their_turn() -> None:
+    """G1: no writer starves: who has written often enough in a row where others were met pauses, for a moment."""
+    turns = Turns()
+    writer = Writer(turns, 5.0, refused=True)
+    writer.write(31)
+    assert 0 == longest_pause_s(turns, writer.now_s)
+    writer.write(1)
+    assert 0 < longest_pause_s(turns, writer.now_s) <= 0.032
+    assert 0 == turns.pause_s("b", writer.now_s)
+    # Somebody has taken it meanwhile, as a refusal or the version tells: then there is another turn like this.
+    for writer.refused in (True, False):
+        writer.version += 1
+        writer.write(32)
+        assert 0 < longest_pause_s(turns, writer.now_s)
+    # Nobody has: there is nobody to leave it to.
+    writer.write(100)
+    assert 0 == longest_pause_s(turns, writer.now_s)
+
+
+@pytest.mark.parametrize(
+    ("each_s", "met", "later_s"),
+    [(0.001, False, 0.0), (0.005, True, 0.0), (0.001, True, 0.2)],
+    ids=["alone", "unhurried", "after a while"],
+)
+def test_who_need_not_wait_does_not(each_s: float, met: bool, later_s: float) -> None:
+    """Who writes alone, or at leisure, never waits for anybody."""
+    turns = Turns()
+    writer = Writer(turns, 5.0, refused=met)
+    writer.write(32, each_s)
+    assert 0 == longest_pause_s(turns, writer.now_s + later_s)
+
+
+def test_turns_are_forgotten() -> None:
+    """G5: what is remembered of who was met stays small, however many sessions are written."""
+    turns = Turns()
+    for number in range(5_000):
+        turns.came_through(f"s-{number}", 2, 5.0, refused=True)
+    assert len(turns._by_session) <= 1_024
+    turns.came_through("s-4999", 3, 6.0, refused=False)
+    assert "s-4999" not in turns._by_session
