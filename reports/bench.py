@@ -74,7 +74,7 @@ BASELINE_FORMAT = 1
 # What an operation must have become slower beside, all of it.
 JUDGED = ("floor", "bare")
 # Where an operation might have become so much slower unseen, it is not said that none did.
-BLIND = 1.5
+BLIND = 2.0
 # Of a slowdown that was put in, so much has to be measured.
 _MEASURED = 0.5
 # Which of the machine's facts a ratio hangs on.
@@ -274,7 +274,7 @@ def visible(found: Sequence[Change]) -> dict[str, float]:
 
 
 def blind(found: Sequence[Change]) -> list[str]:
-    """The operations that might take half as long again unseen: of these nothing is said."""
+    """The operations that might take twice as long unseen: of these nothing is said."""
     return [
         f"{operation}: less than {times_as_long:.2f} times as long would not have been seen"
         for operation, times_as_long in visible(found).items()
