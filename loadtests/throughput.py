@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import hiredis
+import msgspec
 import redis
 
 from kairos_core import RedisStateManager, Settings
@@ -59,6 +60,16 @@ class Words:
         self.version += 1
 
 
+def _turn_passed(state: SyncState) -> SyncState:
+    """The state once a turn has passed, as in a game: another participant's clock runs, and nothing else is new."""
+    return state.replace(
+        participants=tuple(
+            msgspec.structs.replace(one, is_active=not one.is_active, cycle_count=one.cycle_count + 1)
+            for one in state.participants
+        )
+    )
+
+
 class _Actor:
     """What such a process can do; each public method is an order."""
 
@@ -71,7 +82,8 @@ class _Actor:
         """Connect to the store in each of the ways, and make the sessions; the names of both are in their ids."""
         manager = self._stack.enter_context(RedisStateManager.connect(self._settings))
         self._steps = {
-            "kairos": self._through_kairos(manager, f"{run}-kairos-{number}"),
+            "kairos": self._through_kairos(manager, f"{run}-kairos-{number}", lambda state: state),
+            "kairos_changed": self._through_kairos(manager, f"{run}-changed-{number}", _turn_passed),
             "bare": self._through_redis_py(manager, f"{run}-bare-{number}"),
             "ceiling": self._through_a_pipeline(manager, f"{run}-ceiling-{number}"),
         }
@@ -81,13 +93,15 @@ class _Actor:
         return {"connected": len(self._steps)}
 
     @staticmethod
-    def _through_kairos(manager: RedisStateManager, session_id: str) -> Callable[[], int]:
+    def _through_kairos(
+        manager: RedisStateManager, session_id: str, changed: Callable[[SyncState], SyncState]
+    ) -> Callable[[], int]:
         state = manager.create_session(sample_state(session_id))
 
         def step() -> int:
             nonlocal state
             version = state.version
-            state = manager.update_session(state)
+            state = manager.update_session(changed(state))
             if state.version != version + 1:
                 raise AssertionError(f"update_session: version {state.version} after {version}")
             return 1

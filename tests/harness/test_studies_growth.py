@@ -98,7 +98,7 @@ def test_a_writer_that_is_killed_is_an_error(settings: Settings) -> None:
 def test_instances_are_measured(settings: Settings) -> None:
     """Each way is there for each number of processes, and the ceiling is above them."""
     points = instances.points(BENCH, as_administrator(settings), (1, 2), 1, 0.2)
-    places = [(name, count) for count in (1, 2) for name in ("kairos", "bare", "ceiling")]
+    places = [(name, count) for count in (1, 2) for name in ("kairos", "kairos_changed", "bare", "ceiling")]
     assert set(places) == {(point.subject, point.x) for point in points}
     assert len(places) == len(points)
     for point in points:
