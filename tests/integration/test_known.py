@@ -4,14 +4,22 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from kairos_core import InvalidState, OutcomeUnknown, SessionNotFound, SyncState, VersionConflict
+from kairos_core import (
+    InvalidState,
+    OutcomeUnknown,
+    RedisStateManager,
+    SessionNotFound,
+    SyncState,
+    VersionConflict,
+    attempts,
+)
 from loadtests.guarantees.on_the_way import drop_replies, through
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kairos_core import RedisStateManager, Settings
+    from kairos_core import Settings
 
 # What is shown here is shown of both managers.
 pytestmark = [
@@ -263,3 +271,29 @@ def test_an_outcome_that_stays_unknown(settings: Settings) -> None:
         assert [known] == change.given
         assert manager.resolve(caught.value.operation_id) is True
         assert 2 == stored(manager).version
+
+
+def test_who_writes_on_and_on_leaves_the_others_their_turn(
+    stale: SyncState, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G1: no writer starves: who met another and then wrote 32 times in a row waits once, before the next write."""
+    monkeypatch.setattr(attempts, "_TURN_S", 60.0)
+    with RedisStateManager.connect(settings) as writer:
+        transport = writer._operations.link.transport
+        waits: list[float] = []
+
+        async def waited(pause_s: float) -> None:
+            waits.append(pause_s)
+
+        monkeypatch.setattr(transport, "sleep", waited)
+        # Refused once; what it was told is written at once, which takes no wait worth the name.
+        known = writer.mutate_session("a", titled_mine, known=stale)
+        for _ in range(31):
+            known = writer.mutate_session("a", titled_mine, known=known)
+        assert not any(waits)
+        known = writer.mutate_session("a", titled_mine, known=known)
+        assert 1 == sum(pause_s > 0 for pause_s in waits)
+        # Nobody took it meanwhile: there is nobody to wait for.
+        for _ in range(40):
+            known = writer.mutate_session("a", titled_mine, known=known)
+        assert 1 == sum(pause_s > 0 for pause_s in waits)
