@@ -34,12 +34,14 @@ ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 30.0
 
 # A process that asks for servers, says which it got, and stays until it is ended.
+# It waits in short pieces: Python sees a signal that comes right before a wait only when that wait is over.
 ASK = """
-import json, sys
+import json, select, sys
 from kairos_core.local import local_servers
 with local_servers() as servers:
     print(json.dumps(servers._asdict()), flush=True)
-    sys.stdin.read()
+    while not select.select([sys.stdin], [], [], 0.05)[0]:
+        pass
 """
 
 
