@@ -1,0 +1,159 @@
+"""Histograms of latencies, by operation, outcome and part; merged over processes without loss.
+
+Values are counted in microseconds, to three digits, from 1 us to ten minutes (HdrHistogram, Gil Tene). A value beyond
+is counted, and never dropped: as beyond, and as the longest there is.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from hdrh.histogram import HdrHistogram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+LONGEST_US = 600_000_000
+_DIGITS = 3
+
+
+class Name(NamedTuple):
+    """What a histogram counts.
+
+    Attributes:
+        operation: a step (`turn`), or one of its attempts (`turn.update`).
+        outcome: `ok`, `conflict`, `unknown`, `error` or `dropped`.
+        part: of a step `latency`, `waiting`, `service` and `lag`; of an attempt `service`.
+    """
+
+    operation: str
+    outcome: str
+    part: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """The name that a text is."""
+        return cls(*text.split("/"))
+
+
+class Histogram:
+    """The latencies of one name.
+
+    Attributes:
+        beyond: how many were longer than the longest that is told apart.
+    """
+
+    __slots__ = ("_counts", "beyond")
+
+    def __init__(self) -> None:
+        self._counts = HdrHistogram(1, LONGEST_US, _DIGITS)
+        self.beyond = 0
+
+    def __len__(self) -> int:
+        return int(self._counts.get_total_count())
+
+    def record(self, value_us: float) -> None:
+        """Count a value; less than a microsecond is one."""
+        rounded = max(1, round(value_us))
+        if rounded > LONGEST_US:
+            self.beyond += 1
+            rounded = LONGEST_US
+        if not self._counts.record_value(rounded):
+            raise AssertionError(f"{rounded} us was not counted")
+
+    def at_ms(self, share: float) -> float:
+        """The value that this share of all are not above, in milliseconds; of none, 0."""
+        return float(self._counts.get_value_at_percentile(share * 100)) / 1e3 if len(self) else 0.0
+
+    def longest_ms(self) -> float:
+        """The longest, in milliseconds; of none, 0."""
+        return float(self._counts.get_max_value()) / 1e3 if len(self) else 0.0
+
+    def mean_ms(self) -> float:
+        """Their mean in milliseconds; of none, 0."""
+        return float(self._counts.get_mean_value()) / 1e3 if len(self) else 0.0
+
+    def over(self, limit_ms: float) -> int:
+        """How many were longer."""
+        return sum(count for value_ms, count in self.buckets() if value_ms > limit_ms)
+
+    def buckets(self) -> Iterator[tuple[float, int]]:
+        """Each value that was counted, in milliseconds and rising, and how often."""
+        for item in self._counts.get_recorded_iterator():
+            yield item.value_iterated_to / 1e3, item.count_added_in_this_iter_step
+
+    def encoded(self) -> str:
+        """All of it as a text, for JSON."""
+        return f"{self.beyond}:{base64.b64encode(bytes(self._counts.encode())).decode()}"
+
+    def add(self, encoded: str) -> None:
+        """Add what another counted.
+
+        Raises:
+            ValueError: it is no histogram, or not all of it was taken.
+        """
+        beyond, _, text = encoded.partition(":")
+        before = len(self)
+        try:
+            other = HdrHistogram(1, LONGEST_US, _DIGITS)
+            other.decode_and_add(base64.b64decode(text, validate=True))
+            self._counts.add(other)
+            self.beyond += int(beyond)
+        except Exception as error:
+            raise ValueError(f"not a histogram: {error}") from error
+        if len(self) != before + int(other.get_total_count()):
+            raise ValueError("a histogram was not taken whole")
+
+
+class Histograms:
+    """Those of all names."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[Name, Histogram] = {}
+
+    def __iter__(self) -> Iterator[Name]:
+        return iter(sorted(self._by_name))
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __getitem__(self, name: Name) -> Histogram:
+        found = self._by_name.get(name)
+        if found is None:
+            found = self._by_name[name] = Histogram()
+        return found
+
+    def count(self) -> int:
+        """How many values were counted in all."""
+        return sum(map(len, self._by_name.values()))
+
+    def encoded(self) -> dict[str, str]:
+        """All of them by their names as texts, for JSON."""
+        return {str(name): histogram.encoded() for name, histogram in sorted(self._by_name.items())}
+
+    def add(self, encoded: Mapping[str, str]) -> None:
+        """Add those of another process, or of another time.
+
+        Raises:
+            ValueError: as of `Histogram.add`.
+        """
+        for text, histogram in encoded.items():
+            self[Name.of(text)].add(histogram)
+
+    def of(self, operation: str, part: str, outcomes: Iterable[str]) -> Histogram:
+        """Those of several outcomes as one."""
+        found = Histogram()
+        for name in self:
+            if name.operation == operation and name.part == part and name.outcome in set(outcomes):
+                found.add(self[name].encoded())
+        return found
+
+    def take(self) -> dict[str, str]:
+        """All that was counted since the last time, encoded; from now on, nothing has been."""
+        found = self.encoded()
+        self._by_name.clear()
+        return found
