@@ -7,6 +7,7 @@ is counted, and never dropped: as beyond, and as the longest there is.
 from __future__ import annotations
 
 import base64
+import math
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from hdrh.histogram import HdrHistogram
@@ -36,8 +37,19 @@ class Name(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """The name that a text is."""
-        return cls(*text.split("/"))
+        """The name that a text is.
+
+        Raises:
+            ValueError: it is none.
+        """
+        operation, outcome, part = text.split("/")
+        return cls(operation, outcome, part)
+
+
+def rank(share: float, count: int) -> int:
+    """Which of so many in rising order, from 1, is the first that this share of all are not above; of none, 0."""
+    # 0.07 * 100 is a little more than 7.
+    return min(count, max(1, math.ceil(round(share * count, 6))))
 
 
 class Histogram:
@@ -67,7 +79,9 @@ class Histogram:
 
     def at_ms(self, share: float) -> float:
         """The value that this share of all are not above, in milliseconds; of none, 0."""
-        return float(self._counts.get_value_at_percentile(share * 100)) / 1e3 if len(self) else 0.0
+        at = rank(share, len(self))
+        # By itself it would take the nearest in rank, which more than the rest may be above.
+        return float(self._counts.get_value_at_percentile(100 * at / len(self))) / 1e3 if at else 0.0
 
     def longest_ms(self) -> float:
         """The longest, in milliseconds; of none, 0."""
@@ -98,6 +112,8 @@ class Histogram:
         """
         beyond, _, text = encoded.partition(":")
         before = len(self)
+        if not beyond.isdecimal():
+            raise ValueError("not a histogram: it does not say how many were beyond")
         try:
             other = HdrHistogram(1, LONGEST_US, _DIGITS)
             other.decode_and_add(base64.b64decode(text, validate=True))
