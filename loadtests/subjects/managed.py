@@ -155,9 +155,26 @@ class Managed:
         found: bool = self._call(self._manager.touch_session, session_id)
         return found
 
-    def watch(self) -> WatchOfAll:
+    def watch(self) -> Watch:
         """See `Register`."""
-        return WatchOfAll(self._manager.watch_sessions(), self._complete)
+        return Watch(self._manager.watch_sessions(), self._complete)
+
+    def watch_one(self, session_id: str) -> Watch:
+        """A watcher of one session."""
+        return Watch(self._manager.watch_session(session_id), self._complete)
+
+    def receiver(self, session_id: str) -> Any:
+        """A context that receives a session's messages, of the manager's own colour."""
+        return self._manager.receive_messages(session_id)
+
+    def broadcast(self, session_id: str, message: object) -> int:
+        """Send a message to a session's receivers; to how many it was handed.
+
+        Raises:
+            KairosError: as the manager's.
+        """
+        count: int = self._complete(self._manager.broadcast_to_session(session_id, message))
+        return count
 
     def close(self) -> None:
         """Close the connections."""
@@ -177,8 +194,8 @@ def _derived(content: SyncState, state: SyncState) -> SyncState:
     return content.replace(incarnation=state.incarnation, version=state.version)
 
 
-class WatchOfAll:
-    """A manager's watch of all sessions; see `Managed` for `complete`."""
+class Watch:
+    """A manager's watch of one session or of all; see `Managed` for `complete`."""
 
     def __init__(self, watch: Any, complete: Callable[[Any], Any]) -> None:
         self._watch = watch

@@ -28,7 +28,8 @@ from kairos_core.updates import StateUpdate
 from loadtests import history
 from loadtests.attack.workload import Attacker, Mix, Step, arrivals, due, steps
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
-from loadtests.subjects.managed import WatchOfAll, translated
+from loadtests.subjects import managed
+from loadtests.subjects.managed import translated
 from loadtests.subjects.register import (
     NOBODY,
     DurabilityMissed,
@@ -207,7 +208,7 @@ def test_what_a_watcher_was_told(event: str, state: SyncState | None, kind: Kind
         def receive(self, timeout_s: float) -> StateUpdate | None:
             return update(event, state) if timeout_s else None
 
-    watch = WatchOfAll(Watch(), lambda result: result)
+    watch = managed.Watch(Watch(), lambda result: result)
     before_ns = time.monotonic_ns()
     assert watch.receive(0.0) is None
     since_ns = time.monotonic_ns()
