@@ -19,7 +19,7 @@ from kairos_core import (
     StoreUnavailable,
     VersionConflict,
 )
-from kairos_core.session import SyncState
+from kairos_core.session import SyncState, SyncStatus
 from kairos_core.updates import RESYNCHRONISED
 from loadtests.history import Error, Kind, Seen
 from loadtests.subjects.register import (
@@ -115,9 +115,9 @@ class Managed:
         except KairosError as error:
             raise translated(error) from error
 
-    def create(self, session_id: str, token: int) -> Held:
+    def create(self, session_id: str, token: int, status: SyncStatus = SyncStatus.RUNNING) -> Held:
         """See `Register`."""
-        state = payload(session_id, token)
+        state = payload(session_id, token, status)
         return held(self._call(self._manager.create_session, state, event_type=event_type(token)))
 
     def get(self, session_id: str) -> Held | None:
@@ -125,9 +125,9 @@ class Managed:
         state = self._call(self._manager.get_session, session_id)
         return None if state is None else held(state)
 
-    def update(self, held_: Held, token: int) -> Held:
+    def update(self, held_: Held, token: int, status: SyncStatus = SyncStatus.RUNNING) -> Held:
         """See `Register`."""
-        state = _derived(payload(held_.state.session_id, token), held_.state)
+        state = _derived(payload(held_.state.session_id, token, status), held_.state)
         return held(self._call(self._manager.update_session, state, event_type=event_type(token)))
 
     def mutate(self, session_id: str, token: int, shown: Shown, known: Held | None = None) -> Held:
