@@ -116,6 +116,8 @@ _WHOLE = struct.Struct("<QQqqqqqqqIIHBBB3x")
 assert _WHOLE.size == RECORD.itemsize  # noqa: S101 - of the module itself
 # Behind the token and the writer.
 _EXPECTED_AT = 16
+# Behind those, what was expected, the stamp and the plan.
+_START_AT = 56
 _COUNT_BITS = 40
 _GROWTH = 16_384
 _SEALED = ".gz"
@@ -201,6 +203,11 @@ class Recorder:
             Error.NONE,
         )
         return place
+
+    def began_ns(self, place: int) -> int:
+        """When an attempt began, as it was put down."""
+        (found,) = struct.unpack_from("<q", self._memory, self._at(place) + _START_AT)
+        return int(found)
 
     def derive(self, place: int, expected: tuple[int, int]) -> None:
         """Put down what an attempt is derived from, where that is only known once it has begun."""

@@ -15,20 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from loadtests.history import NOTHING, Error, Kind, Outcome, Recorder, Seen
-from loadtests.subjects.register import (
-    DurabilityMissed,
-    Held,
-    Refused,
-    Register,
-    Unknown,
-    digest_of,
-    payload,
-    session_name,
-)
+from loadtests.history import Error, Kind, Outcome
+from loadtests.subjects.recorded import Recorded
+from loadtests.subjects.register import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from loadtests.history import Recorder
+    from loadtests.subjects.recorded import Answer
+    from loadtests.subjects.register import Register
 
 # What an instance waits after an answer that the store cannot be used: it keeps trying, and does not flood its history.
 FIRST_PAUSE_S = 0.002
@@ -121,30 +117,21 @@ class Attacker:
 
     Attributes:
         attempted: how many steps were attempted.
-        shown: how many states were read for mutations and shown to their functions, each a GET in the history.
     """
 
     def __init__(self, register: Register, recorder: Recorder, prefix: str) -> None:
         self.attempted = 0
-        self.shown = 0
-        self._register = register
-        self._recorder = recorder
-        self._prefix = prefix
+        self._recorded = recorded = Recorded(register, recorder, prefix)
+        self._simple = {Kind.CREATE: recorded.create, Kind.GET: recorded.get, Kind.TOUCH: recorded.touch}
         self._held: dict[int, Held] = {}
         self._former: dict[int, Held] = {}
         self._absent: set[int] = set()
         self._pause_s = FIRST_PAUSE_S
-        # Of the attempt under way, in the history.
-        self._place = 0
-        self._actions: dict[Kind, Callable[[int, int, Held | None], None]] = {
-            Kind.CREATE: self._create,
-            Kind.GET: self._get,
-            Kind.UPDATE: self._update,
-            Kind.MUTATE: self._mutate,
-            Kind.DELETE: self._delete,
-            Kind.DELETE_IF: self._delete_if,
-            Kind.TOUCH: self._touch,
-        }
+
+    @property
+    def shown(self) -> int:
+        """How many states were read for mutations and shown to their functions, each a GET in the history."""
+        return self._recorded.shown
 
     def attempt(self, step: Step, planned_ns: int = 0) -> None:
         """Attempt a step, or what can be done in its place."""
@@ -160,112 +147,32 @@ class Attacker:
             if held is None:
                 kind = Kind.CREATE if session in self._absent else Kind.GET
         self.attempted += 1
-        self._actions[kind](session, planned_ns, held)
+        self._learn(kind, session, self._made(kind, session, planned_ns, held))
 
     def read(self, session: int) -> Outcome:
         """Read a session; what became of it."""
-        return self._perform(Kind.GET, session, 0, lambda _, name: self._register.get(name))
+        answer = self._recorded.get(session)
+        self._learn(Kind.GET, session, answer)
+        return answer.outcome
 
-    def _create(self, session: int, planned_ns: int, _: Held | None) -> None:
-        self._perform(
-            Kind.CREATE, session, planned_ns, lambda token, name: self._register.create(name, token), writes=True
-        )
+    def _made(self, kind: Kind, session: int, planned_ns: int, held: Held | None) -> Answer:
+        """Make an attempt, with what is held or known where it takes that."""
+        recorded = self._recorded
+        if kind == Kind.UPDATE and held is not None:
+            return recorded.update(session, held, planned_ns=planned_ns)
+        if kind == Kind.DELETE_IF and held is not None:
+            return recorded.delete(session, held, planned_ns=planned_ns)
+        if kind == Kind.MUTATE:
+            return recorded.mutate(session, planned_ns=planned_ns, known=held)
+        if kind == Kind.DELETE:
+            return recorded.delete(session, None, planned_ns=planned_ns)
+        if kind not in self._simple:
+            raise AssertionError(f"{kind.name} of what is not held")
+        return self._simple[kind](session, planned_ns=planned_ns)
 
-    def _get(self, session: int, planned_ns: int, _: Held | None) -> None:
-        self._perform(Kind.GET, session, planned_ns, lambda _, name: self._register.get(name))
-
-    def _update(self, session: int, planned_ns: int, held: Held | None) -> None:
-        if held is None:
-            raise AssertionError("an update of what is not held")
-        self._perform(
-            Kind.UPDATE,
-            session,
-            planned_ns,
-            lambda token, _: self._register.update(held, token),
-            expected=held.seen.stamp,
-            writes=True,
-        )
-
-    def _mutate(self, session: int, planned_ns: int, known: Held | None) -> None:
-        since_ns = 0
-        # What is shown first and is what was known has not been read; whatever is shown later has, be it the same.
-        # (Of a subject that reads all the same, one read fewer is put down.)
-        unread = None if known is None else known.seen
-
-        def shown(seen: Seen) -> None:
-            nonlocal since_ns, unread
-            shown_ns = time.monotonic_ns()
-            self._recorder.derive(self._place, seen.stamp)
-            if seen != unread:
-                self.shown += 1
-                self._recorder.saw(Kind.GET, session, seen, since_ns, shown_ns, expected=seen.stamp)
-            unread = None
-            since_ns = time.monotonic_ns()
-
-        def call(token: int, name: str) -> Held:
-            nonlocal since_ns
-            since_ns = time.monotonic_ns()
-            return self._register.mutate(name, token, shown, known)
-
-        self._perform(Kind.MUTATE, session, planned_ns, call, writes=True)
-
-    def _delete(self, session: int, planned_ns: int, _: Held | None) -> None:
-        self._perform(Kind.DELETE, session, planned_ns, lambda token, name: self._register.delete(name, token, None))
-
-    def _delete_if(self, session: int, planned_ns: int, held: Held | None) -> None:
-        if held is None:
-            raise AssertionError("a deletion of what is not held")
-        self._perform(
-            Kind.DELETE_IF,
-            session,
-            planned_ns,
-            lambda token, name: self._register.delete(name, token, held),
-            expected=held.seen.stamp,
-        )
-
-    def _touch(self, session: int, planned_ns: int, _: Held | None) -> None:
-        self._perform(Kind.TOUCH, session, planned_ns, lambda _, name: self._register.touch(name))
-
-    def _perform(  # noqa: PLR0913 - the parts of one record
-        self,
-        kind: Kind,
-        session: int,
-        planned_ns: int,
-        call: Callable[[int, str], Held | bool | None],
-        *,
-        expected: tuple[int, int] = (0, 0),
-        writes: bool = False,
-    ) -> Outcome:
-        """Record an attempt and what became of it."""
-        recorder = self._recorder
-        name = session_name(self._prefix, session)
-        token = recorder.next_token()
-        digest = digest_of(payload(name, token)) if writes else 0
-        place = self._place = recorder.begin(kind, session, expected=expected, digest=digest, planned_ns=planned_ns)
-        outcome, seen, error = Outcome.UNKNOWN, NOTHING, Error.OTHER
-        result: Held | bool | None = None
-        try:
-            result = call(token, name)
-            end_ns = time.monotonic_ns()
-            outcome, seen, error = _answered(kind, result, Error.NONE)
-        except Refused as refused:
-            end_ns = time.monotonic_ns()
-            outcome, seen, error = Outcome.REFUSED, Seen(refused.stamp), refused.error
-        except Unknown as unknown:
-            end_ns = time.monotonic_ns()
-            error = unknown.error
-        except DurabilityMissed as missed:
-            end_ns = time.monotonic_ns()
-            result = missed.result
-            outcome, seen, error = _answered(kind, result, Error.DURABILITY)
-        except Exception:  # noqa: BLE001 - whatever it is, nothing is known
-            end_ns = time.monotonic_ns()
-        recorder.end(place, outcome, end_ns, seen, error)
-        self._learn(kind, session, outcome, error, result)
-        return outcome
-
-    def _learn(self, kind: Kind, session: int, outcome: Outcome, error: Error, result: Held | bool | None) -> None:
+    def _learn(self, kind: Kind, session: int, answer: Answer) -> None:
         """Keep what is held of a session now, and wait a little where the store cannot be used."""
+        outcome, error, result = answer.outcome, answer.error, answer.result
         if error in _LATER:
             time.sleep(self._pause_s)
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
@@ -290,14 +197,3 @@ class Attacker:
             self._former[session] = former
         if held is not None:
             self._held[session] = held
-
-
-def _answered(kind: Kind, result: Held | bool | None, error: Error) -> tuple[Outcome, Seen, Error]:
-    """How an attempt that was answered is recorded: that there is nothing to delete or to touch is a no."""
-    if isinstance(result, Held):
-        return Outcome.OK, result.seen, error
-    if kind == Kind.GET or result is True:
-        return Outcome.OK, NOTHING, error
-    if result is False:
-        return Outcome.REFUSED, NOTHING, Error.NOT_FOUND
-    return Outcome.UNKNOWN, NOTHING, Error.OTHER

@@ -32,6 +32,7 @@ class Part(msgspec.Struct, kw_only=True):
         histories: the numbers of the processes in the histories of its hands.
         watchers: likewise of its watch of all sessions.
         listeners: likewise of its watches of single sessions.
+        closers: likewise of what it did beside its plan.
         cpu: in each second, which share of a processor it had.
         rss_kb: at the end of each second, the memory that is its own.
         reports: how many reports of its histograms it sent.
@@ -50,6 +51,7 @@ class Part(msgspec.Struct, kw_only=True):
     histories: list[int] = []
     watchers: list[int] = []
     listeners: list[int] = []
+    closers: list[int] = []
     cpu: list[float] = []
     rss_kb: list[int] = []
     reports: int = 0

@@ -19,7 +19,7 @@ from kairos_core import (
     StoreUnavailable,
     VersionConflict,
 )
-from kairos_core.session import SyncState
+from kairos_core.session import SyncState, SyncStatus
 from kairos_core.updates import RESYNCHRONISED
 from loadtests.history import Error, Kind, Seen
 from loadtests.subjects.register import (
@@ -115,9 +115,9 @@ class Managed:
         except KairosError as error:
             raise translated(error) from error
 
-    def create(self, session_id: str, token: int) -> Held:
+    def create(self, session_id: str, token: int, status: SyncStatus = SyncStatus.RUNNING) -> Held:
         """See `Register`."""
-        state = payload(session_id, token)
+        state = payload(session_id, token, status)
         return held(self._call(self._manager.create_session, state, event_type=event_type(token)))
 
     def get(self, session_id: str) -> Held | None:
@@ -125,9 +125,9 @@ class Managed:
         state = self._call(self._manager.get_session, session_id)
         return None if state is None else held(state)
 
-    def update(self, held_: Held, token: int) -> Held:
+    def update(self, held_: Held, token: int, status: SyncStatus = SyncStatus.RUNNING) -> Held:
         """See `Register`."""
-        state = _derived(payload(held_.state.session_id, token), held_.state)
+        state = _derived(payload(held_.state.session_id, token, status), held_.state)
         return held(self._call(self._manager.update_session, state, event_type=event_type(token)))
 
     def mutate(self, session_id: str, token: int, shown: Shown, known: Held | None = None) -> Held:
@@ -155,9 +155,26 @@ class Managed:
         found: bool = self._call(self._manager.touch_session, session_id)
         return found
 
-    def watch(self) -> WatchOfAll:
+    def watch(self) -> Watch:
         """See `Register`."""
-        return WatchOfAll(self._manager.watch_sessions(), self._complete)
+        return Watch(self._manager.watch_sessions(), self._complete)
+
+    def watch_one(self, session_id: str) -> Watch:
+        """A watcher of one session."""
+        return Watch(self._manager.watch_session(session_id), self._complete)
+
+    def receiver(self, session_id: str) -> Any:
+        """A context that receives a session's messages, of the manager's own colour."""
+        return self._manager.receive_messages(session_id)
+
+    def broadcast(self, session_id: str, message: object) -> int:
+        """Send a message to a session's receivers; to how many it was handed.
+
+        Raises:
+            KairosError: as the manager's.
+        """
+        count: int = self._complete(self._manager.broadcast_to_session(session_id, message))
+        return count
 
     def close(self) -> None:
         """Close the connections."""
@@ -177,8 +194,8 @@ def _derived(content: SyncState, state: SyncState) -> SyncState:
     return content.replace(incarnation=state.incarnation, version=state.version)
 
 
-class WatchOfAll:
-    """A manager's watch of all sessions; see `Managed` for `complete`."""
+class Watch:
+    """A manager's watch of one session or of all; see `Managed` for `complete`."""
 
     def __init__(self, watch: Any, complete: Callable[[Any], Any]) -> None:
         self._watch = watch

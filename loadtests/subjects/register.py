@@ -117,7 +117,7 @@ Shown: TypeAlias = "Callable[[Seen], None]"
 class Register(Protocol):
     """A subject: sessions that are compared and set. All but `close` raise Refused, Unknown or DurabilityMissed."""
 
-    def create(self, session_id: str, token: int) -> Held:
+    def create(self, session_id: str, token: int, status: SyncStatus = SyncStatus.RUNNING) -> Held:
         """Create a session that must not exist."""
         ...
 
@@ -125,7 +125,7 @@ class Register(Protocol):
         """Read a session."""
         ...
 
-    def update(self, held: Held, token: int) -> Held:
+    def update(self, held: Held, token: int, status: SyncStatus = SyncStatus.RUNNING) -> Held:
         """Write, if what is stored is what is held."""
         ...
 
@@ -191,7 +191,7 @@ def token_of(text: object) -> int:
 
 # An attempt asks for its content twice: for its digest, and to write it.
 @lru_cache(maxsize=8)
-def payload(session_id: str, token: int) -> SyncState:
+def payload(session_id: str, token: int, status: SyncStatus = SyncStatus.RUNNING) -> SyncState:
     """What an attempt writes: a few hundred bytes."""
     number = token * 2_654_435_761 & _MASK
     player = SyncParticipant(
@@ -205,7 +205,7 @@ def payload(session_id: str, token: int) -> SyncState:
         session_id,
         SyncMode.PER_PARTICIPANT,
         (player,),
-        status=SyncStatus.RUNNING,
+        status=status,
         increment_ms=number % 60_000,
         metadata={"writer": written_by(token), "turns": number, "note": _WORDS[number % 40 :]},
     )

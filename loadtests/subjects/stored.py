@@ -15,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from kairos_core.session import SyncState  # noqa: TC001 - msgspec looks at it
+from kairos_core.session import SyncState, SyncStatus
 from loadtests.history import Error, Kind, Seen
 from loadtests.subjects.register import Held, Notice, Refused, Shown, Unknown, digest_of, payload, token_of, written_by
 
@@ -110,14 +110,14 @@ class Rival:
         else:
             client.set(self.key(session_id), _encode(stored), px=self.ttl_ms)
 
-    def create(self, session_id: str, token: int) -> Held:
+    def create(self, session_id: str, token: int, status: SyncStatus = SyncStatus.RUNNING) -> Held:
         """See `Register`."""
 
         def decide(current: Stored | None, latest: int) -> Stored:
             if current is not None:
                 raise Refused(Error.EXISTS, current.seen.stamp)
             life = max(latest + 1, time.time_ns() // 1000)
-            return Stored(life, 1, written_by(token), payload(session_id, token))
+            return Stored(life, 1, written_by(token), payload(session_id, token, status))
 
         return _held(self.exchange(session_id, decide))
 
@@ -127,12 +127,12 @@ class Rival:
             stored = self.decode(self.client.get(self.key(session_id)))
         return None if stored is None else _held(stored)
 
-    def update(self, held: Held, token: int) -> Held:
+    def update(self, held: Held, token: int, status: SyncStatus = SyncStatus.RUNNING) -> Held:
         """See `Register`."""
         session_id = held.state.state.session_id
 
         def decide(current: Stored | None, _: int) -> Stored:
-            return _next(_compared(current, held), payload(session_id, token), token)
+            return _next(_compared(current, held), payload(session_id, token, status), token)
 
         return _held(self.exchange(session_id, decide))
 

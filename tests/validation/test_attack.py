@@ -21,6 +21,7 @@ from kairos_core import (
     SessionNotFound,
     StoreUnavailable,
     SyncState,
+    SyncStatus,
     VersionConflict,
 )
 from kairos_core.errors import Stamp
@@ -28,7 +29,9 @@ from kairos_core.updates import StateUpdate
 from loadtests import history
 from loadtests.attack.workload import Attacker, Mix, Step, arrivals, due, steps
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
-from loadtests.subjects.managed import WatchOfAll, translated
+from loadtests.subjects import managed
+from loadtests.subjects.managed import translated
+from loadtests.subjects.recorded import Recorded
 from loadtests.subjects.register import (
     NOBODY,
     DurabilityMissed,
@@ -207,7 +210,7 @@ def test_what_a_watcher_was_told(event: str, state: SyncState | None, kind: Kind
         def receive(self, timeout_s: float) -> StateUpdate | None:
             return update(event, state) if timeout_s else None
 
-    watch = WatchOfAll(Watch(), lambda result: result)
+    watch = managed.Watch(Watch(), lambda result: result)
     before_ns = time.monotonic_ns()
     assert watch.receive(0.0) is None
     since_ns = time.monotonic_ns()
@@ -306,6 +309,28 @@ def test_each_attempt_is_recorded_as_it_ended(
     assert (expected[0] == Outcome.UNKNOWN) == (record["end_ns"] == history.NEVER)
     is_written = kind == Kind.CREATE and expected[0] != Outcome.REFUSED
     assert is_written == (record["digest"] == digest_of(payload("r-1", history.token(9, 1))))
+
+
+def test_what_is_asked_for_is_written_and_recorded(tmp_path: Path) -> None:
+    """A status other than that of a session that runs is in what is written and in its digest; times are answered."""
+
+    class Echo(Scripted):
+        """Answers what it was asked to write."""
+
+        def create(self, *arguments: Any) -> Held:
+            """See `Register`."""
+            state = payload(*arguments).replace(incarnation=5, version=1)
+            return Held(seen_of(state), state)
+
+    with Recorder(tmp_path / "9.history", 9) as recorder:
+        answer = Recorded(Echo(), recorder, "r").create(1, planned_ns=7, status=SyncStatus.PENDING)
+    (record,) = history.read(tmp_path / "9.history")
+    assert isinstance(answer.result, Held)
+    assert SyncStatus.PENDING == answer.result.state.status
+    assert answer.result.seen.digest == record["digest"] != digest_of(payload("r-1", history.token(9, 1)))
+    assert (answer.begin_ns, answer.end_ns, 7) == tuple(
+        int(record[name]) for name in ("start_ns", "end_ns", "planned_ns")
+    )
 
 
 def test_a_mutation_is_recorded_with_what_it_was_shown(recorded: Callable[..., History]) -> None:

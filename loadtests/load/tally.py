@@ -1,0 +1,75 @@
+"""What a process of a load test counts: each step and each attempt, in the second in which it was due."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from loadtests.load.histograms import Histograms, Name
+
+if TYPE_CHECKING:
+    from loadtests.load.latency import Latency
+
+# What was begun so long after it could have been, by the generator's own fault, was not offered when it was to be.
+LATE_US = 50_000.0
+
+
+class Tally:
+    """Counts; what was counted since the last report goes into the next.
+
+    Attributes:
+        begun, dropped, late, attempted: see `facts.Part`.
+        sent, told: of messages: see `facts.Load`.
+        reports: how many were taken.
+    """
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.dropped = 0
+        self.late = 0
+        self.attempted = 0
+        self.sent = 0
+        self.told = 0
+        self.reports = 0
+        self._seconds: dict[int, Histograms] = {}
+
+    def step(self, second: int, operation: str, outcome: str, latency: Latency) -> None:
+        """Count a step that was done.
+
+        Args:
+            second: in which it was due, since the beginning.
+            operation: what it was.
+            outcome: how it ended.
+            latency: how long it took.
+        """
+        self.begun += 1
+        self.late += latency.lag_us > LATE_US
+        found = self._of(second)
+        found[Name(operation, outcome, "latency")].record(latency.latency_us)
+        found[Name(operation, outcome, "waiting")].record(latency.waiting_us)
+        found[Name(operation, outcome, "service")].record(latency.service_us)
+        found[Name(operation, outcome, "lag")].record(latency.lag_us)
+
+    def drop(self, second: int, operation: str, waited_us: float) -> None:
+        """Count a step that was given up after it had waited for so long."""
+        self.dropped += 1
+        self._of(second)[Name(operation, "dropped", "latency")].record(waited_us)
+
+    def attempt(self, second: int, operation: str, outcome: str, service_us: float) -> None:
+        """Count an attempt of a step, or what came of one in another process."""
+        self._of(second)[Name(operation, outcome, "service")].record(service_us)
+
+    def delivery(self, second: int, operation: str, latency_us: float) -> None:
+        """Count that another process was told of something."""
+        self._of(second)[Name(operation, "ok", "latency")].record(latency_us)
+
+    def take(self) -> dict[str, Any]:
+        """A report: its number, from 1, and all that was counted since the last, by second and name."""
+        self.reports += 1
+        seconds, self._seconds = self._seconds, {}
+        return {"number": self.reports, "seconds": {str(at): found.encoded() for at, found in seconds.items()}}
+
+    def _of(self, second: int) -> Histograms:
+        found = self._seconds.get(second)
+        if found is None:
+            found = self._seconds[second] = Histograms()
+        return found
