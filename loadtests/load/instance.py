@@ -24,7 +24,7 @@ from loadtests.load.watching import Watching
 from loadtests.scenarios import Scenario  # noqa: TC001 - msgspec reads it when it decodes
 from loadtests.subjects.recorded import Recorded
 from loadtests.subjects.register import session_name
-from loadtests.subjects.registry import SUBJECTS
+from loadtests.subjects.registry import LOADABLE
 
 if TYPE_CHECKING:
     from kairos_core import Settings
@@ -82,7 +82,7 @@ class Instance:
         self.part = Part(place=orders.place, boot=boot(), begin_ns=0, hands=orders.scenario.hands)
         self._orders = orders
         self._settings = settings
-        self._register: Register = SUBJECTS[orders.subject](settings)
+        self._register: Register = LOADABLE[orders.subject](settings)
         self._stack = contextlib.ExitStack()
         self._stack.callback(self._register.close)
         self._watching = Watching(orders.prefix, orders.place, self.tally)
@@ -109,6 +109,8 @@ class Instance:
             self._steps.append(
                 Steps(recorded, broadcaster, self._orders.prefix, self._orders.place, is_shared=scenario.is_shared)
             )
+        # By the time that it waits for them, it may have been told.
+        self._watching.expect(self._last_sessions())
         self._watching.watch_all(self._register.watch(), self._recorder(_WATCHER, self.part.watchers))
         for listener in range(scenario.listeners):
             recorder = self._recorder(_LISTENERS + listener, self.part.listeners)
@@ -134,7 +136,7 @@ class Instance:
             if any(recorded.create(session).outcome != Outcome.OK for session in last):
                 self.part.notes.append("the last sessions could not be written")
             self.tally.attempted += len(last)
-        if not self._watching.wait_for(last, _TOLD_TIMEOUT_S):
+        if not self._watching.wait_for_last(_TOLD_TIMEOUT_S):
             self.part.notes.append(
                 f"the watch of process {self._orders.place} was not told of the last writes"
                 f" within {_TOLD_TIMEOUT_S:.0f} s"

@@ -67,9 +67,12 @@ class Watching:
             self._contexts.append(receiver.__enter__())
             self._greenlets.append(gevent.spawn(self._receive, receiver))
 
-    def wait_for(self, sessions: Collection[int], timeout_s: float) -> bool:
-        """Whether the watcher of all sessions is told of these in time; as they came last, it was told of all then."""
+    def expect(self, sessions: Collection[int]) -> None:
+        """Note that these will be written last; before any of them is."""
         self._missing |= set(sessions)
+
+    def wait_for_last(self, timeout_s: float) -> bool:
+        """Whether a watcher is told of those in time; as they came last, it was told of all then."""
         deadline = time.monotonic() + timeout_s
         while self._missing and time.monotonic() < deadline:
             self.check()
