@@ -27,7 +27,7 @@ ATTEMPTS = {
     Operation.CREATE: ("create",),
     Operation.START: ("update",),
     Operation.TURN: ("get", "update"),
-    Operation.END: ("update", "delete"),
+    Operation.END: ("get", "update", "delete"),
 }
 
 
