@@ -21,10 +21,12 @@ import msgspec
 from loadtests.load.board import Board
 from loadtests.load.facts import Load, Part, write_load
 from loadtests.load.hands import PATIENCE_S
+from loadtests.load.histograms import Histograms
 from loadtests.load.instance import Orders
 from loadtests.load.machine import boot
-from loadtests.load.player import BEGIN, FINISH, ORDERS, REPORT, SAID
+from loadtests.load.progress import Progress
 from loadtests.load.store import Store
+from loadtests.load.words import BEGIN, BEGUN, FINISH, ORDERS, REPORT, RUNNER, SAID
 from loadtests.scenarios import scenario_named
 from loadtests.subjects.registry import OF_KAIROS
 
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from locust.env import Environment
 
     from kairos_core import Settings
-    from loadtests.load.histograms import Histograms
-    from loadtests.load.progress import Progress
 
 # Connecting, with a watch and hundreds of listeners, on a machine that starts other things, too.
 _CONNECT_TIMEOUT_S = 120.0
@@ -45,9 +45,6 @@ _REPORTS_TIMEOUT_S = 15.0
 # From when all are told to begin to when they do.
 _LEAD_NS = 500_000_000
 _TICK_S = 0.02
-BEGUN = "begun"
-# In the environment of a Locust whose run somebody else finishes and judges.
-RUNNER = "KAIROS_LOAD_RUNNER"
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +71,7 @@ class Conductor:
         environment: Locust's.
         choose: what was asked for, when a run begins.
         settings: of the store, to look at it while a run goes on; None: it is not looked at.
-        progress: shows how it goes.
+        is_quiet: whether it is not shown how it goes.
         own: in a single process: takes the report of its own instance, which Locust sends to nobody.
 
     Attributes:
@@ -88,7 +85,8 @@ class Conductor:
         environment: Environment,
         choose: Callable[[], Choice],
         settings: Settings | None,
-        progress: Progress,
+        *,
+        is_quiet: bool = False,
         own: Callable[[], dict[str, Any] | None] | None = None,
     ) -> None:
         self.load: Load | None = None
@@ -97,10 +95,13 @@ class Conductor:
         self._environment = environment
         self._choose = choose
         self._settings = settings
-        self._progress = progress
+        self._is_quiet = is_quiet
+        self._progress = Progress(sys.stderr, 1.0, is_quiet=True)
         self._own = own
         self._board = Board(0)
+        self._total = Histograms()
         self._said: dict[str, dict[str, dict[str, Any]]] = {}
+        self._places = 0
         self._leading: gevent.Greenlet[..., None] | None = None
         self._ticked_at = 0.0
         # Where a process waits for the end of it, and has servers to end, it is not to be outlived.
@@ -120,7 +121,7 @@ class Conductor:
 
     def histograms(self) -> Histograms:
         """All that was counted so far, in all processes."""
-        return self._board.total()
+        return self._total
 
     def begin(self) -> None:
         """Lead a run, in a greenlet of its own."""
@@ -147,7 +148,10 @@ class Conductor:
             self._add(data[REPORT])
 
     def _add(self, report: dict[str, Any]) -> None:
-        self._board.add(report["place"], report["number"], report["seconds"])
+        seconds = {int(second): counted for second, counted in report["seconds"].items()}
+        self._board.take(report["place"], report["number"], seconds)
+        for counted in seconds.values():
+            self._total.add(counted)
 
     def _lead(self) -> None:
         cause = ""
@@ -180,7 +184,8 @@ class Conductor:
         self.folder = choice.folder
         (self.folder / "rounds" / "001").mkdir(parents=True, exist_ok=True)
         places = self.places
-        self._board = Board(places)
+        self._board, self._total, self._places = Board(places), Histograms(), places
+        self._progress = Progress(sys.stderr, load.scenario.duration_s, is_quiet=self._is_quiet)
         clients = sorted(self._wait("connect", "here", places, _CONNECT_TIMEOUT_S))
         for place, client in enumerate(clients):
             orders = Orders(
@@ -216,7 +221,7 @@ class Conductor:
 
     def _has_all_reports(self) -> bool:
         assert self.load is not None  # noqa: S101 - the run at hand
-        return all(self._board.has(part.place, part.reports) for part in self.load.parts)
+        return not self._board.missing({part.place: part.reports for part in self.load.parts})
 
     def _tell(self, name: str, data: dict[str, Any], client: str) -> None:
         self._runner.send_message(name, data, client)
@@ -237,7 +242,7 @@ class Conductor:
                 raise FailedError(f"the processes did not all {what} within {timeout_s:.0f} s")
             if self._parent not in (None, os.getppid()):
                 raise FailedError("who started the load test has ended")
-            if self._own is None and self._runner.worker_count < self._board.places:
+            if self._own is None and self._runner.worker_count < self._places:
                 raise FailedError("a process of the load test has ended, or does not answer any more")
             self._tick(store)
             gevent.sleep(_TICK_S)
@@ -253,7 +258,7 @@ class Conductor:
         at_s = (time.monotonic_ns() - load.begin_ns) / 1e9
         if store is not None and (moment := store.look(at_s)) is not None:
             load.moments.append(moment)
-        self._progress.show(at_s, load.scenario.duration_s, self._board, load.moments[-1] if load.moments else None)
+        self._progress.show(at_s, self._board.now(int(at_s)), load.moments[-1] if load.moments else None)
 
 
 def _new_load(choice: Choice) -> Load:

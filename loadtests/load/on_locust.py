@@ -21,9 +21,9 @@ from kairos_core import Settings
 from kairos_core.settings import servers_given
 from loadtests import ROOT
 from loadtests.load import page
-from loadtests.load.conductor import RUNNER, Choice, Conductor
+from loadtests.load.conductor import Choice, Conductor
 from loadtests.load.player import Player, rest
-from loadtests.load.progress import Progress
+from loadtests.load.words import RUNNER, STORE_URL
 from loadtests.scenarios import scenarios
 from loadtests.subjects.registry import SUBJECTS
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
     from locust.env import Environment
 
-# Where an account is needed to look at the outboxes that the instances' own is not.
-STORE_URL = "KAIROS_LOAD_STORE_URL"
 RUNS = Path(ROOT) / "loadtests" / "runs"
 # What a process counted is known to the one that leads after a second.
 locust.runners.WORKER_REPORT_INTERVAL = 1.0
@@ -77,8 +75,10 @@ def on_init(environment: Environment, **_: Any) -> None:
     if not is_worker:
         own = _Roles.player.take if _Roles.player is not None else None
         options = environment.parsed_options
-        progress = Progress(sys.stderr, is_quiet=bool(options and options.quiet))
-        _Roles.conductor = Conductor(environment, lambda: _choice(environment), _store_settings(), progress, own)
+        is_quiet = bool(options and options.quiet)
+        _Roles.conductor = Conductor(
+            environment, lambda: _choice(environment), _store_settings(), is_quiet=is_quiet, own=own
+        )
         page.extend(environment, _Roles.conductor.histograms, lambda: _Roles.verdict)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import locust.log
@@ -19,15 +19,11 @@ from kairos_core import Settings
 from kairos_core.errors import ConfigurationError
 from loadtests.load.instance import Instance, Orders
 from loadtests.load.machine import boot
+from loadtests.load.words import BEGIN, FINISH, ORDERS, REPORT, SAID
 
 if TYPE_CHECKING:
     from locust.env import Environment
 
-ORDERS: Final = "kairos_orders"
-BEGIN: Final = "kairos_begin"
-FINISH: Final = "kairos_finish"
-SAID: Final = "kairos_said"
-REPORT: Final = "kairos"
 
 _log = logging.getLogger(__name__)
 
