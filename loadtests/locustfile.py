@@ -4,7 +4,7 @@ Locust makes the standard library wait for greenlets when it is imported, so it 
 would wait for the whole process.
 """
 
-import locust  # noqa: F401, I001 - see above
+import locust  # noqa: F401 - see above
 
 from loadtests.load.on_locust import Instance, OneInEach
 

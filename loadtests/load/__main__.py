@@ -23,7 +23,7 @@ from loadtests.load.summary import summary
 from loadtests.load.verdict import exit_status
 from loadtests.measure import unwind_on_termination
 from loadtests.scenarios import scenario_named, scenarios
-from loadtests.subjects.registry import SUBJECTS
+from loadtests.subjects.registry import LOADABLE
 
 if TYPE_CHECKING:
     import argparse
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from loadtests.load.run import Verdicts
 
+_TOLD = 5
 RUNS = ROOT / "loadtests" / "runs"
 
 
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--size", type=float, default=1.0, help="with so many times its sessions (%(default)s)")
     running.add_argument("--instances", type=int, default=2, help="processes of the service (%(default)s)")
     running.add_argument("--workers", type=int, default=2, help="of the audit (%(default)s)")
-    running.add_argument("--subject", choices=SUBJECTS, default="kairos", help="what is loaded (%(default)s)")
+    running.add_argument("--subject", choices=LOADABLE, default="kairos", help="what is loaded (%(default)s)")
     running.add_argument("--seed", type=int, default=0, help="what all is drawn from; 0: another each time")
     running.add_argument("--folder", type=Path, help="where the run goes; none: a new folder of loadtests/runs")
     running.add_argument("--quiet", action="store_true", help="do not show how it goes")
@@ -96,9 +97,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _tell(folder: Path, found: Verdicts) -> int:
-    print("\n".join(summary(found.load, found.speed, found.correctness)))
+    doubts = [
+        sentence
+        for one in found.correctness.rounds.values()
+        for sentence in (*(f"{each.rule}: {each.sentence}" for each in one.violations[:_TOLD]), *one.reasons[:_TOLD])
+    ]
+    print("\n".join(summary(found.speed, found.correctness.status, doubts)))
     print(f"stored in {folder}")
-    return exit_status(found.speed.verdict, found.correctness.status)
+    return exit_status(found.speed, found.correctness.status)
 
 
 def _list(_: argparse.Namespace) -> int:

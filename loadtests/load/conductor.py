@@ -159,7 +159,7 @@ class Conductor:
             self._conduct()
         except FailedError as error:
             cause = str(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run ends, and says so
             _log.exception("the load test failed")
             cause = f"{type(error).__name__}: {error}"
         self._end(cause)
@@ -214,7 +214,9 @@ class Conductor:
         finally:
             if store is not None:
                 store.close()
-        load.parts = sorted((msgspec.convert(said["part"], Part) for said in finished.values()), key=lambda it: it.place)
+        load.parts = sorted(
+            (msgspec.convert(said["part"], Part) for said in finished.values()), key=lambda it: it.place
+        )
         load.messages_sent = sum(said["sent"] for said in finished.values())
         load.messages_told = sum(said["told"] for said in finished.values())
         self._wait_until("send all reports", self._has_all_reports, _REPORTS_TIMEOUT_S, None)

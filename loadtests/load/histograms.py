@@ -56,8 +56,19 @@ class Name(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """The name that a text is."""
-        return cls(*text.split("/"))
+        """The name that a text is.
+
+        Raises:
+            ValueError: it is none.
+        """
+        operation, outcome, part = text.split("/")
+        return cls(operation, outcome, part)
+
+
+def rank(share: float, count: int) -> int:
+    """Which of so many in rising order, from 1, is the first that this share of all are not above; of none, 0."""
+    # 0.07 * 100 is a little more than 7.
+    return min(count, max(1, math.ceil(round(share * count, 6))))
 
 
 class Histogram:
@@ -132,6 +143,8 @@ class Histogram:
         """
         beyond, _, text = encoded.partition(":")
         before = len(self)
+        if not beyond.isdecimal():
+            raise ValueError("not a histogram: it does not say how many were beyond")
         try:
             other = _empty()
             other.decode_and_add(base64.b64decode(text, validate=True))

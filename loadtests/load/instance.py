@@ -24,7 +24,7 @@ from loadtests.load.watching import LAST_SESSIONS, Watching
 from loadtests.scenarios import Scenario  # noqa: TC001 - msgspec reads it when it decodes
 from loadtests.subjects.recorded import Recorded
 from loadtests.subjects.register import session_name
-from loadtests.subjects.registry import SUBJECTS
+from loadtests.subjects.registry import LOADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ class Instance:
         self.part = Part(place=orders.place, boot=boot(), begin_ns=0, hands=orders.scenario.hands)
         self._orders = orders
         self._settings = settings
-        self._register: Register = SUBJECTS[orders.subject](settings)
+        self._register: Register = LOADABLE[orders.subject](settings)
         self._stack = contextlib.ExitStack()
         self._stack.callback(self._register.close)
         self._watching = Watching(orders.prefix, orders.place, self.tally)

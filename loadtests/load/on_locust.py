@@ -25,7 +25,7 @@ from loadtests.load.conductor import Choice, Conductor
 from loadtests.load.player import Player, rest
 from loadtests.load.words import RUNNER, STORE_URL
 from loadtests.scenarios import scenarios
-from loadtests.subjects.registry import SUBJECTS
+from loadtests.subjects.registry import LOADABLE
 
 if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
@@ -45,7 +45,6 @@ class _Roles:
     status: ClassVar[int] = 2
 
 
-@events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
     """Ask for the scenario and its scale, on the command line and in the form of the web UI."""
     group = parser.add_argument_group("Kairos")
@@ -58,13 +57,12 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     )
     group.add_argument("--time", type=float, default=1.0, help="so many times its time")
     group.add_argument("--size", type=float, default=1.0, help="with so many times its sessions")
-    group.add_argument("--subject", choices=list(SUBJECTS), default="kairos", help="what is loaded")
+    group.add_argument("--subject", choices=list(LOADABLE), default="kairos", help="what is loaded")
     group.add_argument("--seed", type=int, default=0, help="what everything random is drawn from; 0: another each time")
     group.add_argument("--folder", default="", help="where the run goes; none: a new one of loadtests/runs")
     parser.add_argument("--quiet", action="store_true", help="show no progress", include_in_web_ui=False)
 
 
-@events.init.add_listener
 def on_init(environment: Environment, **_: Any) -> None:
     """Give this process its part."""
     runner = environment.runner
@@ -82,7 +80,6 @@ def on_init(environment: Environment, **_: Any) -> None:
         page.extend(environment, _Roles.conductor.histograms, lambda: _Roles.verdict)
 
 
-@events.test_start.add_listener
 def on_test_start(environment: Environment, **_: Any) -> None:
     """Begin to lead."""
     del environment
@@ -91,7 +88,6 @@ def on_test_start(environment: Environment, **_: Any) -> None:
         _Roles.conductor.begin()
 
 
-@events.test_stop.add_listener
 def on_test_stop(environment: Environment, **_: Any) -> None:
     """A run that is not over shows nothing; one that is, is judged, unless whoever started it does so."""
     del environment
@@ -113,11 +109,17 @@ def on_test_stop(environment: Environment, **_: Any) -> None:
     print(_Roles.verdict, flush=True)
 
 
-@events.quitting.add_listener
 def on_quitting(environment: Environment, **_: Any) -> None:
     """The status of the whole is that of the verdict; what a listener raised, Locust would otherwise let pass."""
     if _Roles.conductor is not None:
         environment.process_exit_code = max(_Roles.status, 2 * bool(locust.log.unhandled_greenlet_exception))
+
+
+events.init_command_line_parser.add_listener(add_arguments)
+events.init.add_listener(on_init)
+events.test_start.add_listener(on_test_start)
+events.test_stop.add_listener(on_test_stop)
+events.quitting.add_listener(on_quitting)
 
 
 class Instance(User):

@@ -1,4 +1,4 @@
-"""A process of Locust's as an instance of the service: it hears what to do from the one that leads, and says how it went.
+"""A process of Locust's as an instance of the service: it hears what to do from who leads, and says how it went.
 
 What they say to each other are Locust's custom messages; histograms go with Locust's reports.
 """
@@ -94,7 +94,7 @@ class Player:
         except ConfigurationError as error:
             self._say("failed", cause=str(error))
             self.leave()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, who leads must know
             _log.exception("a process of the load test failed")
             self._say("failed", cause=f"{type(error).__name__}: {error}")
             self.leave()

@@ -28,7 +28,7 @@ from loadtests.load.finish import finish
 from loadtests.load.plan import Operation, plan
 from loadtests.load.store import Store
 from loadtests.load.timeline import Deliveries
-from loadtests.load.verdict import judge_load
+from loadtests.load.verdict import judge_load, write_load_verdict
 from loadtests.load.words import BEGUN, RUNNER, STORE_URL
 from loadtests.subjects.registry import OF_KAIROS
 
@@ -131,9 +131,7 @@ def judge_again(folder: Path) -> Verdicts:
     if (folder / "rounds" / "001" / "round.json").exists():
         return Verdicts(load, judge_speed(folder, load), judge(folder))
     settings = Settings.from_env()
-    correctness = finish(
-        folder, load, settings, settings, has_audit=True, outage=None, timeout_s=_FINISH_TIMEOUT_S
-    )
+    correctness = finish(folder, load, settings, settings, has_audit=True, outage=None, timeout_s=_FINISH_TIMEOUT_S)
     return Verdicts(load, judge_speed(folder, load), correctness)
 
 
@@ -146,7 +144,7 @@ def judge_speed(folder: Path, load: Load) -> LoadVerdict:
         found = deliveries(records_of(folder / "rounds" / "001"), watchers, own)
         told = Deliveries((found.start_ns - load.begin_ns) / 1e9, found.took_ms)
     verdict = judge_load(load, told)
-    (folder / "load_verdict.json").write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=2))
+    write_load_verdict(folder, verdict)
     return verdict
 
 
@@ -157,7 +155,10 @@ def _arena(scenario: Scenario, workers: int, log: Path) -> Iterator[Arena]:
             yield arena
         return
     more = {} if scenario.receipt_ttl_s is None else {"receipt_ttl_s": scenario.receipt_ttl_s}
-    with own_ground() as ground, ground.arena("memory", workers=workers, timeout_s=Settings().timeout_s, **more) as arena:
+    with (
+        own_ground() as ground,
+        ground.arena("memory", workers=workers, timeout_s=Settings().timeout_s, **more) as arena,
+    ):
         yield arena
 
 
@@ -191,9 +192,7 @@ def _wait_for_receipts(arena: Arena, asked: Asked, load: Load) -> None:
 
 def _left(load: Load) -> int:
     """How many sessions the plans create and do not end."""
-    steps = (
-        step for part in load.parts for step in plan(load.scenario, load.seed, part.place, len(load.parts))
-    )
+    steps = (step for part in load.parts for step in plan(load.scenario, load.seed, part.place, len(load.parts)))
     operations = Counter(step.operation for step in steps)
     return operations[Operation.CREATE] - operations[Operation.END]
 
@@ -201,7 +200,14 @@ def _left(load: Load) -> int:
 def _attended(arena: Arena, asked: Asked, settings: Settings) -> Attendant:
     """Run Locust, and attend to what goes on beside it."""
     command = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary"]
-    command += ["--processes", str(asked.instances), "--loglevel", "WARNING", "--html", str(asked.folder / "locust.html")]
+    command += [
+        "--processes",
+        str(asked.instances),
+        "--loglevel",
+        "WARNING",
+        "--html",
+        str(asked.folder / "locust.html"),
+    ]
     command += ["--scenario", asked.name, "--time", str(asked.time), "--size", str(asked.size)]
     command += ["--subject", asked.subject, "--seed", str(asked.seed), "--folder", str(asked.folder)]
     command += ["--quiet"] if asked.is_quiet else []
