@@ -201,7 +201,7 @@ def _attack(options: argparse.Namespace) -> int:
     workers = 2 if options.subject in OF_KAIROS else 0
     with still_arena(workers=workers, log=folder / "workers.log") as arena, Forks() as forks:
         run_round(arena, plan, forks.start)
-    write_run(folder, manifest(plan, "attack", [plan.number]))
+    write_run(folder, manifest(profile="attack", seed=plan.seed, subject=plan.subject, rounds=[plan.number]))
     print(f"stored in {folder}")
     return _tell(folder, judge(folder))
 

@@ -271,7 +271,8 @@ class Validator:
 
     def _write_manifest(self, plan: Plan) -> None:
         numbers = sorted(int(path.name) for path in (plan.folder / "rounds").iterdir())
-        write_run(plan.folder, manifest(plan, self.found.profile, numbers))
+        found = manifest(profile=self.found.profile, seed=plan.seed, subject=plan.subject, rounds=numbers)
+        write_run(plan.folder, found)
 
 
 def _recovery_s(plan: Plan, folder: Path) -> float | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from loadtests.attack.workload import Mix
+from loadtests.scenarios import Scenario  # noqa: TC001 - msgspec reads it when it decodes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,8 +79,10 @@ class ProcessFacts(msgspec.Struct, kw_only=True):
 
     Attributes:
         number: as in its history.
-        role: `instance`, `watcher` or `reader`.
-        place: which of its role, from 1; what it attempted follows from this and the round's seed.
+        role: `instance`, `watcher` or `reader`; of a load test also `hand`, `closer` (who writes last) and `listener`
+            (who watches single sessions).
+        place: which of its role, from 1; what it attempted follows from this and the round's seed. Of a load test that
+            of its instance, from 0.
         planned: how many steps it was to attempt; None: that was not planned, or it is no instance.
         attempted: how many it says it did; None: it did not live to say.
         shown: how many states the functions of its mutations were shown, each a GET in its history beside the steps.
@@ -114,6 +117,45 @@ class AuditFacts(msgspec.Struct, kw_only=True):
     is_drained: bool
 
 
+class LoadPlace(msgspec.Struct, kw_only=True):
+    """What an instance of a load test says that it did; what it was to do follows from scenario, seed and place.
+
+    Attributes:
+        place: which it is, from 0.
+        begin_ns: when its plan began.
+        planned: how many steps it had.
+        begun, dropped: how many of them it did, and how many it gave up.
+        attempted: how many attempts that was, with those beside the plan.
+        histories: the numbers of its hands, which share its plan.
+        closers: likewise of what it attempted beside it.
+    """
+
+    place: int
+    begin_ns: int
+    planned: int
+    begun: int
+    dropped: int
+    attempted: int
+    histories: list[int]
+    closers: list[int] = []
+
+
+class LoadFacts(msgspec.Struct, kw_only=True):
+    """A load test, as what was attempted is made again from.
+
+    Attributes:
+        scenario: as it was scaled.
+        seed: what everything random was drawn from.
+        places: all instances.
+        boots: of the machines that anything of the round was recorded on: with more than one, there are several clocks.
+    """
+
+    scenario: Scenario
+    seed: int
+    places: list[LoadPlace]
+    boots: list[str] = []
+
+
 class Round(msgspec.Struct, kw_only=True):
     """A round as it was: `round.json`. Times are `time.monotonic_ns()`.
 
@@ -128,6 +170,7 @@ class Round(msgspec.Struct, kw_only=True):
         fault: what happened, or None.
         losses: when acknowledged writes may have been lost, and why.
         audit: None: there was none.
+        load: of a load test; None: it was an attack.
         notes: what did not go as it should, so that there is no verdict that all is well.
     """
 
@@ -151,6 +194,7 @@ class Round(msgspec.Struct, kw_only=True):
     fault: FaultFacts | None = None
     losses: list[dict[str, Any]] = []
     audit: AuditFacts | None = None
+    load: LoadFacts | None = None
     notes: list[str] = []
 
 

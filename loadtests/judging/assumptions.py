@@ -73,17 +73,35 @@ def _processes(table: Table) -> Iterator[str]:
     if len(overlaps):
         one = int(process[overlaps[0]])
         yield f"assumption: attempts of process {one} overlap, or are not in order ({len(overlaps)} such)"
+    yield from _plans(table, order)
+
+
+def _plans(table: Table, order: Column) -> Iterator[str]:
+    """What was planned was attempted in that order and not before its time; `order` is of attempts, by token."""
     planned = np.ascontiguousarray(table.records["planned_ns"])[order]
-    has_plan = np.flatnonzero(planned != 0)
-    if len(has_plan):
-        of, at = process[has_plan], planned[has_plan]
-        if ((of[1:] == of[:-1]) & (at[1:] < at[:-1])).any():
-            yield "assumption: attempts were not made in the order in which they were planned"
-        if (start[has_plan] < at).any():
-            yield "assumption: attempts began before their time"
-        some = np.unique(of)
-        if np.isin(process, some).sum() != len(has_plan):
-            yield "assumption: some attempts of a planned process have no planned time"
+    has_plan = planned != 0
+    if not has_plan.any():
+        return
+    process = table.process[order]
+    of, at, start = process[has_plan], planned[has_plan], table.start_ns[order[has_plan]]
+    sharing = np.full(int(process.max()) + 1, -1)
+    for number, together in enumerate(table.facts.shared_plans):
+        sharing[[one for one in together if one < len(sharing)]] = number
+    alone = sharing[of] < 0
+    if ((of[1:] == of[:-1]) & (at[1:] < at[:-1]) & alone[1:]).any():
+        yield "assumption: attempts were not made in the order in which they were planned"
+    shared = np.flatnonzero(~alone)
+    session = table.session[order[has_plan]]
+    shared = shared[np.lexsort((start[shared], session[shared], sharing[of[shared]]))]
+    before, after = shared[:-1], shared[1:]
+    same = (sharing[of[before]] == sharing[of[after]]) & (session[before] == session[after])
+    wrong = int((same & (at[after] < at[before])).sum())
+    if wrong:
+        yield f"assumption: attempts on a session were not made in the order in which they were planned ({wrong} such)"
+    if (start < at).any():
+        yield "assumption: attempts began before their time"
+    if np.isin(process, np.unique(of)).sum() != len(of):
+        yield "assumption: some attempts of a planned process have no planned time"
 
 
 def _shown(table: Table, order: Column) -> tuple[Column, Column]:

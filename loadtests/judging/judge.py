@@ -13,6 +13,7 @@ from loadtests.attack.workload import arrivals
 from loadtests.history import Error, Kind
 from loadtests.judging.checker import check
 from loadtests.judging.counterexample import picture
+from loadtests.judging.plans import not_as_planned
 from loadtests.judging.verdict import Facts, Fault, Loss, Status, Verdict
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def judge_round(folder: Path, found: Round) -> Verdict:
     # What was not there to be seen proves nothing, in either direction: then no record is looked at.
     records, facts = history.join([]) if missing else records_of(folder), facts_of(found)
     verdict = Verdict(status=Status.UNDECIDED) if missing else check(records, facts)
-    doubts = (*found.notes, *missing, *_unplanned(records, found), *_unprovoked(records, found))
+    load = () if found.load is None or missing else not_as_planned(records, found.load)
+    doubts = (*found.notes, *missing, *_unplanned(records, found), *load, *_unprovoked(records, found))
     if doubts:
         status = worst([verdict.status, Status.UNDECIDED])
         verdict = msgspec.structs.replace(verdict, status=status, reasons=(*verdict.reasons, *doubts))
@@ -103,6 +105,7 @@ def facts_of(found: Round) -> Facts:
         session_ttl_ms=found.session_ttl_ms,
         losses=tuple(msgspec.convert(loss, Loss) for loss in found.losses),
         planned={number: count for number, count in planned.items() if count is not None},
+        shared_plans=tuple(tuple(place.histories) for place in found.load.places) if found.load else (),
         killed=tuple(process.number for process in found.processes if process.was_killed),
         watchers=tuple(
             process.number for process in found.processes if process.role == "watcher" and not process.was_killed
@@ -132,12 +135,14 @@ def _unplanned(records: History, found: Round) -> list[str]:
 
 
 def _missing(folder: Path, found: Round) -> list[str]:
-    """What evidence is not there: a process that left no history, an audit that was not written down."""
+    """What evidence is not there: a process that left no history, an audit that was not written down, one clock."""
     stored = {path.name.partition(".")[0] for path in folder.glob("*.history*")}
     wanted = {str(process.number): process.role for process in found.processes if not process.was_killed}
     if found.audit is not None:
         wanted["audit"] = "the audit's"
     doubts = [f"the history {name} ({role}) is missing" for name, role in wanted.items() if name not in stored]
+    if found.load is not None and len(found.load.boots) > 1:
+        doubts.append(f"{len(found.load.boots)} machines took part, each with a clock of its own: no order is known")
     return doubts if wanted else ["no process took part"]
 
 

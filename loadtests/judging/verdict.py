@@ -50,6 +50,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         late_expiry_ms: by how much it may end late, at the most; None: by any time, so that nothing is asked.
         losses: see Loss; rising.
         planned: how many attempts each process was to make; processes that are not named are not counted.
+        shared_plans: processes that do what one plan says, whoever of them is free: of these, not what each attempts is
+            in the order in which it was planned, but what all of them attempt on each session. All others have plans of
+            their own, if any.
         killed: processes that a fault ended: they may have made fewer.
         watchers: processes that watched all sessions from before the first attempt to the end.
         has_audit: whether the audit was exported, all of it.
@@ -62,6 +65,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     late_expiry_ms: int | None = None
     losses: tuple[Loss, ...] = ()
     planned: dict[int, int] = {}
+    shared_plans: tuple[tuple[int, ...], ...] = ()
     killed: tuple[int, ...] = ()
     watchers: tuple[int, ...] = ()
     has_audit: bool = False

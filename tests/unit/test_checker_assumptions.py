@@ -89,6 +89,33 @@ def on_time(*, broken: bool) -> Verdict:
     return story.check()
 
 
+def on_time_together(*, broken: bool) -> Verdict:
+    """Processes that share a plan: each in any order, but what they attempt on each session as it was planned."""
+    story = Story()
+    story.create(4, 5, process=4, planned_ns=3 * _MS)
+    story.get(6, 7, process=4, planned_ns=2 * _MS, session=2)
+    story.get(8, 9, (1, 1), process=5, planned_ns=(1 if broken else 4) * _MS)
+    return story.check(shared_plans=((4, 5, 6),))
+
+
+def on_time_beside_others(*, broken: bool) -> Verdict:
+    """Who shares no plan with others is not excused by those who do; nor are two plans one."""
+    story = Story()
+    story.create(4, 5, process=4, planned_ns=3 * _MS)
+    story.get(6, 7, (1, 1), process=5, planned_ns=2 * _MS)
+    story.get(8, 9, (1, 1), process=6, planned_ns=3 * _MS)
+    story.get(8, 9, (1, 1), process=7, planned_ns=4 * _MS)
+    story.get(10, 11, (1, 1), process=7, planned_ns=(3 if broken else 5) * _MS)
+    return story.check(shared_plans=((4,), (5, 6)))
+
+
+def too_soon_together(*, broken: bool) -> Verdict:
+    """An attempt of a shared plan that began before its time."""
+    story = Story()
+    story.create(3, 4, process=4, planned_ns=round((3.5 if broken else 3) * _MS))
+    return story.check(shared_plans=((4, 5),))
+
+
 def too_soon(*, broken: bool) -> Verdict:
     """An attempt that began before its time."""
     story = Story()
@@ -149,6 +176,9 @@ CASES: dict[Callable[..., Verdict], str] = {
     all_missing: "process 5 made 0 of 1",
     killed: "process 4 made 2 of 1",
     on_time: "in the order in which they were planned",
+    on_time_together: "on a session were not made in the order in which they were planned (1 such)",
+    on_time_beside_others: "attempts were not made in the order in which they were planned",
+    too_soon_together: "began before their time",
     too_soon: "began before their time",
     without_a_plan: "have no planned time",
     rounded: "start times of process 2 are whole microseconds: it rounds",

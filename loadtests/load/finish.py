@@ -1,0 +1,189 @@
+"""The quiet end of a load test: its final states are read, its audit is written down, and what was seen is judged."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from loadtests import history
+from loadtests.attack import exported
+from loadtests.attack.manifest import manifest
+from loadtests.attack.rounds import LoadFacts, LoadPlace, ProcessFacts, Round, write_round, write_run
+from loadtests.attack.workload import Mix
+from loadtests.environment import as_administrator
+from loadtests.history import Kind, Outcome, Recorder
+from loadtests.judging.judge import judge
+from loadtests.load.machine import boot
+from loadtests.load.plan import plan
+from loadtests.subjects.recorded import Recorded
+from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kairos_core import Settings
+    from loadtests.attack.rounds import FaultFacts
+    from loadtests.history import History
+    from loadtests.judging.judge import RunVerdict
+    from loadtests.load.facts import Load
+
+# A load test is a run of one round.
+_ROUND = 1
+_PACKAGES = ("locust", "hdrhistogram")
+# Of the sessions that were ended, so many are looked at.
+_ENDED_READ = 500
+# Between two attempts to read what cannot be read.
+_PAUSE_S = 0.05
+
+
+def finish(  # noqa: PLR0913 - what is known of a run
+    folder: Path,
+    load: Load,
+    settings: Settings,
+    worker_settings: Settings,
+    *,
+    has_audit: bool,
+    outage: FaultFacts | None,
+    timeout_s: float,
+) -> RunVerdict:
+    """Finish a load test whose processes have all ended: what is stored afterwards can be judged at any time.
+
+    Reads the final states, waits until the outbox is drained, writes down what the audit has, `round.json` and
+    `run.json`, seals the histories, and judges.
+
+    Args:
+        folder: of the run, with the histories of its processes in `rounds/001`.
+        load: what is known of it.
+        settings: of the subject.
+        worker_settings: of who may look at the outbox.
+        has_audit: whether workers drain into PostgreSQL.
+        outage: what befell the servers, or None.
+        timeout_s: how long reading, draining and exporting may take, each.
+
+    Raises:
+        ConfigurationError: a server cannot be reached.
+    """
+    round_folder = folder / "rounds" / f"{_ROUND:03d}"
+    round_folder.mkdir(parents=True, exist_ok=True)
+    found = _round(load, settings, outage)
+    reader = ProcessFacts(number=1 + max((one.number for one in found.processes), default=0), role="reader", place=0)
+    found.processes.append(reader)
+    _read(round_folder, load, found, settings, timeout_s)
+    if has_audit and load.subject in OF_KAIROS:
+        is_drained = exported.wait_until_drained(worker_settings, timeout_s)
+        if not is_drained:
+            found.notes.append(f"the outbox was not drained within {timeout_s:.0f} s")
+        path = round_folder / "audit.history"
+        found.audit = exported.export(settings, load.prefix, path, is_drained=is_drained, timeout_s=timeout_s)
+    write_round(round_folder, found)
+    run = manifest(
+        profile=load.name,
+        seed=load.seed,
+        subject=load.subject,
+        rounds=[_ROUND],
+        command=load.command,
+        packages=_PACKAGES,
+    )
+    write_run(folder, run)
+    for path in sorted(round_folder.glob("*.history")):
+        history.seal(path)
+    return judge(folder)
+
+
+def _round(load: Load, settings: Settings, outage: FaultFacts | None) -> Round:
+    """The round as it was, but for what its end shows."""
+    places = [
+        LoadPlace(
+            place=part.place,
+            begin_ns=part.begin_ns,
+            planned=part.planned,
+            begun=part.begun,
+            dropped=part.dropped,
+            attempted=part.attempted,
+            histories=part.histories,
+            closers=part.closers,
+        )
+        for part in load.parts
+    ]
+    processes = [
+        ProcessFacts(number=number, role=role, place=part.place)
+        for part in load.parts
+        for role, numbers in (
+            ("hand", part.histories),
+            ("closer", part.closers),
+            ("watcher", part.watchers),
+            ("listener", part.listeners),
+        )
+        for number in numbers
+    ]
+    notes = [*load.notes, *(f"process {part.place}: {note}" for part in load.parts for note in part.notes)]
+    return Round(
+        number=_ROUND,
+        seed=load.seed,
+        subject=load.subject,
+        mutant=None,
+        mix=Mix(sessions=load.scenario.sessions),
+        rate=None,
+        count=None,
+        duration_s=load.scenario.duration_s,
+        arena="load",
+        prefix=load.prefix,
+        durability=settings.durability,
+        session_ttl_ms=round(settings.session_ttl_s * 1000),
+        receipt_ttl_ms=round(settings.receipt_ttl_s * 1000),
+        timeout_ms=round(settings.timeout_s * 1000),
+        begin_ns=load.begin_ns,
+        processes=processes,
+        fault=outage,
+        load=LoadFacts(
+            scenario=load.scenario,
+            seed=load.seed,
+            places=places,
+            # What is read here is read by this machine's clock.
+            boots=sorted({load.boot, boot(), *(part.boot for part in load.parts)}),
+        ),
+        notes=notes,
+    )
+
+
+def _read(folder: Path, load: Load, found: Round, settings: Settings, timeout_s: float) -> None:
+    """Read the final states, now that nobody writes any more, as the last process of the round."""
+    number = found.processes[-1].number
+    # The rivals need more than the core's account may do.
+    own = settings if load.subject in OF_KAIROS else as_administrator(settings)
+    sessions = _to_be_read(folder, load, found)
+    missing = 0
+    with closing(SUBJECTS[load.subject](own)) as register, Recorder(folder / f"{number}.history", number) as recorder:
+        recorded = Recorded(register, recorder, load.prefix)
+        deadline = time.monotonic() + timeout_s
+        for session in sessions:
+            while recorded.get(session).outcome != Outcome.OK:
+                if time.monotonic() > deadline:
+                    missing += 1
+                    break
+                time.sleep(_PAUSE_S)
+    if missing:
+        found.notes.append(f"the final states of {missing} sessions could not be read")
+
+
+def _to_be_read(folder: Path, load: Load, found: Round) -> list[int]:
+    """All sessions that may be there, planned or not, and some of those that were ended: rising."""
+    attempts = _attempts(folder, found)
+    ended = np.isin(attempts["kind"], (Kind.DELETE, Kind.DELETE_IF)) & (attempts["outcome"] == Outcome.OK)
+    gone = set(np.unique(attempts["session"][ended]).tolist())
+    known = set(np.unique(attempts["session"]).tolist())
+    places = len(load.parts)
+    planned = {step.session for part in load.parts for step in plan(load.scenario, load.seed, part.place, places)}
+    rng = random.Random(f"{load.seed}/ended")  # noqa: S311 - not a secret
+    some = rng.sample(sorted(gone), min(len(gone), _ENDED_READ))
+    return sorted(((known | planned) - gone) | set(some))
+
+
+def _attempts(folder: Path, found: Round) -> History:
+    """What was attempted, by all whose history is there."""
+    paths = [folder / f"{one.number}.history" for one in found.processes if one.role in {"hand", "closer"}]
+    return history.join(history.read(path) for path in paths if path.exists())
