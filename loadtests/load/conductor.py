@@ -126,6 +126,7 @@ class Conductor:
     def begin(self) -> None:
         """Lead a run, in a greenlet of its own."""
         self.is_over = False
+        self.load = None
         self._said = {}
         self._leading = gevent.spawn(self._lead)
 

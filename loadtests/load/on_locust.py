@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import subprocess
@@ -66,6 +67,9 @@ def add_arguments(parser: LocustArgumentParser) -> None:
 def on_init(environment: Environment, **_: Any) -> None:
     """Give this process its part."""
     runner = environment.runner
+    if RUNNER in os.environ:
+        # Its tables would stand between the lines that say how it goes.
+        logging.getLogger("locust.stats_logger").setLevel(logging.CRITICAL)
     is_worker = isinstance(runner, locust.runners.WorkerRunner)
     is_master = isinstance(runner, locust.runners.MasterRunner)
     if not is_master:

@@ -212,16 +212,20 @@ def _attended(arena: Arena, asked: Asked, settings: Settings) -> Attendant:
     command += ["--subject", asked.subject, "--seed", str(asked.seed), "--folder", str(asked.folder)]
     command += ["--quiet"] if asked.is_quiet else []
     environment = child_environment(settings) | {RUNNER: "1", STORE_URL: _anybody(arena).redis_url}
-    with (asked.folder / "locust.log").open("w") as log:
-        # In a session of its own: Ctrl-C is for this process, which ends it.
-        locust = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, start_new_session=True
-        )
-        try:
-            with Attendant(arena, asked.scenario, locust.pid, asked.folder / BEGUN) as attendant:
-                locust.wait()
-        finally:
-            _end(locust)
+    # In a session of its own: Ctrl-C is for this process, which ends it.
+    locust = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        with Attendant(arena, asked.scenario, locust.pid, asked.folder / BEGUN) as attendant:
+            locust.wait()
+    finally:
+        _end(locust)
     if not (asked.folder / "load.json").exists():
         raise ConfigurationError("locust", f"ended with status {locust.returncode} before there was anything")
     return attendant
