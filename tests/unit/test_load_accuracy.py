@@ -3,6 +3,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from loadtests.load.accuracy import Found, examine, table
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 MS = 1_000_000
 # 10 of its turns are above the last quantile.
 SCENARIO = Scenario(about="", sessions=400, duration_s=20.0, think_s=0.6, life_turns=20, ramp_s=1.0, hands=200)
+SMALL = msgspec.structs.replace(SCENARIO, sessions=40)
 BEGINS_NS = (5 * MS, 9 * MS)
 DELAYS = Delays(seed=4, begin_ns=2 * MS, stalls=[(5_000 * MS, 5_150 * MS), (12_000 * MS, 12_150 * MS)])
 
@@ -28,17 +30,18 @@ def is_plain(latency_us: float) -> float:
 
 
 @cache
-def truths() -> list[Truth]:
+def truths(sessions: int) -> list[Truth]:
     """What the two processes must measure."""
-    return [truth(SCENARIO, 8, place, 2, delays=DELAYS, begin_ns=begin_ns) for place, begin_ns in enumerate(BEGINS_NS)]
+    scenario = msgspec.structs.replace(SCENARIO, sessions=sessions)
+    return [truth(scenario, 8, place, 2, delays=DELAYS, begin_ns=begin_ns) for place, begin_ns in enumerate(BEGINS_NS)]
 
 
-def reported(change: Callable[[float], float] = is_plain, **of_part: Any) -> Load:
+def reported(change: Callable[[float], float] = is_plain, scenario: Scenario = SCENARIO, **of_part: Any) -> Load:
     """What two processes report that measure the truth, changed in this way."""
     counted = Histograms()
     load = Load(
         name="known",
-        scenario=SCENARIO,
+        scenario=scenario,
         time=1.0,
         size=1.0,
         subject="delayed",
@@ -49,7 +52,7 @@ def reported(change: Callable[[float], float] = is_plain, **of_part: Any) -> Loa
         begin_ns=0,
         boot="b",
     )
-    for place, (begin_ns, true) in enumerate(zip(BEGINS_NS, truths(), strict=True)):
+    for place, (begin_ns, true) in enumerate(zip(BEGINS_NS, truths(scenario.sessions), strict=True)):
         for operation, latency_us in zip(true.operations, true.latency_us, strict=True):
             counted[Name(str(operation), "ok", "latency")].record(change(latency_us))
         for attempt, took_us in true.attempts_us.items():
@@ -104,7 +107,7 @@ class Late(dict[tuple[int, int], int]):
 @pytest.mark.parametrize(
     ("of_part", "reason"),
     [
-        ({"hands": 20}, "needed"),
+        ({"hands": 2}, "needed"),
         ({"begun": 10}, "where"),
         ({"notes": ["the store was full"]}, "the store was full"),
         ({"place": 0}, "not those that there were to be"),
@@ -112,7 +115,7 @@ class Late(dict[tuple[int, int], int]):
 )
 def test_what_shows_nothing_is_not_judged(of_part: dict[str, Any], reason: str) -> None:
     """Too few hands, steps that were not done, a note, or a process that is missing: nothing follows from it."""
-    load = reported(**{name: value for name, value in of_part.items() if name != "place"})
+    load = reported(scenario=SMALL, **{name: value for name, value in of_part.items() if name != "place"})
     for part in load.parts:
         part.place = of_part.get("place", part.place)
     found = examine(load, DELAYS, {})
@@ -122,6 +125,6 @@ def test_what_shows_nothing_is_not_judged(of_part: dict[str, Any], reason: str) 
 
 def test_a_server_that_was_late_shows_nothing() -> None:
     """Where the server itself moved a quantile by more than is allowed, what is reported is not judged by it."""
-    found = examine(reported(), DELAYS, Late())
+    found = examine(reported(scenario=SMALL), DELAYS, Late())
     assert 2 == found.status
     assert any("the server was late" in one for one in found.reasons)
