@@ -1,12 +1,16 @@
 # Each target works alone from a fresh clone with python3 (3.11 or newer) and make.
 .DEFAULT_GOAL := help
-.PHONY: help setup test report bench validate scale studies profile coverage lint lock clean
+.PHONY: help setup test report bench validate load scale studies profile coverage lint lock clean
 
 PYTHON ?= python3
 PROFILE ?= quick
 SESSIONS ?= 1000000
 OPERATION ?= all
 STUDY ?=
+SCENARIO ?= baseline
+TIME ?= 1
+SIZE ?= 1
+INSTANCES ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 # The managers, the commands, and what sends the scripts.
@@ -25,6 +29,9 @@ bench: $(READY) ## time every operation, compare with the baseline, fail on what
 
 validate: $(READY) ## attack the core, let faults befall it, break it, and judge what was seen (PROFILE=quick or full)
 	@$(BIN)/python -m loadtests validate --profile $(PROFILE)
+
+load: $(READY) ## put a load on the core by Locust, and judge speed and correctness (SCENARIO=..., TIME=1, SIZE=1, INSTANCES=2)
+	@$(BIN)/python -m loadtests.load run $(SCENARIO) --time $(TIME) --size $(SIZE) --instances $(INSTANCES)
 
 scale: $(READY) ## compare the latency with a million sessions with that with a hundred (SESSIONS=1000000)
 	@$(BIN)/python -m reports.scale --sessions $(SESSIONS)

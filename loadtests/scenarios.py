@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import cache
 from importlib import resources
@@ -94,6 +95,13 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if share >= begins:
                 factor = times
         return factor
+
+    def stretches(self) -> list[tuple[float, float]]:
+        """Where the load is as high all the time: when each such stretch ends, in seconds, and its factor."""
+        shares = {number / self.steps for number in range(1, self.steps)} | {begins for begins, _ in self.phases}
+        edges_s = [share * self.duration_s for share in sorted({0.0, 1.0, *shares})]
+        # Of the middle: at an edge itself, how it was rounded decides.
+        return [(ends_s, self.factor_at((begins_s + ends_s) / 2)) for begins_s, ends_s in itertools.pairwise(edges_s)]
 
     def window_s(self, name: str) -> tuple[float, float]:
         """A window's beginning and end, in seconds since the beginning; without a name, from the end of the ramp on."""

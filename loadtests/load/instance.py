@@ -20,13 +20,15 @@ from loadtests.load.machine import boot, own_memory_kb
 from loadtests.load.plan import plan
 from loadtests.load.steps import Steps
 from loadtests.load.tally import Tally
-from loadtests.load.watching import Watching
+from loadtests.load.watching import LAST_SESSIONS, Watching
 from loadtests.scenarios import Scenario  # noqa: TC001 - msgspec reads it when it decodes
 from loadtests.subjects.recorded import Recorded
 from loadtests.subjects.register import session_name
-from loadtests.subjects.registry import SUBJECTS
+from loadtests.subjects.registry import LOADABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kairos_core import Settings
     from loadtests.subjects.register import Register
 
@@ -38,8 +40,6 @@ _LISTENERS = 201
 _MOST_LISTENERS = 50
 _CLOSER = 255
 MOST_PLACES = 250
-# Sessions that are written last, one in each lane: who was told of them was told of all before them.
-_LAST_SESSIONS = 4_000_000_000
 _TOLD_TIMEOUT_S = 30.0
 
 
@@ -71,18 +71,19 @@ class Instance:
     Args:
         orders: what it is to do.
         settings: of its manager.
+        on_step: told of each step: what it was, how it ended, and how long it took in milliseconds.
 
     Attributes:
         tally: what it counted.
         part: what it says of itself at its end.
     """
 
-    def __init__(self, orders: Orders, settings: Settings) -> None:
-        self.tally = Tally()
+    def __init__(self, orders: Orders, settings: Settings, on_step: Callable[[str, str, float], None]) -> None:
+        self.tally = Tally(on_step)
         self.part = Part(place=orders.place, boot=boot(), begin_ns=0, hands=orders.scenario.hands)
         self._orders = orders
         self._settings = settings
-        self._register: Register = SUBJECTS[orders.subject](settings)
+        self._register: Register = LOADABLE[orders.subject](settings)
         self._stack = contextlib.ExitStack()
         self._stack.callback(self._register.close)
         self._watching = Watching(orders.prefix, orders.place, self.tally)
@@ -162,7 +163,7 @@ class Instance:
         """Numbers of sessions of which there is one in each lane."""
         layout = Layout(self._settings.namespace, self._settings.lanes)
         found: dict[int, int] = {}
-        number = _LAST_SESSIONS
+        number = LAST_SESSIONS
         while len(found) < layout.lanes:
             found.setdefault(layout.lane_of(session_name(self._orders.prefix, number)), number)
             number += 1

@@ -101,14 +101,23 @@ def _life(scenario: Scenario, rng: random.Random, life: _Life) -> Iterator[Step]
             found += [(at_s, Operation.MESSAGE) for at_s in messages]
     within = sorted((at_s, operation) for at_s, operation in found if at_s < scenario.duration_s)
     for place, (at_s, operation) in enumerate(within, 1):
-        yield Step(round(at_s * 1e9), life.session, operation, place == len(within))
+        yield Step(int(at_s * 1e9), life.session, operation, place == len(within))
 
 
 def _moments(scenario: Scenario, rng: random.Random, from_s: float, until_s: float, pace_s: float) -> Iterator[float]:
-    """Moments with times between them that are exponential, and the shorter, the higher the load is to be then."""
+    """Moments with times between them that are exponential, and the shorter, the higher the load is to be then.
+
+    What is drawn is how long it is to the next at a factor of 1; in a stretch with another factor, that passes so many
+    times as fast. So a load that changes does so at once, and not only when each session has had its next turn.
+    """
+    left_s = rng.expovariate(1 / pace_s)
     at_s = from_s
-    while True:
-        at_s += rng.expovariate(scenario.factor_at(at_s) / pace_s)
-        if at_s >= min(until_s, scenario.duration_s):
-            return
-        yield at_s
+    for ends_s, factor in scenario.stretches():
+        ends_s = min(ends_s, until_s)  # noqa: PLW2901 - the rest of it does not concern this session
+        while at_s + left_s / factor < ends_s:
+            at_s += left_s / factor
+            yield at_s
+            left_s = rng.expovariate(1 / pace_s)
+        if at_s < ends_s:
+            left_s = max(0.0, left_s - (ends_s - at_s) * factor)
+            at_s = ends_s

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from loadtests.load.histograms import Histograms, Name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from loadtests.load.latency import Latency
 
 # What was begun so long after it could have been, by the generator's own fault, was not offered when it was to be.
@@ -16,13 +18,17 @@ LATE_US = 50_000.0
 class Tally:
     """Counts; what was counted since the last report goes into the next.
 
+    Args:
+        on_step: told of each step: what it was, how it ended, and how long it took in milliseconds.
+
     Attributes:
         begun, dropped, late, attempted: see `facts.Part`.
         sent, told: of messages: see `facts.Load`.
         reports: how many were taken.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_step: Callable[[str, str, float], None] = lambda *_: None) -> None:
+        self._on_step = on_step
         self.begun = 0
         self.dropped = 0
         self.late = 0
@@ -48,11 +54,13 @@ class Tally:
         found[Name(operation, outcome, "waiting")].record(latency.waiting_us)
         found[Name(operation, outcome, "service")].record(latency.service_us)
         found[Name(operation, outcome, "lag")].record(latency.lag_us)
+        self._on_step(operation, outcome, latency.latency_us / 1e3)
 
     def drop(self, second: int, operation: str, waited_us: float) -> None:
         """Count a step that was given up after it had waited for so long."""
         self.dropped += 1
         self._of(second)[Name(operation, "dropped", "latency")].record(waited_us)
+        self._on_step(operation, "dropped", waited_us / 1e3)
 
     def attempt(self, second: int, operation: str, outcome: str, service_us: float) -> None:
         """Count an attempt of a step, or what came of one in another process."""

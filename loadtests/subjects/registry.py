@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loadtests.subjects.check_then_set import CheckThenSet
+from loadtests.subjects.delayed import Delayed
 from loadtests.subjects.lock import Locked
 from loadtests.subjects.managed import Managed
 from loadtests.subjects.watch_multi import WatchMulti
@@ -22,5 +23,7 @@ SUBJECTS: dict[str, Callable[[Settings], Register]] = {
     "watch_multi": WatchMulti,
     "lock": Locked,
 }
+# What a load test can be of: besides, what shows whether it tells the truth.
+LOADABLE: dict[str, Callable[[Settings], Register]] = {**SUBJECTS, "delayed": Delayed}
 # These have an audit, and need no more than the core's account.
 OF_KAIROS = ("kairos", "kairos_async")

@@ -1,0 +1,118 @@
+"""`python -m loadtests.load`: runs a load test from its servers to its verdicts, and judges a stored one again.
+
+Exit status 0: fast enough, and right; 1: one of them not; 2: it could not be told, or run.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
+from loadtests import ROOT
+from loadtests.attack.rounds import RoundError
+from loadtests.history import HistoryError
+from loadtests.load.facts import LoadError
+from loadtests.load.run import Asked, judge_again, run
+from loadtests.load.summary import summary
+from loadtests.load.verdict import exit_status
+from loadtests.measure import unwind_on_termination
+from loadtests.scenarios import scenario_named, scenarios
+from loadtests.subjects.registry import LOADABLE
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from loadtests.load.run import Verdicts
+
+_TOLD = 5
+RUNS = ROOT / "loadtests" / "runs"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.do(options)
+    except (ConfigurationError, LoadError, HistoryError, RoundError, OSError) as error:
+        print(f"load: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("load: interrupted; servers and processes are removed", file=sys.stderr)
+        return 130
+    except Exception:  # noqa: BLE001 - whatever it is, it is no verdict, and 1 would be one
+        traceback.print_exc()
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m loadtests.load", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    running = commands.add_parser("run", help="run a load test, and judge it")
+    running.add_argument("scenario", help="which; `list` has all of them")
+    running.add_argument("--time", type=float, default=1.0, help="so many times its time (%(default)s)")
+    running.add_argument("--size", type=float, default=1.0, help="with so many times its sessions (%(default)s)")
+    running.add_argument("--instances", type=int, default=2, help="processes of the service (%(default)s)")
+    running.add_argument("--workers", type=int, default=2, help="of the audit (%(default)s)")
+    running.add_argument("--subject", choices=LOADABLE, default="kairos", help="what is loaded (%(default)s)")
+    running.add_argument("--seed", type=int, default=0, help="what all is drawn from; 0: another each time")
+    running.add_argument("--folder", type=Path, help="where the run goes; none: a new folder of loadtests/runs")
+    running.add_argument("--quiet", action="store_true", help="do not show how it goes")
+    running.set_defaults(do=_run)
+    judging = commands.add_parser("judge", help="judge a stored run again")
+    judging.add_argument("folder", type=Path, metavar="RUN", help="a folder of loadtests/runs")
+    judging.set_defaults(do=lambda options: _tell(options.folder, judge_again(options.folder)))
+    listing = commands.add_parser("list", help="list the load tests")
+    listing.set_defaults(do=_list)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    scenario = scenario_named(options.scenario).scaled(options.time, options.size)
+    RUNS.mkdir(parents=True, exist_ok=True)
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{options.scenario}-"
+    folder = options.folder or Path(tempfile.mkdtemp(prefix=stem, dir=RUNS))
+    asked = Asked(
+        name=options.scenario,
+        scenario=scenario,
+        time=options.time,
+        size=options.size,
+        subject=options.subject,
+        instances=options.instances,
+        workers=options.workers,
+        seed=options.seed,
+        folder=folder,
+        is_quiet=options.quiet,
+    )
+    print(f"{options.scenario}: {scenario.about}", flush=True)
+    print(f"{scenario.duration_s:.0f} s, {options.instances} instances, in {folder}", flush=True)
+    return _tell(folder, run(asked))
+
+
+def _tell(folder: Path, found: Verdicts) -> int:
+    doubts = [
+        sentence
+        for one in found.correctness.rounds.values()
+        for sentence in (*(f"{each.rule}: {each.sentence}" for each in one.violations[:_TOLD]), *one.reasons[:_TOLD])
+    ]
+    print("\n".join(summary(found.speed, found.correctness.status, doubts)))
+    print(f"stored in {folder}")
+    return exit_status(found.speed, found.correctness.status)
+
+
+def _list(_: argparse.Namespace) -> int:
+    for name, scenario in scenarios().items():
+        print(f"{name:18} {scenario.about}")
+    return 0
+
+
+if __name__ == "__main__":
+    unwind_on_termination()
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Percentiles of what was counted, and how far they can be trusted. No I/O.
+
+Calls of one run are not independent: a slow moment befalls many at once. So whole blocks of time are drawn again, and
+not calls; an interval over calls would be far too narrow.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
+    Counts = NDArray[np.int64]
+
+CONFIDENCE = 0.95
+# The percentiles of targets, as shares.
+SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+# Of fewer blocks their spread is hardly known; more would be too short for a slow moment to lie within one.
+FEWEST_BLOCKS = 10
+MOST_BLOCKS = 20
+# Enough that another seed hardly moves an end of the interval.
+_RESAMPLES = 2_000
+_SEED = 1979
+# So many numbers are held at once, at the most.
+_ROOM = 4_000_000
+
+
+def percentile(values: Values, counts: Counts, share: float) -> float:
+    """The smallest value that this share of all are not above: one that was measured, never one between two."""
+    return float(values[np.searchsorted(np.cumsum(counts), _rank(int(counts.sum()), share))])
+
+
+def resampled(values: Values, counts: Counts, share: float, seed: int = _SEED) -> Values:
+    """The percentile of each of many runs that might have been: as many blocks, drawn from those that were.
+
+    Args:
+        values: what was counted, rising.
+        counts: blocks by values; at least one call.
+        share: of the percentile.
+        seed: of the drawing.
+    """
+    blocks = len(counts)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=_RESAMPLES)
+    found = []
+    for some in np.array_split(drawn, math.ceil(_RESAMPLES * len(values) / _ROOM)):
+        sums = np.cumsum(some.astype(np.float64) @ counts.astype(np.float64), axis=1)
+        calls = sums[:, -1]
+        # A draw of blocks that are all empty says nothing.
+        sums, calls = sums[calls > 0], calls[calls > 0]
+        ranks = np.ceil(np.round(share * calls, 6))
+        found.append(values[(sums < np.maximum(ranks, 1)[:, None]).sum(axis=1)])
+    return np.concatenate(found)
+
+
+def interval(samples: Values) -> tuple[float, float]:
+    """Lower and upper end of the two-sided 95 % interval."""
+    tail = (1 - CONFIDENCE) / 2
+    lower, upper = np.quantile(samples, [tail, 1 - tail])
+    return float(lower), float(upper)
+
+
+def allowed_over(calls: int, share: float) -> int | None:
+    """How many calls may be over a limit so that the percentile is still below it, with 95 % confidence.
+
+    Were the percentile at the limit, calls over it would be binomial with a chance of 1 - share each; so few as this
+    would be seen at most once in twenty. It takes calls as independent, so it is never the only test.
+
+    Returns:
+        the largest such number, or None where even none at all would not show it: of a p95 below 59 calls.
+    """
+    if not calls:
+        return None
+    chance = 1 - share
+    # From the mean on, so few are no rarity any more.
+    numbers = np.arange(1, min(calls, math.ceil(calls * chance)) + 1)
+    steps = np.log((calls - numbers + 1) / numbers) + math.log(chance / share)
+    logs = calls * math.log(share) + np.concatenate([[0.0], np.cumsum(steps)])
+    allowed = int(np.count_nonzero(np.cumsum(np.exp(logs)) <= 1 - CONFIDENCE)) - 1
+    return allowed if allowed >= 0 else None
+
+
+def _rank(calls: int, share: float) -> int:
+    # In whole numbers: 0.95 times 20 must not be a little more than 19.
+    return max(1, math.ceil(round(share * calls, 6)))

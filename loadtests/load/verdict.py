@@ -1,0 +1,216 @@
+"""The verdict on the speed of a load test: `load_verdict.json`, and what a program ends with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from loadtests.judging.verdict import Status
+from loadtests.load.findings import KneeStep, Line, Percentiles, Speed, TargetResult, worst
+from loadtests.load.growth import growth
+from loadtests.load.knee import find_knee
+from loadtests.load.offered import offered
+from loadtests.load.targets import judge_target
+from loadtests.load.timeline import CONFLICT, DROPPED, ERROR, FAILED, OK, STEPS, UNKNOWN, Timeline, part_of
+from loadtests.load.validity import is_searched, why_broken, why_invalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from loadtests.load.facts import Load
+    from loadtests.load.knee import Knee
+    from loadtests.load.timeline import Deliveries
+
+# 1: the first.
+FORMAT = 1
+NAME = "load_verdict.json"
+_EXIT_STATUS = {Speed.PASS: 0, Speed.FAIL: 1, Speed.INCONCLUSIVE: 2, Speed.INVALID: 2}
+
+
+class LoadVerdict(msgspec.Struct, kw_only=True):
+    """What a load test showed of speed.
+
+    Attributes:
+        format: of the file.
+        verdict: the worst of all that was judged; INVALID where there are reasons.
+        name: of the scenario.
+        time, size: as it was scaled.
+        reasons: why nothing follows from the run, in sentences.
+        targets: in the order of the scenario.
+        lines: what may not be, or not grow, beside them.
+        knee: the steps of a load that grows.
+        percentiles: of everything in the time that is judged.
+        judged_s: that time: from the end of the ramp on, in whole seconds.
+        offered_per_s: how many steps were planned in it.
+        done_per_s: how many were answered in it, whatever the answer.
+        planned, begun, dropped, late: steps in all.
+        counts: of each operation how often it ended how, in all the time.
+    """
+
+    format: int = FORMAT
+    verdict: Speed
+    name: str
+    time: float
+    size: float
+    reasons: list[str]
+    targets: list[TargetResult] = []
+    lines: list[Line] = []
+    knee: list[KneeStep] = []
+    percentiles: list[Percentiles] = []
+    judged_s: tuple[int, int] = (0, 0)
+    offered_per_s: float = 0.0
+    done_per_s: float = 0.0
+    planned: int = 0
+    begun: int = 0
+    dropped: int = 0
+    late: int = 0
+    counts: dict[str, dict[str, int]] = {}
+
+
+def judge_load(found: Load, deliveries: Deliveries | None = None) -> LoadVerdict:
+    """What a load test showed.
+
+    Args:
+        found: as it was.
+        deliveries: of its updates; None: they are not known.
+    """
+    try:
+        timeline = Timeline(found.seconds, deliveries if _fit(deliveries) else None)
+    except (ValueError, TypeError) as error:
+        reason = f"what was counted cannot be read: {error}"
+        return LoadVerdict(
+            verdict=Speed.INVALID, name=found.name, time=found.time, size=found.size, reasons=[*found.notes, reason]
+        )
+    planned = offered(found.scenario, found.seed, len(found.parts))
+    reasons = why_invalid(found, timeline, planned, deliveries)
+    targets: list[TargetResult] = []
+    knees: list[Knee] = []
+    for target in found.scenario.targets:
+        if target.is_knee:
+            knees.append(find_knee(found, timeline, planned, target))
+            targets.append(knees[-1].result)
+        else:
+            targets.append(judge_target(timeline, found.scenario, target))
+    reasons += [knee.reason for knee in knees if knee.reason]
+    # Behind its knee a system fails: that is what the knee is.
+    judged_until_s = min(knee.until_s for knee in knees) if is_searched(found) else timeline.length_s
+    lines = [*_failures(timeline, range(judged_until_s)), *_messages(found), *growth(found)]
+    judged = timeline.window(found.scenario, "")
+    offering = range(judged.start, min(judged.stop, len(planned.by_second)))
+    done = timeline.count(judged, operation=STEPS, part="latency", outcome=(OK, CONFLICT, UNKNOWN, ERROR))
+    verdicts = [*(target.verdict for target in targets), *(line.verdict for line in lines)]
+    return LoadVerdict(
+        verdict=Speed.INVALID if reasons else worst(verdicts),
+        name=found.name,
+        time=found.time,
+        size=found.size,
+        reasons=reasons,
+        targets=targets,
+        lines=lines,
+        knee=[step for knee in knees[:1] for step in knee.steps],
+        percentiles=timeline.percentiles(judged),
+        judged_s=(judged.start, judged.stop),
+        offered_per_s=planned.rate(offering),
+        done_per_s=done / max(1, len(offering)),
+        planned=sum(part.planned for part in found.parts),
+        begun=sum(part.begun for part in found.parts),
+        dropped=sum(part.dropped for part in found.parts),
+        late=sum(part.late for part in found.parts),
+        counts=_counts(timeline),
+    )
+
+
+def exit_status(speed: LoadVerdict | Speed, correctness: Status | None) -> int:
+    """What a program ends with: 0: all is well; 1: something is wrong; 2: something could not be told.
+
+    A violation is one in a run that says nothing of speed, too: it was seen, and nothing explains it. What is too slow
+    is too slow where nothing is known of correctness. Everything else that is in doubt leaves all in doubt.
+
+    Args:
+        speed: the verdict on it.
+        correctness: that of the judge; None: nobody judged.
+    """
+    verdict = speed if isinstance(speed, Speed) else speed.verdict
+    if correctness == Status.VIOLATION:
+        return 1
+    if _EXIT_STATUS[verdict]:
+        return _EXIT_STATUS[verdict]
+    return 0 if correctness == Status.VALID else 2
+
+
+def write_load_verdict(folder: Path, verdict: LoadVerdict) -> None:
+    """Write it beside the `load.json` that it is of."""
+    text = msgspec.json.format(msgspec.json.encode(verdict), indent=2)
+    half = folder / f"{NAME}.half"
+    half.write_bytes(text)
+    half.replace(folder / NAME)
+
+
+def read_load_verdict(folder: Path) -> LoadVerdict:
+    """Read it.
+
+    Raises:
+        OSError: there is none.
+        msgspec.MsgspecError: it is none, or one of another format.
+    """
+    return msgspec.json.decode((folder / NAME).read_bytes(), type=LoadVerdict)
+
+
+def _fit(deliveries: Deliveries | None) -> bool:
+    """Whether they can be counted; if not, there is a reason (see `validity`)."""
+    return deliveries is not None and not why_broken(deliveries)
+
+
+def _counts(timeline: Timeline) -> dict[str, dict[str, int]]:
+    """Each call once: steps by their latency, attempts by their service."""
+    found: dict[str, dict[str, int]] = {}
+    for name in timeline.names():
+        if name.part == part_of(name.operation):
+            number = timeline.count(operation=name.operation, part=name.part, outcome=name.outcome)
+            found.setdefault(name.operation, {})[name.outcome] = number
+    return found
+
+
+def _failures(timeline: Timeline, within: range) -> list[Line]:
+    """What failed: none may, of steps and of their attempts."""
+    lines = []
+    for outcome, what in ((ERROR, "errors"), (UNKNOWN, "unknown outcomes"), (DROPPED, "steps given up")):
+        of = {
+            operation: timeline.count(within, operation=operation, part=part, outcome=outcome)
+            for operation, part in _operations(timeline)
+        }
+        steps = sum(number for operation, number in of.items() if "." not in operation)
+        attempts = sum(number for operation, number in of.items() if "." in operation)
+        told = ", ".join(f"{operation} {number:,}" for operation, number in of.items() if number)
+        # A step that failed has an attempt that did: each is one failure.
+        number = max(steps, attempts)
+        verdict = Speed.FAIL if number else Speed.PASS
+        lines.append(Line(what=what, measured=number, limit=0, unit="", verdict=verdict, sentence=told))
+    return lines
+
+
+def _operations(timeline: Timeline) -> list[tuple[str, str]]:
+    pairs = {(name.operation, part_of(name.operation)) for name in timeline.names() if name.outcome in FAILED}
+    return sorted(pairs)
+
+
+def _messages(found: Load) -> list[Line]:
+    """Every receiver to which the store handed a message told of it."""
+    scenario = found.scenario
+    has_receivers = scenario.message_s is not None and scenario.listeners > 0
+    if not has_receivers and not found.messages_sent and not found.messages_told:
+        return []
+    missing = found.messages_sent - found.messages_told
+    sentence = f"{found.messages_told:,} told of {found.messages_sent:,} handed out"
+    verdict = Speed.FAIL if missing else Speed.PASS if found.messages_sent else Speed.INCONCLUSIVE
+    return [
+        Line(
+            what="messages lost or invented",
+            measured=abs(missing),
+            limit=0,
+            unit="",
+            verdict=verdict,
+            sentence=sentence,
+        )
+    ]

@@ -1,0 +1,255 @@
+"""A server that answers when it is known to: `python -m loadtests.servers.delaying`.
+
+It keeps sessions that are compared and set, and answers each request as long after it was sent as `Delays` says. That
+counts from the stamp that a request bears and not from when it was read, so that how late an answer is tells of all
+that the server and the way to it took; the server keeps that of every answer.
+
+It takes orders (see `loadtests/orders.py`), and ends when its standard input closes. Both ends must be on one machine,
+since they share its clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import gc
+import heapq
+import itertools
+import os
+import select
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from loadtests.load.delays import Delays
+from loadtests.orders import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOST = "127.0.0.1"
+# What is known of each answer: whose it was, and how late it was sent.
+ANSWER = np.dtype([("session", "<u4"), ("count", "<u4"), ("late_ns", "<i8")])
+# A sleep ends up to so late; the rest is waited for awake.
+_MARGIN_NS = 200_000
+_CHUNK = 65_536
+# Where it may be: it needs little, and that at once.
+_NICENESS = -10
+
+
+class Do(enum.IntEnum):
+    """What is asked for."""
+
+    CREATE = 1
+    GET = 2
+    UPDATE = 3
+    DELETE = 4
+    TOUCH = 5
+
+
+class Answer(enum.IntEnum):
+    """What it came to."""
+
+    DONE = 1
+    ABSENT = 2
+    CONFLICT = 3
+    EXISTS = 4
+
+
+class Asked(NamedTuple):
+    """A request; on the wire its session's id follows it.
+
+    Attributes:
+        do: see Do.
+        length: of the id in bytes.
+        sent_ns: when it was sent (`time.monotonic_ns`).
+        incarnation, version: what must be stored; 0, 0: anything.
+        writer, digest: what is written.
+    """
+
+    do: int
+    length: int
+    sent_ns: int
+    incarnation: int
+    version: int
+    writer: int
+    digest: int
+
+
+class Answered(NamedTuple):
+    """The reply.
+
+    Attributes:
+        answer: see Answer.
+        incarnation, version, writer, digest: what is stored now, or was before it was deleted; 0: nothing.
+    """
+
+    answer: int
+    incarnation: int = 0
+    version: int = 0
+    writer: int = 0
+    digest: int = 0
+
+
+ASKED = struct.Struct("<BHqqqQI")
+ANSWERED = struct.Struct("<BqqQI")
+
+
+class Sessions:
+    """What is stored: each session's stamp, and who wrote what last."""
+
+    def __init__(self) -> None:
+        self._stored: dict[str, tuple[int, int, int, int]] = {}
+        self._latest = time.time_ns() // 1000
+
+    def do(self, asked: Asked, session_id: str) -> Answered:
+        """Carry out a request."""
+        current = self._stored.get(session_id)
+        if asked.do == Do.CREATE:
+            if current is not None:
+                return Answered(Answer.EXISTS, *current)
+            self._latest += 1
+            return self._put(session_id, (self._latest, 1, asked.writer, asked.digest))
+        if current is None:
+            return Answered(Answer.ABSENT)
+        if (asked.incarnation, asked.version) not in {(0, 0), current[:2]}:
+            return Answered(Answer.CONFLICT, *current)
+        if asked.do == Do.UPDATE:
+            return self._put(session_id, (current[0], current[1] + 1, asked.writer, asked.digest))
+        if asked.do == Do.DELETE:
+            del self._stored[session_id]
+        return Answered(Answer.DONE, *current)
+
+    def _put(self, session_id: str, stored: tuple[int, int, int, int]) -> Answered:
+        self._stored[session_id] = stored
+        return Answered(Answer.DONE, *stored)
+
+
+class _Due(NamedTuple):
+    """An answer that waits for its time."""
+
+    due_ns: int
+    order: int
+    session: int
+    nth: int
+    connection: socket.socket
+    data: bytes
+
+
+class Server:
+    """Answers, in `run`, and says how late it did; its other public methods are orders."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server((HOST, 0), backlog=1024)
+        self._listener.setblocking(False)
+        self._poll = select.epoll()
+        self._poll.register(self._listener, select.EPOLLIN)
+        self._connections: dict[int, socket.socket] = {}
+        self._halves: dict[int, bytes] = {}
+        self._delays = Delays(seed=0)
+        self._sessions = Sessions()
+        self._counts: Counter[str] = Counter()
+        self._due: list[_Due] = []
+        # Connections cannot be compared.
+        self._order = itertools.count()
+        self._answers: list[tuple[int, int, int]] = []
+
+    def begin(self, delays: dict[str, Any]) -> dict[str, Any]:
+        """Answer what comes from now on as these say; where to ask it."""
+        self._delays = msgspec.convert(delays, Delays)
+        return {"url": f"tcp://{HOST}:{self._listener.getsockname()[1]}"}
+
+    def answers(self, path: str) -> dict[str, Any]:
+        """Write what is known of each answer into a file (see `ANSWER`); how many there were."""
+        found = np.array(self._answers, ANSWER)
+        np.save(Path(path), found, allow_pickle=False)
+        return {"answers": len(found)}
+
+    def run(self) -> None:
+        """Answer, for ever."""
+        # Nothing here makes cycles, and a collection would take longer than an answer may be late.
+        gc.disable()
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+        while True:
+            wait_s = None
+            if self._due:
+                wait_s = max(0, self._due[0].due_ns - _MARGIN_NS - time.monotonic_ns()) / 1e9
+            # An epoll waits for whole milliseconds; a select that waits for it, for microseconds.
+            if select.select([self._poll], [], [], wait_s)[0]:
+                for number, _ in self._poll.poll(0):
+                    self._read(number)
+            self._answer()
+
+    def _read(self, number: int) -> None:
+        if number == self._listener.fileno():
+            connection, _ = self._listener.accept()
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connections[connection.fileno()] = connection
+            self._poll.register(connection, select.EPOLLIN)
+            return
+        connection = self._connections[number]
+        try:
+            data = connection.recv(_CHUNK)
+        except OSError:
+            data = b""
+        if not data:
+            self._poll.unregister(number)
+            del self._connections[number]
+            self._halves.pop(number, None)
+            connection.close()
+            return
+        for asked, session_id in self._whole(number, data):
+            self._take(connection, asked, session_id)
+
+    def _whole(self, number: int, data: bytes) -> Iterator[tuple[Asked, str]]:
+        """The requests that have come whole; the rest of the data is kept until more comes."""
+        data = self._halves.pop(number, b"") + data
+        while len(data) >= ASKED.size:
+            asked = Asked(*ASKED.unpack_from(data))
+            size = ASKED.size + asked.length
+            if len(data) < size:
+                break
+            yield asked, data[ASKED.size : size].decode()
+            data = data[size:]
+        if data:
+            self._halves[number] = data
+
+    def _take(self, connection: socket.socket, asked: Asked, session_id: str) -> None:
+        count = self._counts[session_id]
+        self._counts[session_id] = count + 1
+        digits = session_id.rpartition("-")[2]
+        session = int(digits) if digits.isdigit() else 0
+        due_ns = self._delays.answered_ns(asked.sent_ns, session, count)
+        data = ANSWERED.pack(*self._sessions.do(asked, session_id))
+        heapq.heappush(self._due, _Due(due_ns, next(self._order), session, count, connection, data))
+
+    def _answer(self) -> None:
+        """Send what is due now, or about to be."""
+        while self._due and self._due[0].due_ns - time.monotonic_ns() <= _MARGIN_NS:
+            due = heapq.heappop(self._due)
+            while time.monotonic_ns() < due.due_ns:
+                pass
+            # Who asked may be gone.
+            with contextlib.suppress(OSError):
+                due.connection.send(due.data)
+                self._answers.append((due.session, due.nth, time.monotonic_ns() - due.due_ns))
+
+
+def main() -> None:
+    """Serve requests, and orders until standard input closes."""
+    server = Server()
+    threading.Thread(target=server.run, daemon=True).start()
+    serve(server, msgspec.ValidationError, OSError)
+
+
+if __name__ == "__main__":
+    main()
