@@ -147,12 +147,18 @@ def finished(found: Loaded, settings: Settings, worker_settings: Settings, *, ha
     )
 
 
+def interrupted(*_: object) -> None:
+    """Somebody ends it."""
+    raise KeyboardInterrupt
+
+
 def test_a_load_test_is_judged_with_its_audit(
     settings: Settings,
     worker_settings: Settings,
     writer: AuditWriter,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """G1, G2, G7, G8: what instances did in some sessions has no contradiction; it can be judged and shown again."""
     found = loaded(tmp_path, settings)
@@ -160,6 +166,11 @@ def test_a_load_test_is_judged_with_its_audit(
         for lane, depth in enumerate(outbox.depths()):
             if depth:
                 drain_lane(outbox, writer, lane)
+    with monkeypatch.context() as patched:
+        patched.setattr("loadtests.load.finish.write_run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            finished(found, settings, worker_settings, has_audit=True)
+    # What came to no end the first time is done again.
     verdict = finished(found, settings, worker_settings, has_audit=True)
     assert Status.VALID == verdict.status, verdict.rounds
     stored = read_round(tmp_path / "rounds" / "001")
