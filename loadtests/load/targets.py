@@ -61,7 +61,7 @@ def _judge_limit(timeline: Timeline, scenario: Scenario, target: Target, limit_m
     if not counted.calls:
         return _with(found, sentence=f"too few: no {target.operation} at all")
     share = SHARES[target.statistic]
-    lower, upper = interval(resampled(counted.values_ms, counted.counts, share))
+    lower, upper = interval(resampled(counted.values_ms, counted.counts, share), len(counted.counts))
     over, allowed = counted.over(limit_ms), allowed_over(counted.calls, share)
     doubt = _doubt(counted, target)
     verdict, sentence = Speed.INCONCLUSIVE, doubt
@@ -95,7 +95,7 @@ def _judge_ratio(timeline: Timeline, scenario: Scenario, target: Target, at_most
     above = resampled(ours.values_ms, ours.counts, share, seed=1)
     below = resampled(theirs.values_ms, theirs.counts, share, seed=2)
     number = min(len(above), len(below))
-    lower, upper = interval(above[:number] / below[:number])
+    lower, upper = interval(above[:number] / below[:number], min(len(ours.counts), len(theirs.counts)))
     doubt = _doubt(ours, target) or _doubt(theirs, target)
     verdict, sentence = Speed.INCONCLUSIVE, doubt
     if not doubt and lower > at_most:
