@@ -11,7 +11,7 @@ from loadtests.load.histograms import LONGEST_US
 from loadtests.load.timeline import DELIVERY, MESSAGE_DELIVERY, OUTCOMES, STEPS, part_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from loadtests.load.findings import KneeStep, Line, Percentiles, TargetResult
     from loadtests.load.verdict import LoadVerdict
@@ -63,10 +63,8 @@ def summary(verdict: LoadVerdict, correctness: Status | None, doubts: Sequence[s
 
 def _percentiles(rows: Sequence[Percentiles]) -> list[str]:
     """Of each step what users felt, and what it is made of; of each attempt and delivery its time."""
-    operations = list(dict.fromkeys(one.operation for one in rows))
-    order = [one for one in (*STEPS, *sorted(set(operations) - set(STEPS))) if one in operations]
     found: list[tuple[str, ...]] = [("milliseconds", "ended", "calls", "p50", "p95", "p99", "p99.9", "longest")]
-    for operation in order:
+    for operation in _ordered(one.operation for one in rows):
         parts = ("latency", "waiting", "service") if operation in STEPS else (part_of(operation),)
         for outcome in OUTCOMES:
             for part in parts:
@@ -77,6 +75,12 @@ def _percentiles(rows: Sequence[Percentiles]) -> list[str]:
     return ["", *_table(found)] if len(found) > 1 else []
 
 
+def _ordered(operations: Iterable[str]) -> list[str]:
+    """Steps as a session lives through them, then the rest."""
+    found = set(operations)
+    return [one for one in (*STEPS, *sorted(found - set(STEPS))) if one in found]
+
+
 def _row(name: str, one: Percentiles) -> tuple[str, ...]:
     times = (one.p50, one.p95, one.p99, one.p999, one.longest)
     return (name, one.outcome, f"{one.calls:,}", *map(_ms, times))
@@ -84,8 +88,9 @@ def _row(name: str, one: Percentiles) -> tuple[str, ...]:
 
 def _outcomes(counts: dict[str, dict[str, int]]) -> list[str]:
     rows: list[tuple[str, ...]] = [("how it ended", *OUTCOMES)]
-    for operation, found in counts.items():
+    for operation in _ordered(counts):
         if operation not in (DELIVERY, MESSAGE_DELIVERY):
+            found = counts[operation]
             rows.append((operation, *(f"{found.get(outcome, 0):,}" for outcome in OUTCOMES)))
     return ["", *_table(rows)] if len(rows) > 1 else []
 
@@ -116,7 +121,7 @@ def _lines(lines: Sequence[Line]) -> list[str]:
     """What may not be, or not grow: in full where it is, and in few words where it is not."""
     if not lines:
         return []
-    rows: list[tuple[str, ...]] = [("beside them", "measured", "limit", "verdict")]
+    rows: list[tuple[str, ...]] = [("beside the targets", "measured", "limit", "verdict")]
     notes = []
     for one in lines:
         digits = 1 if one.unit else 0
