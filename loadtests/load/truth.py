@@ -27,7 +27,7 @@ ATTEMPTS = {
     Operation.CREATE: ("create",),
     Operation.START: ("update",),
     Operation.TURN: ("get", "update"),
-    Operation.END: ("update", "delete"),
+    Operation.END: ("get", "update", "delete"),
 }
 
 
@@ -100,7 +100,7 @@ def truth(  # noqa: PLR0913 - the four of a plan, and what answers it
     """
     if scenario.is_shared or scenario.message_s is not None:
         raise ValueError("sessions that are shared or have messages have no order that the plan tells")
-    walk = _Walk(delays, begin_ns, late_ns or {})
+    walk = _Walk(delays, begin_ns, {} if late_ns is None else late_ns)
     for step in plan(scenario, seed, place, places):
         walk.do(step)
     moments = np.array(walk.moments, np.int64).reshape(-1, 3)

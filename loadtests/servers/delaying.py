@@ -11,14 +11,12 @@ since they share its clock.
 from __future__ import annotations
 
 import contextlib
-import enum
 import gc
 import heapq
 import itertools
 import os
 import select
 import socket
-import struct
 import threading
 import time
 from collections import Counter
@@ -30,6 +28,7 @@ import numpy as np
 
 from loadtests.load.delays import Delays
 from loadtests.orders import serve
+from loadtests.servers.delaying_wire import ANSWERED, ASKED, TOLD, WRITES, Answer, Answered, Asked, Do, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,64 +41,6 @@ _MARGIN_NS = 200_000
 _CHUNK = 65_536
 # Where it may be: it needs little, and that at once.
 _NICENESS = -10
-
-
-class Do(enum.IntEnum):
-    """What is asked for."""
-
-    CREATE = 1
-    GET = 2
-    UPDATE = 3
-    DELETE = 4
-    TOUCH = 5
-
-
-class Answer(enum.IntEnum):
-    """What it came to."""
-
-    DONE = 1
-    ABSENT = 2
-    CONFLICT = 3
-    EXISTS = 4
-
-
-class Asked(NamedTuple):
-    """A request; on the wire its session's id follows it.
-
-    Attributes:
-        do: see Do.
-        length: of the id in bytes.
-        sent_ns: when it was sent (`time.monotonic_ns`).
-        incarnation, version: what must be stored; 0, 0: anything.
-        writer, digest: what is written.
-    """
-
-    do: int
-    length: int
-    sent_ns: int
-    incarnation: int
-    version: int
-    writer: int
-    digest: int
-
-
-class Answered(NamedTuple):
-    """The reply.
-
-    Attributes:
-        answer: see Answer.
-        incarnation, version, writer, digest: what is stored now, or was before it was deleted; 0: nothing.
-    """
-
-    answer: int
-    incarnation: int = 0
-    version: int = 0
-    writer: int = 0
-    digest: int = 0
-
-
-ASKED = struct.Struct("<BHqqqQI")
-ANSWERED = struct.Struct("<BqqQI")
 
 
 class Sessions:
@@ -125,6 +66,7 @@ class Sessions:
             return self._put(session_id, (current[0], current[1] + 1, asked.writer, asked.digest))
         if asked.do == Do.DELETE:
             del self._stored[session_id]
+            current = (current[0], current[1] + 1, asked.writer, 0)
         return Answered(Answer.DONE, *current)
 
     def _put(self, session_id: str, stored: tuple[int, int, int, int]) -> Answered:
@@ -141,6 +83,7 @@ class _Due(NamedTuple):
     nth: int
     connection: socket.socket
     data: bytes
+    notice: bytes
 
 
 class Server:
@@ -159,6 +102,8 @@ class Server:
         self._due: list[_Due] = []
         # Connections cannot be compared.
         self._order = itertools.count()
+        self._watchers: list[socket.socket] = []
+        self._notices: list[bytes] = []
         self._answers: list[tuple[int, int, int]] = []
 
     def begin(self, delays: dict[str, Any]) -> dict[str, Any]:
@@ -187,6 +132,8 @@ class Server:
                 for number, _ in self._poll.poll(0):
                     self._read(number)
             self._answer()
+            # Nothing is due for as long as this takes.
+            self._tell()
 
     def _read(self, number: int) -> None:
         if number == self._listener.fileno():
@@ -224,13 +171,21 @@ class Server:
             self._halves[number] = data
 
     def _take(self, connection: socket.socket, asked: Asked, session_id: str) -> None:
-        count = self._counts[session_id]
-        self._counts[session_id] = count + 1
+        if asked.do == Do.WATCH:
+            self._watchers.append(connection)
+            connection.send(ANSWERED.pack(*Answered(Answer.DONE)))
+            return
+        nth = self._counts[session_id]
+        self._counts[session_id] = nth + 1
         digits = session_id.rpartition("-")[2]
         session = int(digits) if digits.isdigit() else 0
-        due_ns = self._delays.answered_ns(asked.sent_ns, session, count)
-        data = ANSWERED.pack(*self._sessions.do(asked, session_id))
-        heapq.heappush(self._due, _Due(due_ns, next(self._order), session, count, connection, data))
+        due_ns = self._delays.answered_ns(asked.sent_ns, session, nth)
+        answered = self._sessions.do(asked, session_id)
+        notice = b""
+        if asked.do in WRITES and answered.answer == Answer.DONE:
+            notice = TOLD.pack(*Told(asked.do, asked.length, *answered[1:])) + session_id.encode()
+        data = ANSWERED.pack(*answered)
+        heapq.heappush(self._due, _Due(due_ns, next(self._order), session, nth, connection, data, notice))
 
     def _answer(self) -> None:
         """Send what is due now, or about to be."""
@@ -242,6 +197,25 @@ class Server:
             with contextlib.suppress(OSError):
                 due.connection.send(due.data)
                 self._answers.append((due.session, due.nth, time.monotonic_ns() - due.due_ns))
+            if due.notice:
+                self._notices.append(due.notice)
+
+    def _tell(self) -> None:
+        """Tell the watchers of what was written; one that does not listen is left."""
+        if not self._notices:
+            return
+        data = b"".join(self._notices)
+        self._notices.clear()
+        for watcher in self._watchers[:]:
+            try:
+                is_told = watcher.send(data) == len(data)
+            except OSError:
+                is_told = False
+            if not is_told:
+                self._watchers.remove(watcher)
+                # So that it learns of it. The loop closes it, as it reads the end.
+                with contextlib.suppress(OSError):
+                    watcher.shutdown(socket.SHUT_RDWR)
 
 
 def main() -> None:
