@@ -160,6 +160,17 @@ def test_memory_that_was_hardly_looked_at() -> None:
     assert Speed.INCONCLUSIVE == judge_load(*one).verdict
 
 
+@pytest.mark.parametrize(("name", "expected"), [("postgres 7", "PASS"), ("worker 2", "INCONCLUSIVE")])
+def test_what_was_not_there_all_the_time(name: str, expected: str) -> None:
+    """A helper of PostgreSQL's comes and goes; of any other process that did, nothing is told."""
+    one = made(scenario(max_growth=0.05, targets=[]))
+    at_s = [moment / 4 for moment in range(20, 56)]
+    one.load.memories.append(Memory(name=name, pid=2, at_s=at_s, kb=[2_000 * second for second in range(36)]))
+    assert expected == judge_load(*one).verdict
+    one.load.memories[-1].at_s[:6] = [1.5, 1.75, 2.0, 2.25, 2.5, 2.75]
+    assert Speed.FAIL == judge_load(*one).verdict
+
+
 @pytest.mark.parametrize(("waiting", "keys", "expected"), [(0, 25, "PASS"), (1, 25, "FAIL"), (0, 26, "FAIL")])
 def test_nothing_may_be_left(waiting: int, keys: int, expected: str) -> None:
     """At the end the outboxes are empty, and of the keys there are those of before, of what lives, and of the lanes."""
