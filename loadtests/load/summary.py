@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from loadtests.judging.verdict import Status
 from loadtests.load.findings import Speed
 from loadtests.load.histograms import LONGEST_US
-from loadtests.load.timeline import DELIVERY, MESSAGE_DELIVERY, OUTCOMES, STEPS, part_of
+from loadtests.load.timeline import OK, OUTCOMES, STEPS, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,7 +64,10 @@ def summary(verdict: LoadVerdict, correctness: Status | None, doubts: Sequence[s
 def _percentiles(rows: Sequence[Percentiles]) -> list[str]:
     """Of each step what users felt, and what it is made of; of each attempt and delivery its time."""
     found: list[tuple[str, ...]] = [("milliseconds", "ended", "calls", "p50", "p95", "p99", "p99.9", "longest")]
-    for operation in _ordered(one.operation for one in rows):
+    operations = _ordered(one.operation for one in rows)
+    for operation in operations:
+        if _is_alone(operation, operations):
+            continue
         parts = ("latency", "waiting", "service") if operation in STEPS else (part_of(operation),)
         for outcome in OUTCOMES:
             for part in parts:
@@ -73,6 +76,12 @@ def _percentiles(rows: Sequence[Percentiles]) -> list[str]:
                         name = f"  {part}" if part != parts[0] else operation.replace("_", " ")
                         found.append(_row(name, one))
     return ["", *_table(found)] if len(found) > 1 else []
+
+
+def _is_alone(operation: str, operations: Iterable[str]) -> bool:
+    """Whether it is the only attempt of its step, which then says the same."""
+    step, dot, _ = operation.partition(".")
+    return bool(dot) and sum(one.startswith(f"{step}.") for one in operations) == 1
 
 
 def _ordered(operations: Iterable[str]) -> list[str]:
@@ -89,8 +98,10 @@ def _row(name: str, one: Percentiles) -> tuple[str, ...]:
 def _outcomes(counts: dict[str, dict[str, int]]) -> list[str]:
     rows: list[tuple[str, ...]] = [("how it ended", *OUTCOMES)]
     for operation in _ordered(counts):
-        if operation not in (DELIVERY, MESSAGE_DELIVERY):
-            found = counts[operation]
+        found = counts[operation]
+        # Of attempts only what was not as it should be: that all are well, their steps say.
+        is_told = operation in STEPS or ("." in operation and set(found) != {OK})
+        if is_told:
             rows.append((operation, *(f"{found.get(outcome, 0):,}" for outcome in OUTCOMES)))
     return ["", *_table(rows)] if len(rows) > 1 else []
 

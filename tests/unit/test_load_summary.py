@@ -99,3 +99,17 @@ def test_what_was_scaled_is_said() -> None:
     assert "TIME" not in summary(verdict, None)[1]
     verdict.time = 0.1
     assert "(TIME=0.1 SIZE=1)" in summary(verdict, None)[1]
+
+
+def test_attempts_that_say_no_more_than_their_steps() -> None:
+    """The only attempt of a step is not told of beside it; of several, each is, and how they ended where it matters."""
+    verdict = judge_load(*sound())
+    text = "\n".join(summary(verdict, None))
+    assert "turn.update" not in text
+    row = next(row for row in verdict.percentiles if row.operation == "turn.update")
+    verdict.percentiles.append(msgspec.structs.replace(row, operation="turn.get"))
+    verdict.counts["turn.get"] = {"ok": 7}
+    text = "\n".join(summary(verdict, None))
+    assert [1, 1] == [text.count(f"turn.{one} ") for one in ("update", "get")]
+    verdict.counts["turn.update"]["unknown"] = 1
+    assert 2 == "\n".join(summary(verdict, None)).count("turn.update ")

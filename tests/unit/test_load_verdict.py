@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from loadtests.judging.verdict import Status
+from loadtests.load.facts import LoadError
 from loadtests.load.findings import Speed, worst
-from loadtests.load.timeline import Deliveries
-from loadtests.load.verdict import exit_status, judge_load, read_load_verdict, write_load_verdict
+from loadtests.load.histograms import Histograms, Name
+from loadtests.load.targets import judge_target
+from loadtests.load.timeline import Deliveries, Timeline
+from loadtests.load.verdict import NAME, exit_status, judge_load, read_load_verdict, write_load_verdict
 from tests.made_load import Answer, made, quick, scenario, sound, target
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from loadtests.load.findings import Line
@@ -87,6 +90,32 @@ def test_a_slow_moment_widens_the_interval() -> None:
     assert found.upper is not None
     assert found.measured < 20.0 < found.upper
     assert INCONCLUSIVE == found.verdict
+
+
+def counted(slow: Sequence[int]) -> Timeline:
+    """A hundred turns in each second, of which so many are over the limit."""
+    seconds = []
+    for number in slow:
+        one = Histograms()
+        for at in range(100):
+            one[Name("turn", "ok", "latency")].record(30_000 if at < number else 1_000)
+        seconds.append(one.encoded())
+    return Timeline(seconds)
+
+
+def test_pass_takes_both() -> None:
+    """PASS takes an interval below the limit, over blocks of time, and no more over it than may be of so many calls."""
+    wanted = scenario(ramp_s=1.0)
+    few = judge_target(counted([3] * 14), wanted, target())
+    assert (36, 1_200, PASS) == (few.over, few.calls, few.verdict)
+    # As few, but all at once: another such moment, and it would be more than 5 %.
+    at_once = judge_target(counted([0] * 13 + [36]), wanted, target())
+    assert (36, INCONCLUSIVE) == (at_once.over, at_once.verdict)
+    assert (at_once.measured or 0) < 20.0 < (at_once.upper or 0)
+    # Evenly spread, so that blocks tell nothing; by chance it might as well have been 5 %.
+    many = judge_target(counted([4] * 14), wanted, target())
+    assert (many.upper or 0) < 20.0
+    assert (48, INCONCLUSIVE, True) == (many.over, many.verdict, "may be by chance" in many.sentence)
 
 
 @pytest.mark.parametrize("outcome", ["error", "unknown", "dropped"])
@@ -199,3 +228,17 @@ def test_it_is_written_and_read(tmp_path: Path) -> None:
     verdict = judge_load(*made(scenario(), every(8, "error")))
     write_load_verdict(tmp_path, verdict)
     assert verdict == read_load_verdict(tmp_path)
+
+
+def test_what_is_no_verdict_is_refused(tmp_path: Path) -> None:
+    """A file that is not there, that is none, or that is of another format is not read."""
+    with pytest.raises(LoadError, match="No such file"):
+        read_load_verdict(tmp_path)
+    verdict = judge_load(*sound())
+    verdict.format += 1
+    write_load_verdict(tmp_path, verdict)
+    with pytest.raises(LoadError, match="another format"):
+        read_load_verdict(tmp_path)
+    (tmp_path / NAME).write_text("{}")
+    with pytest.raises(LoadError, match="missing"):
+        read_load_verdict(tmp_path)
