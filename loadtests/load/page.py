@@ -86,7 +86,7 @@ def _extend_ui(ui: Any, base_path: str, current: Callable[[], Histograms], verdi
         return Response(as_csv(table(current())), mimetype="text/csv", headers=header)
 
     def with_rows(response: Response) -> Response:
-        # While a test runs, the page asks for Locust's statistics every two seconds; the rows of further tabs come along.
+        # While a test runs, the page asks for Locust's statistics every two seconds. Rows of further tabs come along.
         if request.endpoint != "locust.request_stats" or not response.is_json:
             return response
         rows = [row.sortable() for row in table(current())]
