@@ -20,7 +20,7 @@ from loadtests.judging.judge import judge
 from loadtests.load.machine import boot
 from loadtests.load.plan import plan
 from loadtests.subjects.recorded import Recorded
-from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
+from loadtests.subjects.registry import LOADABLE, OF_KAIROS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,7 +161,7 @@ def _read(folder: Path, load: Load, found: Round, settings: Settings, timeout_s:
     own = settings if load.subject in OF_KAIROS else as_administrator(settings)
     sessions = _to_be_read(folder, load, found)
     missing = 0
-    with closing(SUBJECTS[load.subject](own)) as register, Recorder(folder / f"{number}.history", number) as recorder:
+    with closing(LOADABLE[load.subject](own)) as register, Recorder(folder / f"{number}.history", number) as recorder:
         recorded = Recorded(register, recorder, load.prefix)
         deadline = time.monotonic() + timeout_s
         for session in sessions:

@@ -101,9 +101,7 @@ class Histogram:
         if not len(self):
             return 0.0
         places, counts = self.sparse()
-        # In whole numbers: 0.95 times 20 must not be a little more than 19.
-        rank = math.ceil(round(share * len(self), 6))
-        return float(values_ms()[places[np.searchsorted(np.cumsum(counts), max(rank, 1))]])
+        return float(values_ms()[places[np.searchsorted(np.cumsum(counts), rank(share, len(self)))]])
 
     def longest_ms(self) -> float:
         """The longest, in milliseconds; of none, 0."""

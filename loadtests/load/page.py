@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _LATENCIES = "latencies"
 _VERDICT = "verdict"
+# Locust's page asks for nothing more once a test has ended, and the verdict comes after that.
+_NO_VERDICT = "None yet. It comes after the test has ended: load this page again then."
 # What Locust's page is drawn into. Its scripts may hold the same text before it; what comes after is escaped.
 _ROOT = '<div id="root"></div>'
 
@@ -38,7 +40,7 @@ def extend(environment: Environment, current: Callable[[], Histograms], verdict:
     Args:
         environment: of this process; in a worker and without a web UI there is no tab.
         current: what was counted until now, by all processes.
-        verdict: what the test showed, as lines; "" while it is not judged.
+        verdict: what the test showed, as lines; "" while it is not judged. Both are asked for whenever a page is.
     """
     _keep_digits()
     _extend_report(lambda: as_html(table(current()), verdict()))
@@ -76,22 +78,20 @@ def _extend_report(section: Callable[[], str]) -> None:
 def _extend_ui(ui: Any, base_path: str, current: Callable[[], Histograms], verdict: Callable[[], str]) -> None:
     """Add the tabs and the routes to a web UI (`locust.web.WebUI`) that has not been started."""
 
-    def rows() -> list[dict[str, str | int | float]]:
-        return [row.by_column() for row in table(current())]
-
     def latencies() -> Response:
-        return jsonify({_LATENCIES: rows(), _VERDICT: verdict()})
+        return jsonify({_LATENCIES: [row.by_column() for row in table(current())], _VERDICT: verdict()})
 
     def latencies_csv() -> Response:
         header = {"Content-Disposition": "attachment;filename=latencies.csv"}
         return Response(as_csv(table(current())), mimetype="text/csv", headers=header)
 
     def with_rows(response: Response) -> Response:
-        # The page asks for Locust's statistics every two seconds, and looks here for the rows of further tabs.
+        # While a test runs, the page asks for Locust's statistics every two seconds. Rows of further tabs come along.
         if request.endpoint != "locust.request_stats" or not response.is_json:
             return response
-        lines = [{"line": line} for line in verdict().splitlines()]
-        further = [{"key": _LATENCIES, "data": rows()}, {"key": _VERDICT, "data": lines}]
+        rows = [row.sortable() for row in table(current())]
+        lines = [{"line": line} for line in (verdict() or _NO_VERDICT).splitlines()]
+        further = [{"key": _LATENCIES, "data": rows}, {"key": _VERDICT, "data": lines}]
         # Locust gives the same answer again for two seconds: it stays as it is, and this is another.
         return jsonify({**response.get_json(), "extended_stats": further})
 
@@ -105,9 +105,7 @@ def _extend_ui(ui: Any, base_path: str, current: Callable[[], Histograms], verdi
 
 def _tabs() -> dict[str, Any]:
     """What Locust's page is to show besides its own."""
-    columns = [
-        {"key": key, "title": title} | ({"round": 3} if key.endswith("_ms") else {}) for key, title in TITLES.items()
-    ]
+    columns = [{"key": key, "title": title} for key, title in TITLES.items()]
     return {
         "extended_tabs": [{"title": "Latencies", "key": _LATENCIES}, {"title": "Verdict", "key": _VERDICT}],
         "extended_tables": [

@@ -28,10 +28,10 @@ TITLES = {
     "longest_ms": "Longest (ms)",
 }
 _TEXTS = 3
-# Colours of their own: the page about them may be dark or light, and nothing here may depend on its scripts.
-_SECTION = "margin:0;padding:1.5rem;background:#fff;color:#111;font:14px/1.4 system-ui,sans-serif;overflow-x:auto"
+# No colours: those of the page about it, which may be dark or light, and is light without its scripts.
+_SECTION = "padding:1.5rem;font:14px/1.4 system-ui,sans-serif;overflow-x:auto"
 _TABLE = "border-collapse:collapse;white-space:nowrap;font-variant-numeric:tabular-nums"
-_CELL = "padding:.25rem .75rem;border-bottom:1px solid #ccc;text-align:"
+_CELL = "padding:.25rem .75rem;border-bottom:1px solid #8888;text-align:"
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -58,6 +58,14 @@ class Row(msgspec.Struct, frozen=True):
         """As it is shown: milliseconds with three decimals."""
         values = msgspec.structs.astuple(self)
         return [f"{value:.3f}" if isinstance(value, float) else str(value) for value in values]
+
+    def sortable(self) -> dict[str, str | int]:
+        """The texts by the names of their columns, where the order of texts is the order of the values.
+
+        Locust's page would show 0.110 as 0.11. It sorts what it shows, and HTML does not show leading spaces.
+        """
+        values = msgspec.structs.asdict(self)
+        return {name: f"{value:>12.3f}" if isinstance(value, float) else value for name, value in values.items()}
 
     def by_column(self) -> dict[str, str | int | float]:
         """Each value by the name of its column."""

@@ -20,18 +20,19 @@ import socket
 import threading
 import time
 from collections import Counter
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from loadtests.load.delays import Delays
-from loadtests.orders import serve
+from loadtests.orders import Helper, serve
 from loadtests.servers.delaying_wire import ANSWERED, ASKED, TOLD, WRITES, Answer, Answered, Asked, Do, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 HOST = "127.0.0.1"
 # What is known of each answer: whose it was, and how late it was sent.
@@ -39,8 +40,9 @@ ANSWER = np.dtype([("session", "<u4"), ("count", "<u4"), ("late_ns", "<i8")])
 # A sleep ends up to so late; the rest is waited for awake.
 _MARGIN_NS = 200_000
 _CHUNK = 65_536
+_END_TIMEOUT_S = 5.0
 # Where it may be: it needs little, and that at once.
-_NICENESS = -10
+_NICENESS = -20
 
 
 class Sessions:
@@ -114,7 +116,7 @@ class Server:
     def answers(self, path: str) -> dict[str, Any]:
         """Write what is known of each answer into a file (see `ANSWER`); how many there were."""
         found = np.array(self._answers, ANSWER)
-        np.save(Path(path), found, allow_pickle=False)
+        np.save(path, found, allow_pickle=False)
         return {"answers": len(found)}
 
     def run(self) -> None:
@@ -216,6 +218,24 @@ class Server:
                 # So that it learns of it. The loop closes it, as it reads the end.
                 with contextlib.suppress(OSError):
                     watcher.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def delaying_server(delays: Delays) -> Iterator[tuple[Helper, str]]:
+    """Run one; gives what takes its orders, and its address."""
+    helper = Helper("loadtests.servers.delaying", is_apart=True)
+    try:
+        yield helper, helper.ask("begin", delays=msgspec.to_builtins(delays))["url"]
+    finally:
+        helper.close(_END_TIMEOUT_S)
+
+
+def lateness_ns(helper: Helper, path: Path) -> dict[tuple[int, int], int]:
+    """How late each answer was, by the session and how many requests it had before; kept in a file, too."""
+    helper.ask("answers", path=str(path))
+    found = np.load(path)
+    keys = zip(found["session"].tolist(), found["count"].tolist(), strict=True)
+    return dict(zip(keys, found["late_ns"].tolist(), strict=True))
 
 
 def main() -> None:

@@ -191,7 +191,7 @@ def test_workers_on_hosts_of_their_own(given: dict[str, str], tmp_path: Path) ->
 def two_networks() -> Iterator[tuple[str, list[list[str]]]]:
     """An address, and what lets a command run on each of two hosts that reach it; on this one, if there are none."""
     with contextlib.ExitStack() as stack:
-        hosts = ("127.0.0.1", [[], []])
+        hosts: tuple[str, list[list[str]]] = ("127.0.0.1", [[], []])
         with contextlib.suppress(OSError, subprocess.CalledProcessError):
             hosts = "10.213.1.1", [network(stack, number) for number in (1, 2)]
         yield hosts

@@ -161,7 +161,8 @@ def test_the_web_ui_has_tab_downloads_and_report(tmp_path: Path) -> None:
         shown = json.loads(fetched(f"{base}/stats/requests"))
         stats = {one["key"]: one["data"] for one in shown["extended_stats"]}
         assert _ROW == [stats["latencies"][0][key] for key in ("operation", "outcome", "part")]
-        assert [] == stats["verdict"]
+        assert "2.345" == stats["latencies"][0]["p99_ms"].strip()
+        assert stats["verdict"][0]["line"].startswith("None yet")
         assert "stats" in shown
         page = json.loads(fetched(f"{base}/").partition("window.templateArgs = ")[2].partition("\n")[0])
         assert {"latencies", "verdict"} == {one["key"] for one in page["extended_tabs"]} == set(stats)
@@ -174,5 +175,6 @@ def test_the_web_ui_has_tab_downloads_and_report(tmp_path: Path) -> None:
         urllib.request.urlopen(urllib.request.Request(f"{base}/stop", method="POST"), timeout=_WITHIN_S).close()  # noqa: S310
         expect_table(fetched(f"{base}/stats/report?download=1&theme=dark"), _VERDICT)
         assert _VERDICT == json.loads(fetched(f"{base}/kairos/latencies"))["verdict"]
+        assert [{"line": _VERDICT}] == json.loads(fetched(f"{base}/stats/requests"))["extended_stats"][1]["data"]
         process.send_signal(signal.SIGTERM)
         process.wait(_WITHIN_S)

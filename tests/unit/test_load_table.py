@@ -44,6 +44,14 @@ def test_csv_has_three_decimals() -> None:
     assert ("1000", "0.500", "1.000") == (rows[2]["count"], rows[2]["p50_ms"], rows[2]["longest_ms"])
 
 
+def test_sortable_texts_are_in_the_order_of_their_values() -> None:
+    """Texts with three decimals are sorted as the numbers that they are, from a microsecond to ten minutes."""
+    values = [0.001, 0.11, 9.0, 10.0, 99.5, 100.0, LONGEST_US / 1e3]
+    texts = [Row("turn", "ok", "service", 1, 0, *[value] * 7).sortable()["p99_ms"] for value in values]
+    assert [f"{value:.3f}" for value in values] == [str(text).strip() for text in texts]
+    assert texts == sorted(texts, key=str)
+
+
 def test_html_is_escaped() -> None:
     """Neither a verdict nor a name can become markup."""
     found = Histograms()
