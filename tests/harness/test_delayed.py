@@ -12,9 +12,8 @@ from kairos_core import Settings
 from kairos_core.errors import ConfigurationError
 from kairos_core.session import SyncStatus
 from loadtests.history import Error, Kind, Seen
-from loadtests.load.comparing import compare
+from loadtests.load.comparing import tolerance_ms
 from loadtests.load.delays import Delays
-from loadtests.load.histograms import Histogram
 from loadtests.load.plan import Operation, plan
 from loadtests.load.truth import truth
 from loadtests.scenarios import Scenario
@@ -206,7 +205,7 @@ def played(register: Delayed, server: Helper, prefix: str, delays: Delays) -> li
 
 
 def test_what_is_measured_is_the_truth(register: Delayed, server: Helper, tmp_path: Path) -> None:
-    """No step is answered before the truth says so, nor in a stall; and the median that is reported is the truth's."""
+    """No step is answered before the truth says so, nor in a stall; and most not by more than is allowed later."""
     deadline = time.monotonic() + DEADLINE_S
     for number in itertools.count(1):
         delays = Delays(seed=number, begin_ns=time.monotonic_ns() + 100 * MS, stalls=STALLS)
@@ -218,13 +217,11 @@ def test_what_is_measured_is_the_truth(register: Delayed, server: Helper, tmp_pa
         assert all((measured[drawn.end_ns >= until_ns, 1] >= until_ns).all() for _, until_ns in STALLS)
         late_ns = lateness_ns(server, tmp_path / "answers.npy")
         true = truth(SCENARIO, 3, 0, 1, delays=delays, begin_ns=delays.begin_ns, late_ns=late_ns)
-        reported = Histogram()
-        for latency_us in (measured[:, 1] - true.due_ns) / 1e3:
-            reported.record(latency_us)
+        longer_ms = np.median((measured[:, 1] - true.due_ns) / 1e3 - true.latency_us) / 1e3
         # A machine that others use has its moments; what measures wrongly has no others.
-        if compare(true.latency_us, reported)[0].is_within:
+        if longer_ms <= tolerance_ms(float(np.median(true.latency_us)) / 1e3):
             return
-        assert time.monotonic() < deadline, compare(true.latency_us, reported)[0]
+        assert time.monotonic() < deadline, longer_ms
 
 
 def test_the_server_is_precise(register: Delayed, server: Helper, tmp_path: Path) -> None:
