@@ -140,7 +140,7 @@ def _start_valkey(folder: Path, port: int, stack: contextlib.ExitStack) -> tuple
     password = secrets.token_urlsafe(24)
     attempts = 1 if port else 5
     for attempt in range(attempts):
-        chosen = port or _free_port()
+        chosen = port or free_port()
         # Configured on standard input, so that the password is in no file and in no process list.
         config = (
             f"bind 127.0.0.1\nport {chosen}\nrequirepass {password}\ndir {_quoted(data)}\n"
@@ -289,7 +289,8 @@ def _quoted(path: Path) -> str:
     return '"' + "".join(f"\\x{byte:02x}" for byte in os.fsencode(path)) + '"'
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

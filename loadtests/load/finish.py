@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # A load test is a run of one round.
 _ROUND = 1
+_AUDIT = "audit"
 _PACKAGES = ("locust", "hdrhistogram")
 # Of the sessions that were ended, so many are looked at.
 _ENDED_READ = 500
@@ -53,7 +54,7 @@ def finish(  # noqa: PLR0913 - what is known of a run
     """Finish a load test whose processes have all ended: what is stored afterwards can be judged at any time.
 
     Reads the final states, waits until the outbox is drained, writes down what the audit has, `round.json` and
-    `run.json`, seals the histories, and judges.
+    `run.json`, seals the histories, and judges. Where a server cannot be reached, it can be done again.
 
     Args:
         folder: of the run, with the histories of its processes in `rounds/001`.
@@ -72,12 +73,15 @@ def finish(  # noqa: PLR0913 - what is known of a run
     found = _round(load, settings, outage)
     reader = ProcessFacts(number=1 + max((one.number for one in found.processes), default=0), role="reader", place=0)
     found.processes.append(reader)
+    for name in (reader.number, _AUDIT):
+        # Of an attempt to finish that came to no end.
+        (round_folder / f"{name}.history").unlink(missing_ok=True)
     _read(round_folder, load, found, settings, timeout_s)
     if has_audit and load.subject in OF_KAIROS:
         is_drained = exported.wait_until_drained(worker_settings, timeout_s)
         if not is_drained:
             found.notes.append(f"the outbox was not drained within {timeout_s:.0f} s")
-        path = round_folder / "audit.history"
+        path = round_folder / f"{_AUDIT}.history"
         found.audit = exported.export(settings, load.prefix, path, is_drained=is_drained, timeout_s=timeout_s)
     write_round(round_folder, found)
     run = manifest(

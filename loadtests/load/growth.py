@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 LEAST_KB = 1_024
 # A median of fewer moments is hardly one.
 FEWEST_MOMENTS = 5
+# Which shares of the time are compared: the very first still fills what is kept in any case.
+_FIRST, _LAST = (0.1, 0.2), (0.9, 1.0)
+# PostgreSQL itself starts and ends processes as it likes; all others are there from the beginning to the end.
+_HELPERS = "postgres "
 
 
 def growth(found: Load) -> list[Line]:
@@ -24,14 +28,21 @@ def growth(found: Load) -> list[Line]:
     at_most = found.scenario.max_growth
     if at_most is None:
         return []
-    return [*(_of_memory(found, one, at_most) for one in found.memories), *_of_moments(found)]
+    lasting = [one for one in found.memories if not _came_or_went(found, one)]
+    return [*(_of_memory(found, one, at_most) for one in lasting), *_of_moments(found)]
+
+
+def _came_or_went(found: Load, memory: Memory) -> bool:
+    """Whether it is a helper of PostgreSQL's that was there for a part of the time only, as many are."""
+    is_helper = memory.name.startswith(_HELPERS)
+    return is_helper and not (_within(found, memory, *_FIRST) and _within(found, memory, *_LAST))
 
 
 def _of_memory(found: Load, memory: Memory, at_most: float) -> Line:
     """The median of the last tenth of the time, against that of the tenth right behind the first one."""
     what = f"memory of {memory.name}"
-    first = _within(found, memory, 0.1, 0.2)
-    last = _within(found, memory, 0.9, 1.0)
+    first = _within(found, memory, *_FIRST)
+    last = _within(found, memory, *_LAST)
     if min(len(first), len(last)) < FEWEST_MOMENTS:
         sentence = f"too few: it was looked at {len(first)} times near the beginning and {len(last)} near the end"
         return Line(what=what, measured=0.0, limit=at_most, unit="%", verdict=Speed.INCONCLUSIVE, sentence=sentence)

@@ -19,7 +19,7 @@ import msgspec
 from locust import LoadTestShape, User, events, task
 
 from kairos_core import Settings
-from kairos_core.settings import servers_given
+from kairos_core.settings import servers_given, without_password
 from loadtests import ROOT
 from loadtests.load import page
 from loadtests.load.conductor import Choice, Conductor
@@ -128,6 +128,9 @@ events.quitting.add_listener(on_quitting)
 
 class Instance(User):
     """An instance of the service: one in each process, which makes the calls of many players."""
+
+    # What Locust's pages say it is that is loaded.
+    host = without_password(os.environ.get("KAIROS_REDIS_URL", "redis://"))
 
     def on_start(self) -> None:
         """Connect."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.local import free_port
 from kairos_core.settings import Settings, child_environment, servers_given
 from loadtests import ROOT
 from loadtests.attack.still import still_arena
@@ -50,6 +51,8 @@ _EXPIRY_S = 10.0
 _KEYS_OF_A_LANE = 8
 _POLL_S = 0.2
 _END_TIMEOUT_S = 10.0
+# Of the end of Locust's log, where it ended too soon, so many letters.
+_SAID = 300
 
 
 class Verdicts(NamedTuple):
@@ -199,36 +202,55 @@ def _left(load: Load) -> int:
 
 def _attended(arena: Arena, asked: Asked, settings: Settings) -> Attendant:
     """Run Locust, and attend to what goes on beside it."""
-    command = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary"]
-    command += [
-        "--processes",
-        str(asked.instances),
-        "--loglevel",
-        "WARNING",
-        "--html",
-        str(asked.folder / "locust.html"),
-    ]
-    command += ["--scenario", asked.name, "--time", str(asked.time), "--size", str(asked.size)]
-    command += ["--subject", asked.subject, "--seed", str(asked.seed), "--folder", str(asked.folder)]
-    command += ["--quiet"] if asked.is_quiet else []
     environment = child_environment(settings) | {RUNNER: "1", STORE_URL: _anybody(arena).redis_url}
-    # In a session of its own: Ctrl-C is for this process, which ends it.
-    locust = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    log = asked.folder / "locust.log"
+    with log.open("w") as errors:
+        # In a session of its own: Ctrl-C is for this process, which ends it.
+        locust = subprocess.Popen(
+            _command(asked),
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            # How it goes is shown there; what Locust itself has to say is in the log.
+            stderr=None,
+            start_new_session=True,
+        )
     try:
         with Attendant(arena, asked.scenario, locust.pid, asked.folder / BEGUN) as attendant:
             locust.wait()
     finally:
         _end(locust)
     if not (asked.folder / "load.json").exists():
-        raise ConfigurationError("locust", f"ended with status {locust.returncode} before there was anything")
+        said = " ".join(log.read_text().split())[-_SAID:]
+        raise ConfigurationError("locust", f"ended with status {locust.returncode} before there was anything: {said}")
     return attendant
+
+
+def _command(asked: Asked) -> list[str]:
+    """How Locust is started."""
+    # On this machine only, and on a port of its own: two load tests may run at once.
+    host, port = "127.0.0.1", str(free_port())
+    options = {
+        "--locustfile": "loadtests/locustfile.py",
+        "--processes": asked.instances,
+        "--master-bind-host": host,
+        "--master-bind-port": port,
+        "--master-host": host,
+        "--master-port": port,
+        "--loglevel": "WARNING",
+        "--logfile": asked.folder / "locust.log",
+        "--html": asked.folder / "locust.html",
+        "--scenario": asked.name,
+        "--time": asked.time,
+        "--size": asked.size,
+        "--subject": asked.subject,
+        "--seed": asked.seed,
+        "--folder": asked.folder,
+    }
+    words = [str(word) for option in options.items() for word in option]
+    quiet = ["--quiet"] if asked.is_quiet else []
+    return [sys.executable, "-m", "locust", "--headless", "--only-summary", *quiet, *words]
 
 
 def _end(locust: subprocess.Popen[bytes]) -> None:

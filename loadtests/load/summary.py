@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from loadtests.judging.verdict import Status
 from loadtests.load.findings import Speed
 from loadtests.load.histograms import LONGEST_US
-from loadtests.load.timeline import DELIVERY, MESSAGE_DELIVERY, OUTCOMES, STEPS, part_of
+from loadtests.load.timeline import OK, OUTCOMES, STEPS, part_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from loadtests.load.findings import KneeStep, Line, Percentiles, TargetResult
     from loadtests.load.verdict import LoadVerdict
@@ -63,10 +63,11 @@ def summary(verdict: LoadVerdict, correctness: Status | None, doubts: Sequence[s
 
 def _percentiles(rows: Sequence[Percentiles]) -> list[str]:
     """Of each step what users felt, and what it is made of; of each attempt and delivery its time."""
-    operations = list(dict.fromkeys(one.operation for one in rows))
-    order = [one for one in (*STEPS, *sorted(set(operations) - set(STEPS))) if one in operations]
     found: list[tuple[str, ...]] = [("milliseconds", "ended", "calls", "p50", "p95", "p99", "p99.9", "longest")]
-    for operation in order:
+    operations = _ordered(one.operation for one in rows)
+    for operation in operations:
+        if _is_alone(operation, operations):
+            continue
         parts = ("latency", "waiting", "service") if operation in STEPS else (part_of(operation),)
         for outcome in OUTCOMES:
             for part in parts:
@@ -77,6 +78,18 @@ def _percentiles(rows: Sequence[Percentiles]) -> list[str]:
     return ["", *_table(found)] if len(found) > 1 else []
 
 
+def _is_alone(operation: str, operations: Iterable[str]) -> bool:
+    """Whether it is the only attempt of its step, which then says the same."""
+    step, dot, _ = operation.partition(".")
+    return bool(dot) and sum(one.startswith(f"{step}.") for one in operations) == 1
+
+
+def _ordered(operations: Iterable[str]) -> list[str]:
+    """Steps as a session lives through them, then the rest."""
+    found = set(operations)
+    return [one for one in (*STEPS, *sorted(found - set(STEPS))) if one in found]
+
+
 def _row(name: str, one: Percentiles) -> tuple[str, ...]:
     times = (one.p50, one.p95, one.p99, one.p999, one.longest)
     return (name, one.outcome, f"{one.calls:,}", *map(_ms, times))
@@ -84,8 +97,11 @@ def _row(name: str, one: Percentiles) -> tuple[str, ...]:
 
 def _outcomes(counts: dict[str, dict[str, int]]) -> list[str]:
     rows: list[tuple[str, ...]] = [("how it ended", *OUTCOMES)]
-    for operation, found in counts.items():
-        if operation not in (DELIVERY, MESSAGE_DELIVERY):
+    for operation in _ordered(counts):
+        found = counts[operation]
+        # Of attempts only what was not as it should be: that all are well, their steps say.
+        is_told = operation in STEPS or ("." in operation and set(found) != {OK})
+        if is_told:
             rows.append((operation, *(f"{found.get(outcome, 0):,}" for outcome in OUTCOMES)))
     return ["", *_table(rows)] if len(rows) > 1 else []
 
@@ -116,7 +132,7 @@ def _lines(lines: Sequence[Line]) -> list[str]:
     """What may not be, or not grow: in full where it is, and in few words where it is not."""
     if not lines:
         return []
-    rows: list[tuple[str, ...]] = [("beside them", "measured", "limit", "verdict")]
+    rows: list[tuple[str, ...]] = [("beside the targets", "measured", "limit", "verdict")]
     notes = []
     for one in lines:
         digits = 1 if one.unit else 0

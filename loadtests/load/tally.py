@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from loadtests.load.histograms import Histograms, Name
+from loadtests.load.offered import LATE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from loadtests.load.latency import Latency
-
-# What was begun so long after it could have been, by the generator's own fault, was not offered when it was to be.
-LATE_US = 50_000.0
 
 
 class Tally:
@@ -48,7 +46,7 @@ class Tally:
             latency: how long it took.
         """
         self.begun += 1
-        self.late += latency.lag_us > LATE_US
+        self.late += latency.lag_us > 1e3 * LATE_MS
         found = self._of(second)
         found[Name(operation, outcome, "latency")].record(latency.latency_us)
         found[Name(operation, outcome, "waiting")].record(latency.waiting_us)

@@ -39,16 +39,20 @@ def of_window(timeline: Timeline, within: range, operation: str) -> Counted:
 
 
 def too_few(counted: Counted, statistic: str, what: str) -> str:
-    """Why so many calls in so many blocks show nothing, in a sentence; empty: they do."""
-    calls = counted.calls
+    """Why so many calls show nothing, in a sentence; empty: they do."""
     needed = max(FEWEST_CALLS, _needed(statistic))
-    if calls < needed:
-        return f"too few: {calls:,} {what}, where {needed:,} are needed for its {statistic}"
-    if len(counted.counts) < FEWEST_BLOCKS:
-        return (
-            f"too short: {what} was judged in {len(counted.counts)} whole seconds, of which {FEWEST_BLOCKS} are needed"
-        )
-    return ""
+    if counted.calls >= needed:
+        return ""
+    return f"too few: {counted.calls:,} {what}, where {needed:,} are needed for its {statistic}"
+
+
+def _doubt(counted: Counted, target: Target) -> str:
+    """Why there is no interval that can be relied upon, in a sentence; empty: there is."""
+    few = too_few(counted, target.statistic, target.operation)
+    if few or len(counted.counts) >= FEWEST_BLOCKS:
+        return few
+    seconds = f"{len(counted.counts)} whole seconds, where {FEWEST_BLOCKS} are needed"
+    return f"too short: {target.operation} was judged in {seconds}"
 
 
 def _judge_limit(timeline: Timeline, scenario: Scenario, target: Target, limit_ms: float) -> TargetResult:
@@ -57,9 +61,9 @@ def _judge_limit(timeline: Timeline, scenario: Scenario, target: Target, limit_m
     if not counted.calls:
         return _with(found, sentence=f"too few: no {target.operation} at all")
     share = SHARES[target.statistic]
-    lower, upper = interval(resampled(counted.values_ms, counted.counts, share))
+    lower, upper = interval(resampled(counted.values_ms, counted.counts, share), len(counted.counts))
     over, allowed = counted.over(limit_ms), allowed_over(counted.calls, share)
-    doubt = too_few(counted, target.statistic, target.operation)
+    doubt = _doubt(counted, target)
     verdict, sentence = Speed.INCONCLUSIVE, doubt
     if not doubt and lower >= limit_ms:
         verdict = Speed.FAIL
@@ -91,8 +95,8 @@ def _judge_ratio(timeline: Timeline, scenario: Scenario, target: Target, at_most
     above = resampled(ours.values_ms, ours.counts, share, seed=1)
     below = resampled(theirs.values_ms, theirs.counts, share, seed=2)
     number = min(len(above), len(below))
-    lower, upper = interval(above[:number] / below[:number])
-    doubt = too_few(ours, target.statistic, target.operation) or too_few(theirs, target.statistic, target.operation)
+    lower, upper = interval(above[:number] / below[:number], min(len(ours.counts), len(theirs.counts)))
+    doubt = _doubt(ours, target) or _doubt(theirs, target)
     verdict, sentence = Speed.INCONCLUSIVE, doubt
     if not doubt and lower > at_most:
         verdict = Speed.FAIL

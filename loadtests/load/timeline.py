@@ -118,8 +118,12 @@ class Timeline:
         for name in self._chosen(wanted):
             for second, (places, counts) in self._found[name].items():
                 if second in block_of:
-                    where = never if name.outcome in FAILED else np.minimum(places, never)
-                    np.add.at(dense[block_of[second]], where, counts)
+                    block = dense[block_of[second]]
+                    if name.outcome in FAILED:
+                        block[never] += counts.sum()
+                    else:
+                        # Those beyond are few, and all stand for the longest.
+                        np.add.at(block, np.minimum(places, never), counts)
         used = np.flatnonzero(dense.sum(axis=0))
         return Counted(values[used], dense[:, used])
 

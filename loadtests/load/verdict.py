@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loadtests.judging.verdict import Status
+from loadtests.load.facts import LoadError
 from loadtests.load.findings import KneeStep, Line, Percentiles, Speed, TargetResult, worst
 from loadtests.load.growth import growth
 from loadtests.load.knee import find_knee
@@ -151,10 +152,15 @@ def read_load_verdict(folder: Path) -> LoadVerdict:
     """Read it.
 
     Raises:
-        OSError: there is none.
-        msgspec.MsgspecError: it is none, or one of another format.
+        LoadError: there is none, or it is none, or one of another format.
     """
-    return msgspec.json.decode((folder / NAME).read_bytes(), type=LoadVerdict)
+    try:
+        found = msgspec.json.decode((folder / NAME).read_bytes(), type=LoadVerdict)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise LoadError(f"{folder}: {error}") from error
+    if found.format != FORMAT:
+        raise LoadError(f"{folder}: a verdict of another format, where this version reads format {FORMAT}")
+    return found
 
 
 def _fit(deliveries: Deliveries | None) -> bool:

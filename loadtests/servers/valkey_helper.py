@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from kairos_core.errors import ConfigurationError
-from kairos_core.local import _free_port, _last_line, _quoted, _read, _wait, _wheel_file
+from kairos_core.local import _last_line, _quoted, _read, _wait, _wheel_file, free_port
 from loadtests.orders import serve
 
 HOST = "127.0.0.1"
@@ -37,7 +37,7 @@ class Server:
         folder.mkdir(mode=0o700)
         self._folder = folder
         self._kind = kind
-        self.port = _free_port()
+        self.port = free_port()
         self._lines = [f"bind {HOST}", f"port {self.port}", f"dir {_quoted(folder)}", "daemonize no", 'logfile ""']
         if kind != "sentinel":
             self._lines += ['save ""', "appendonly no", "maxmemory-policy noeviction", "repl-diskless-sync-delay 0"]
@@ -46,7 +46,7 @@ class Server:
             self._lines += ["repl-diskless-load swapdb", "dual-channel-replication-enabled yes"]
         if kind == "cluster":
             # The bus is at port + 10000 by itself, which need not be a port at all.
-            self._lines += ["cluster-enabled yes", f"cluster-port {_free_port()}"]
+            self._lines += ["cluster-enabled yes", f"cluster-port {free_port()}"]
         self._lines += config
         self._process: subprocess.Popen[str] | None = None
 

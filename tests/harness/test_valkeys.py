@@ -21,7 +21,7 @@ from redis.crc import key_slot
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from kairos_core.local import _free_port
+from kairos_core.local import free_port
 from loadtests.servers.proxy import Proxy
 from loadtests.servers.stopping import is_there
 from loadtests.servers.valkey_helper import LaunchError, Servers
@@ -160,8 +160,8 @@ def test_a_busy_port_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     servers = Servers(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as other:
         busy = other.getsockname()[1]
-        ports = [busy, _free_port()]
-        monkeypatch.setattr("loadtests.servers.valkey_helper._free_port", lambda: ports.pop(0))
+        ports = [busy, free_port()]
+        monkeypatch.setattr("loadtests.servers.valkey_helper.free_port", lambda: ports.pop(0))
         port = servers.start("server", [])["port"]
         assert (busy, []) != (port, ports)
     servers.kill(port)

@@ -166,6 +166,13 @@ def counted_wrong(records: Records, load: LoadFacts) -> None:
     load.places[0].begun += 1
 
 
+def planned_wrong(records: Records, load: LoadFacts) -> None:
+    """An instance that says it had more to do than it had."""
+    del records
+    load.places[0].planned += 1
+    load.places[0].begun += 1
+
+
 BROKEN: dict[Callable[[Records, LoadFacts], None], str] = {
     left_out: "instance 0 says that it gave up 0 steps, and of 1 nothing was attempted: 1 steps, the first of them of",
     not_given_up: "instance 0 says that it gave up 1 steps, and of 0 nothing was attempted: none",
@@ -181,6 +188,7 @@ BROKEN: dict[Callable[[Records, LoadFacts], None], str] = {
     another_beginning: "instance 1 attempted what was not planned",
     an_instance_less: "the instances [1] took part",
     counted_wrong: "instance 0 did",
+    planned_wrong: "steps were planned, and the seed says",
 }
 
 

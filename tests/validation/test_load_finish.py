@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 import pytest
 
 from kairos_core.audit.drain import drain_lane
@@ -29,6 +30,7 @@ from loadtests.subjects.register import session_number
 from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from kairos_core import AuditWriter, Settings
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 SCENARIO = Scenario(about="", sessions=4, duration_s=6.0, think_s=0.4, life_turns=5, ramp_s=0.5, hands=2)
 PLACES = 2
 # Numbers of each instance's processes, as of its first.
-HANDS, WATCHER, CLOSER = (0, 1), 10, 20
+HANDS, WATCHER, LISTENER, CLOSER = (0, 1), 10, 11, 20
 LAST_SESSION = 4_000_000_000
 TIMEOUT_S = 20.0
 
@@ -55,8 +57,8 @@ def numbered(place: int, which: int) -> int:
     return 1 + 100 * place + which
 
 
-def listen(watcher: Watcher, recorder: Recorder) -> None:
-    """Record all that a watcher is told, up to what was written last."""
+def listen(watcher: Watcher, recorder: Recorder, listener: Recorder) -> None:
+    """Record all that a watcher is told, up to what was written last; and of one session, as told to another one."""
     deadline = time.monotonic() + TIMEOUT_S
     session = None
     while session != LAST_SESSION:
@@ -64,7 +66,8 @@ def listen(watcher: Watcher, recorder: Recorder) -> None:
         if (notice := watcher.receive(0.1)) is not None:
             session = session_number("1x", notice.session_id)
             assert session is not None
-            recorder.saw(notice.kind, session, notice.seen, notice.start_ns, notice.received_ns)
+            for each in (recorder, listener) if session == 1 else (recorder,):
+                each.saw(notice.kind, session, notice.seen, notice.start_ns, notice.received_ns)
 
 
 def loaded(folder: Path, settings: Settings, *, subject: str = "kairos", scenario: Scenario = SCENARIO) -> Loaded:
@@ -86,7 +89,8 @@ def loaded(folder: Path, settings: Settings, *, subject: str = "kairos", scenari
             register = stack.enter_context(closing(SUBJECTS[subject](own)))
             hands = [Recorded(register, recorder(numbered(place, hand)), "1x") for hand in HANDS]
             does = itertools.cycle([Steps(hand, None, "1x", place, is_shared=scenario.is_shared) for hand in hands])
-            watched.append((stack.enter_context(register.watch()), recorder(numbered(place, WATCHER))))
+            recorders = recorder(numbered(place, WATCHER)), recorder(numbered(place, LISTENER))
+            watched.append((stack.enter_context(register.watch()), *recorders))
             steps = list(plan(scenario, 5, place, PLACES))
             todo += [(step, place, next(does)) for step in steps]
             parts.append(
@@ -99,18 +103,20 @@ def loaded(folder: Path, settings: Settings, *, subject: str = "kairos", scenari
                     begun=len(steps),
                     histories=[numbered(place, hand) for hand in HANDS],
                     watchers=[numbered(place, WATCHER)],
+                    listeners=[numbered(place, LISTENER)],
                 )
             )
         known: dict[tuple[int, int], Held | None] = {}
-        for step, place, hand in sorted(todo, key=lambda one: one[:2]):
+        # Each session's in order; but steps of some wait until others are done, so that no hand's are.
+        for step, place, hand in sorted(todo, key=lambda one: (one[0].due_ns + one[0].session % 2 * 10**9, one[1])):
             done = hand.do(step, begin_ns + step.due_ns, known.get((place, step.session)))
             known[place, step.session] = done.held
             parts[place].attempted += len(done.attempts)
         closer = Recorded(register, recorder(numbered(1, CLOSER)), "1x")
         assert Outcome.OK == closer.create(LAST_SESSION).outcome
         parts[1].closers, parts[1].attempted = [numbered(1, CLOSER)], parts[1].attempted + 1
-        for watcher, told in watched:
-            listen(watcher, told)
+        for one in watched:
+            listen(*one)
     load = Load(
         name="small",
         scenario=scenario,
@@ -141,12 +147,18 @@ def finished(found: Loaded, settings: Settings, worker_settings: Settings, *, ha
     )
 
 
+def interrupted(*_: object) -> None:
+    """Somebody ends it."""
+    raise KeyboardInterrupt
+
+
 def test_a_load_test_is_judged_with_its_audit(
     settings: Settings,
     worker_settings: Settings,
     writer: AuditWriter,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """G1, G2, G7, G8: what instances did in some sessions has no contradiction; it can be judged and shown again."""
     found = loaded(tmp_path, settings)
@@ -154,6 +166,11 @@ def test_a_load_test_is_judged_with_its_audit(
         for lane, depth in enumerate(outbox.depths()):
             if depth:
                 drain_lane(outbox, writer, lane)
+    with monkeypatch.context() as patched:
+        patched.setattr("loadtests.load.finish.write_run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            finished(found, settings, worker_settings, has_audit=True)
+    # What came to no end the first time is done again.
     verdict = finished(found, settings, worker_settings, has_audit=True)
     assert Status.VALID == verdict.status, verdict.rounds
     stored = read_round(tmp_path / "rounds" / "001")
@@ -161,7 +178,7 @@ def test_a_load_test_is_judged_with_its_audit(
     assert stored.audit.is_drained
     assert stored.audit.rows == verdict.counts["writes acknowledged"] > 20
     roles = {process.role for process in stored.processes}
-    assert {"hand", "watcher", "closer", "reader"} == roles
+    assert {"hand", "watcher", "listener", "closer", "reader"} == roles
     records = history.join(map(history.read, (tmp_path / "rounds" / "001").glob("*.history.gz")))
     attempts = records[records["kind"] < Kind.TOLD]
     # All sessions that were there are read in the end, and some that were not any more.
@@ -171,7 +188,7 @@ def test_a_load_test_is_judged_with_its_audit(
     own = {number: part.place for part in found.load.parts for number in (*part.histories, *part.watchers)}
     watchers = [number for part in found.load.parts for number in part.watchers]
     took = deliveries(records, watchers, own).took_ms
-    told = records[records["kind"] == Kind.TOLD]
+    told = records[(records["kind"] == Kind.TOLD) & np.isin(records["process"], watchers)]
     # Half of what was told was told to who wrote it; and what was written last belongs to no instance's plan.
     assert len(took) == len(told) / 2 - 1
     assert (took > 0).all()
@@ -205,10 +222,23 @@ def overwrite(found: Loaded) -> None:
     history.write(path, records, number)
 
 
-def test_a_contradiction_is_found(settings: Settings, worker_settings: Settings, tmp_path: Path) -> None:
-    """G1: what no sound store can have answered is a violation, and the command says so."""
+def go_back(found: Loaded) -> None:
+    """Doctor a history: who watched one session is told of an earlier state in the end."""
+    number = found.load.parts[0].listeners[0]
+    path = found.folder / "rounds" / "001" / f"{number}.history"
+    records = history.read(path)[[0, 1, 0]]
+    records["token"][-1] = history.token(number, 3)
+    records["start_ns"][-1] = records["end_ns"][-1] = records["end_ns"][1] + 1
+    history.write(path, records, number)
+
+
+@pytest.mark.parametrize("doctor", [overwrite, go_back])
+def test_a_contradiction_is_found(
+    doctor: Callable[[Loaded], None], settings: Settings, worker_settings: Settings, tmp_path: Path
+) -> None:
+    """G1, G8: what no sound store can have answered or told is a violation, and the command says so."""
     found = loaded(tmp_path, settings)
-    overwrite(found)
+    doctor(found)
     verdict = finished(found, settings, worker_settings)
     assert Status.VIOLATION == verdict.status, verdict.rounds
     assert verdict.rounds[1].violations
