@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from loadtests.load.comparing import QUANTILES, Compared, compare, quantile_ms, tolerance_ms
+from loadtests.load.comparing import Compared, compare, is_definite, quantile_ms, tolerance_ms
 from loadtests.load.delays import Delays
 from loadtests.load.histograms import Histograms
 from loadtests.load.run import Asked, run
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from loadtests.load.truth import Numbers
 
 _SCENARIO = "known_delays"
+# There are as many as it takes.
+_ALL_JUDGED = "turn latency"
 # Every so often nothing is answered for so long: one of a hundred turns and more meets that.
 _STALL_EVERY_NS = 8_000_000_000
 _STALL_NS = 150_000_000
 _STALLS = 200
-# Of a quantile that fewer are above, one more or less decides.
-_FEWEST_ABOVE = 10
 # Where others want the processors, too, those who measure go first, if that is allowed: this is to show what they say,
 # and not how long they wait for a processor. What one process starts inherits it.
 _PRIORITY = 1
@@ -53,7 +53,7 @@ class Row(NamedTuple):
         what: `turn latency`.
         compared: what it is, and what was reported.
         drawn_ms: what it would have been if the server had always been on time.
-        is_judged: whether there are enough above it.
+        is_judged: whether it can be told as well as is asked for.
     """
 
     what: str
@@ -103,7 +103,7 @@ def examine(load: Load, delays: Delays, late_ns: Mapping[tuple[int, int], int]) 
     for (operation, part), values_us in of_true.items():
         histogram = reported.of(operation, part, ["ok"])
         for one in compare(values_us, histogram):
-            is_judged = len(values_us) * (1 - one.share) >= _FEWEST_ABOVE
+            is_judged = is_definite(values_us, one.share)
             drawn_ms = quantile_ms(of_drawn[operation, part], one.share)
             rows.append(Row(f"{operation} {part}", one, drawn_ms, is_judged))
     return Found(rows, _reasons(load, true, rows))
@@ -128,8 +128,8 @@ def _reasons(load: Load, truths: Sequence[Truth], rows: Sequence[Row]) -> list[s
             found.append(f"process {part.place} did {part.begun} of {part.planned} steps, where {planned} are planned")
         if busiest >= part.hands:
             found.append(f"process {part.place} needed {busiest} hands at once, and had {part.hands}")
-    if not any(row.is_judged for row in rows if row.what == "turn latency" and row.compared.share == QUANTILES[-1]):
-        found.append("too few turns for the last quantile")
+    if not all(row.is_judged for row in rows if row.what == _ALL_JUDGED):
+        found.append(f"too few turns to tell all quantiles of {_ALL_JUDGED}")
     for row in rows:
         late_ms = row.compared.truth_ms - row.drawn_ms
         if row.is_judged and abs(late_ms) > tolerance_ms(row.drawn_ms):

@@ -16,6 +16,9 @@ QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 # What is reported may differ from the truth by the larger of the two.
 SHARE = 0.02
 MARGIN_MS = 0.1
+_FEWEST_ABOVE = 10
+# What takes a little longer changes places with so many others, at the most.
+_NEIGHBOURS = 3
 
 
 class Compared(NamedTuple):
@@ -43,6 +46,20 @@ def quantile_ms(values_us: Numbers, share: float) -> float:
     """The smallest of the values that this share of all are not above, in milliseconds; of none, 0."""
     at = rank(share, len(values_us))
     return float(np.partition(values_us, at - 1)[at - 1]) / 1e3 if at else 0.0
+
+
+def is_definite(values_us: Numbers, share: float) -> bool:
+    """Whether a quantile of the values can be told as well as is asked for.
+
+    Of one that few are above, or whose neighbours lie further apart than what is reported may be off, one value more or
+    less decides.
+    """
+    at = rank(share, len(values_us))
+    if len(values_us) - at < _FEWEST_ABOVE:
+        return False
+    places = [max(0, at - 1 - _NEIGHBOURS), at - 1, at - 1 + _NEIGHBOURS]
+    below_ms, true_ms, above_ms = np.partition(values_us, places)[places] / 1e3
+    return bool(max(true_ms - below_ms, above_ms - true_ms) <= tolerance_ms(float(true_ms)))
 
 
 def compare(truth_us: Numbers, histogram: Histogram) -> list[Compared]:

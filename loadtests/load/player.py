@@ -17,6 +17,7 @@ from gevent.event import AsyncResult
 
 from kairos_core import Settings
 from kairos_core.errors import ConfigurationError
+from kairos_core.settings import servers_given
 from loadtests.load.instance import Instance, Orders
 from loadtests.load.machine import boot
 from loadtests.load.words import BEGIN, FINISH, ORDERS, REPORT, SAID
@@ -101,6 +102,10 @@ class Player:
 
     def _connect(self) -> None:
         self._say("here", boot=boot())
+        if not servers_given():
+            raise ConfigurationError(
+                "KAIROS_REDIS_URL, KAIROS_POSTGRES_URL", "not set; `make load` starts servers itself"
+            )
         orders = msgspec.convert(self._heard[ORDERS].get(), Orders)
         instance = Instance(orders, Settings.from_env(), self._told)
         self._instance = instance

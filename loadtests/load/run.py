@@ -24,7 +24,7 @@ from loadtests.faults.arenas import own_ground
 from loadtests.judging.judge import judge, records_of
 from loadtests.load.attendant import Attendant
 from loadtests.load.delivery import deliveries
-from loadtests.load.facts import read_load, write_load
+from loadtests.load.facts import LoadError, read_load, write_load
 from loadtests.load.finish import finish
 from loadtests.load.plan import Operation, plan
 from loadtests.load.store import Store
@@ -95,6 +95,7 @@ def run(asked: Asked) -> Verdicts:
 
     Raises:
         ConfigurationError: names the setting and the cause.
+        LoadError: it came to no end.
     """
     if asked.scenario.audit_away is not None and servers_given():
         raise ConfigurationError("SCENARIO", f"{asked.name} stops PostgreSQL: it runs on embedded servers only")
@@ -105,7 +106,7 @@ def run(asked: Asked) -> Verdicts:
         settings = arena.settings if asked.subject in OF_KAIROS else _anybody(arena)
         before = _look(arena, asked, -1.0)
         attendant = _attended(arena, asked, settings)
-        load = read_load(asked.folder)
+        load = _whole(asked.folder)
         load.memories, load.outage = attendant.memories, attendant.outage
         if before is not None:
             load.moments.insert(0, before)
@@ -130,7 +131,7 @@ def judge_again(folder: Path) -> Verdicts:
         LoadError, RoundError, HistoryError: what is stored cannot be read.
         ConfigurationError: to finish it, the servers cannot be reached.
     """
-    load = read_load(folder)
+    load = _whole(folder)
     if (folder / "rounds" / "001" / "round.json").exists():
         return Verdicts(load, judge_speed(folder, load), judge(folder))
     settings = Settings.from_env()
@@ -149,6 +150,14 @@ def judge_speed(folder: Path, load: Load) -> LoadVerdict:
     verdict = judge_load(load, told)
     write_load_verdict(folder, verdict)
     return verdict
+
+
+def _whole(folder: Path) -> Load:
+    """A run that came to its end; of another, what was counted lies in its folder, and nothing follows from it."""
+    load = read_load(folder)
+    if not load.parts:
+        raise LoadError(f"{folder}: it came to no end: {'; '.join(load.notes) or 'nobody knows why'}")
+    return load
 
 
 @contextmanager

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import urllib.parse
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +30,7 @@ from loadtests.load.plan import Operation, plan
 from loadtests.load.verdict import read_load_verdict
 from loadtests.servers.valkeys import valkeys
 from loadtests.servers.worker import worker_pool
+from loadtests.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 # Several load tests run at once, each with servers and processes of its own.
 pytestmark = pytest.mark.timeout(180)
 TIMEOUT_S = 150.0
+FILE = "loadtests/locustfile.py"
 LOCUST = [sys.executable, "-m", "locust", "--loglevel", "WARNING", "--headless", "--quiet"]
 # Locust lets what a listener raises pass.
 BROKEN = """
@@ -146,45 +152,97 @@ def given(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             yield child_environment(settings)
 
 
-def test_a_listener_that_raised_makes_a_run_invalid(given: dict[str, str], tmp_path: Path) -> None:
-    """Locust logs what a listener raises, and ends with status 0: here it is no pass, in whichever process it was."""
-    file = tmp_path / "broken.py"
+@pytest.fixture(scope="module")
+def by_hand(given: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ran]]:
+    """Load tests of a Locust that was started by itself, at the same time."""
+    folder = tmp_path_factory.mktemp("by_hand")
+    ways = {"listener": with_a_broken_listener, "hosts": on_hosts_of_their_own, "pages": from_its_pages}
+    with ThreadPoolExecutor() as pool:
+        found = {name: pool.submit(way, given, folder / name) for name, way in ways.items()}
+        yield {name: one.result() for name, one in found.items()}
+
+
+def with_a_broken_listener(environment: dict[str, str], folder: Path) -> Ran:
+    """A load test of two processes, in each of which a listener raises."""
+    folder.mkdir()
+    file = folder / "broken.py"
     file.write_text(BROKEN)
-    folder = tmp_path / "run"
-    options = ["-f", str(file), "--processes", "2", "--scenario", "baseline", "--time", "0.05", "--size", "0.1"]
     port = str(free_port())
-    options += ["--master-bind-port", port, "--master-port", port, "--folder", str(folder)]
-    found = run(folder, *LOCUST, *options, environment=given)
+    options = ["-f", str(file), "--processes", "2", "--master-bind-port", port, "--master-port", port]
+    scale = ["--scenario", "baseline", "--time", "0.05", "--size", "0.1", "--folder", str(folder)]
+    return run(folder, *LOCUST, *options, *scale, environment=environment)
+
+
+def on_hosts_of_their_own(environment: dict[str, str], folder: Path) -> Ran:
+    """A load test of two workers, each on a host of its own."""
+    file, port = ["-f", FILE], str(free_port())
+    with two_networks() as (host, prefixes), contextlib.ExitStack() as stack:
+        told = ["--worker", "--master-host", host, "--master-port", port]
+        workers = [
+            stack.enter_context(subprocess.Popen([*prefix, *LOCUST[:-2], *file, *told], cwd=ROOT, env=environment))
+            for prefix in prefixes
+        ]
+        for worker in workers:
+            stack.callback(worker.kill)
+        leads = ["--master", "--expect-workers", "2", "--master-bind-host", host, "--master-bind-port", port]
+        scale = ["--scenario", "baseline", "--time", "0.05", "--size", "0.2", "--folder", str(folder)]
+        found = run(folder, *LOCUST, *file, *leads, *scale, environment=environment)
+        assert [worker.wait(TIMEOUT_S) for worker in workers] == [0, 0]
+    return found
+
+
+def from_its_pages(environment: dict[str, str], folder: Path) -> Ran:
+    """Two load tests of one process, one after the other, as somebody starts them in Locust's web UI; the second."""
+    port, verdict = str(free_port()), ""
+    command = [*LOCUST[:-2], "--quiet", "-f", FILE, "--web-host", "127.0.0.1", "--web-port", port]
+    locust = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        for scenario in ("high_frequency", "baseline"):
+            form = {"scenario": scenario, "time": "0.03", "size": "0.1", "folder": str(folder / scenario)}
+            wait_for("Locust's pages", partial(fetched, port, "/swarm", form), TIMEOUT_S)
+            wait_for("a verdict", partial(fetched_verdict, port, scenario), TIMEOUT_S)
+            verdict = fetched_verdict(port, scenario)
+    finally:
+        locust.terminate()
+        status = locust.wait(TIMEOUT_S)
+    return Ran(status, verdict, folder / "baseline")
+
+
+def fetched(port: str, path: str, form: dict[str, str] | None = None) -> str:
+    """What Locust's web UI answers; nothing while it does not."""
+    data = urllib.parse.urlencode(form).encode() if form else None
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data) as answer:
+        return str(answer.read().decode())
+    return ""
+
+
+def fetched_verdict(port: str, scenario: str) -> str:
+    """What it says of a load test of this scenario once it is judged."""
+    said = str(json.loads(fetched(port, "/kairos/latencies"))["verdict"])
+    return said if f"{scenario} (TIME" in said else ""
+
+
+def test_a_listener_that_raised_makes_a_run_invalid(by_hand: dict[str, Ran]) -> None:
+    """Locust logs what a listener raises, and ends with status 0: here it is no pass, in whichever process it was."""
+    found = by_hand["listener"]
     assert found.status == 2, found.output
     assert "speed INVALID" in found.output
     assert "a listener or a greenlet of Locust's raised" in found.output
 
 
-def test_workers_on_hosts_of_their_own(given: dict[str, str], tmp_path: Path) -> None:
+def test_load_tests_from_the_web_ui(by_hand: dict[str, Ran]) -> None:
+    """A plain Locust with its web UI runs one load test after the other, and its pages have our verdict on each."""
+    found = by_hand["pages"]
+    assert f"correctness {Status.VALID}" in found.output
+    assert found.status == 2, "too short to tell"
+    assert read_load(found.folder).name == "baseline"
+
+
+def test_workers_on_hosts_of_their_own(by_hand: dict[str, Ran]) -> None:
     """Locust's own --master and --worker: each worker is an instance, also in another network than its master."""
-    folder = tmp_path / "run"
-    options = ["-f", "loadtests/locustfile.py", "--scenario", "baseline", "--time", "0.05", "--size", "0.2"]
-    port = str(free_port())
-    with two_networks() as (host, prefixes), contextlib.ExitStack() as stack:
-        workers = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [*prefix, *LOCUST[:-2], *options[:2], "--worker", "--master-host", host, "--master-port", port],
-                    cwd=ROOT,
-                    env=given,
-                )
-            )
-            for prefix in prefixes
-        ]
-        master = [*LOCUST, *options, "--folder", str(folder), "--master", "--expect-workers", "2"]
-        try:
-            found = run(folder, *master, "--master-bind-host", host, "--master-bind-port", port, environment=given)
-            assert [worker.wait(TIMEOUT_S) for worker in workers] == [0, 0]
-        finally:
-            for worker in workers:
-                worker.kill()
+    found = by_hand["hosts"]
     assert f"correctness {Status.VALID}" in found.output, found.output
-    assert [part.place for part in read_load(folder).parts] == [0, 1]
+    assert [part.place for part in read_load(found.folder).parts] == [0, 1]
 
 
 @contextlib.contextmanager
