@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from loadtests.load.verdict import LoadVerdict
 
 WIDTH = 100
+TURN = "turn"
+# Of a wait that is shorter nothing is seen with two digits.
+_NOTHING_MS = 0.005
 # What failed counts as the longest there is.
 _NEVER_MS = LONGEST_US / 1e3
 _SPEED = {
@@ -50,6 +53,7 @@ def summary(verdict: LoadVerdict, correctness: Status | None, doubts: Sequence[s
     parts = [
         _wrapped(f"speed {verdict.verdict}: {_SPEED[verdict.verdict]}; correctness {right}"),
         _wrapped(head),
+        _generator(verdict),
         *(_wrapped(f"why it shows nothing: {reason}") for reason in verdict.reasons),
         *(_wrapped(f"correctness: {doubt}") for doubt in doubts),
         _percentiles(verdict.percentiles),
@@ -61,6 +65,16 @@ def summary(verdict: LoadVerdict, correctness: Status | None, doubts: Sequence[s
     return [line for part in parts for line in part]
 
 
+def _generator(verdict: LoadVerdict) -> list[str]:
+    """How near the generator itself was to its limits."""
+    if not verdict.busiest:
+        return []
+    lags = [one for one in verdict.percentiles if (one.operation, one.outcome, one.part) == (TURN, OK, "lag")]
+    late = f"; it began turns late by {_ms(lags[0].p50)} ms (p50) and {_ms(lags[0].p99)} ms (p99)" if lags else ""
+    share = f"{100 * max(verdict.busiest):.0f} % of a processor"
+    return _wrapped(f"generator: {len(verdict.busiest)} processes, none of which took more than {share}{late}")
+
+
 def _percentiles(rows: Sequence[Percentiles]) -> list[str]:
     """Of each step what users felt, and what it is made of; of each attempt and delivery its time."""
     found: list[tuple[str, ...]] = [("milliseconds", "ended", "calls", "p50", "p95", "p99", "p99.9", "longest")]
@@ -68,7 +82,7 @@ def _percentiles(rows: Sequence[Percentiles]) -> list[str]:
     for operation in operations:
         if _is_alone(operation, operations):
             continue
-        parts = ("latency", "waiting", "service") if operation in STEPS else (part_of(operation),)
+        parts = ("latency", "waiting", "service") if operation in _waited(rows) else (part_of(operation),)
         for outcome in OUTCOMES:
             for part in parts:
                 for one in rows:
@@ -76,6 +90,11 @@ def _percentiles(rows: Sequence[Percentiles]) -> list[str]:
                         name = f"  {part}" if part != parts[0] else operation.replace("_", " ")
                         found.append(_row(name, one))
     return ["", *_table(found)] if len(found) > 1 else []
+
+
+def _waited(rows: Sequence[Percentiles]) -> set[str]:
+    """The steps that had to wait: where none did, the service is all there is."""
+    return {one.operation for one in rows if one.part == "waiting" and one.longest >= _NOTHING_MS}
 
 
 def _is_alone(operation: str, operations: Iterable[str]) -> bool:

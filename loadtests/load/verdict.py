@@ -9,6 +9,7 @@ import msgspec
 from loadtests.judging.verdict import Status
 from loadtests.load.facts import LoadError
 from loadtests.load.findings import KneeStep, Line, Percentiles, Speed, TargetResult, worst
+from loadtests.load.generator import busiest
 from loadtests.load.growth import growth
 from loadtests.load.knee import find_knee
 from loadtests.load.offered import offered
@@ -45,6 +46,7 @@ class LoadVerdict(msgspec.Struct, kw_only=True):
         judged_s: that time: from the end of the ramp on, in whole seconds.
         offered_per_s: how many steps were planned in it.
         done_per_s: how many were answered in it, whatever the answer.
+        busiest: of each process the highest share of a processor that it had over any five seconds of that time.
         planned, begun, dropped, late: steps in all.
         counts: of each operation how often it ended how, in all the time.
     """
@@ -62,6 +64,7 @@ class LoadVerdict(msgspec.Struct, kw_only=True):
     judged_s: tuple[int, int] = (0, 0)
     offered_per_s: float = 0.0
     done_per_s: float = 0.0
+    busiest: list[float] = []
     planned: int = 0
     begun: int = 0
     dropped: int = 0
@@ -114,6 +117,7 @@ def judge_load(found: Load, deliveries: Deliveries | None = None) -> LoadVerdict
         judged_s=(judged.start, judged.stop),
         offered_per_s=planned.rate(offering),
         done_per_s=done / max(1, len(offering)),
+        busiest=[busiest(found, part, judged) or 0.0 for part in found.parts],
         planned=sum(part.planned for part in found.parts),
         begun=sum(part.begun for part in found.parts),
         dropped=sum(part.dropped for part in found.parts),
