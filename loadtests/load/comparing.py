@@ -18,7 +18,7 @@ SHARE = 0.02
 MARGIN_MS = 0.1
 _FEWEST_ABOVE = 10
 # What takes a little longer changes places with so many others, at the most.
-_NEIGHBOURS = 3
+_NEIGHBOURS = 2
 
 
 class Compared(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from loadtests.load.histograms import Histograms, Name
+from loadtests.load.histograms import Counts, Name
 from loadtests.load.offered import LATE_MS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Tally:
         self.sent = 0
         self.told = 0
         self.reports = 0
-        self._seconds: dict[int, Histograms] = {}
+        self._seconds: dict[int, dict[Name, Counts]] = {}
 
     def step(self, second: int, operation: str, outcome: str, latency: Latency) -> None:
         """Count a step that was done.
@@ -47,35 +47,41 @@ class Tally:
         """
         self.begun += 1
         self.late += latency.lag_us > 1e3 * LATE_MS
-        found = self._of(second)
-        found[Name(operation, outcome, "latency")].record(latency.latency_us)
-        found[Name(operation, outcome, "waiting")].record(latency.waiting_us)
-        found[Name(operation, outcome, "service")].record(latency.service_us)
-        found[Name(operation, outcome, "lag")].record(latency.lag_us)
+        self._record(second, operation, outcome, "latency", latency.latency_us)
+        self._record(second, operation, outcome, "waiting", latency.waiting_us)
+        self._record(second, operation, outcome, "service", latency.service_us)
+        self._record(second, operation, outcome, "lag", latency.lag_us)
         self._on_step(operation, outcome, latency.latency_us / 1e3)
 
     def drop(self, second: int, operation: str, waited_us: float) -> None:
         """Count a step that was given up after it had waited for so long."""
         self.dropped += 1
-        self._of(second)[Name(operation, "dropped", "latency")].record(waited_us)
+        self._record(second, operation, "dropped", "latency", waited_us)
         self._on_step(operation, "dropped", waited_us / 1e3)
 
     def attempt(self, second: int, operation: str, outcome: str, service_us: float) -> None:
         """Count an attempt of a step, or what came of one in another process."""
-        self._of(second)[Name(operation, outcome, "service")].record(service_us)
+        self._record(second, operation, outcome, "service", service_us)
 
     def delivery(self, second: int, operation: str, latency_us: float) -> None:
         """Count that another process was told of something."""
-        self._of(second)[Name(operation, "ok", "latency")].record(latency_us)
+        self._record(second, operation, "ok", "latency", latency_us)
 
     def take(self) -> dict[str, Any]:
         """A report: its number, from 1, and all that was counted since the last, by second and name."""
         self.reports += 1
         seconds, self._seconds = self._seconds, {}
-        return {"number": self.reports, "seconds": {str(at): found.encoded() for at, found in seconds.items()}}
+        encoded = {
+            str(at): {str(name): counts.encoded() for name, counts in found.items()} for at, found in seconds.items()
+        }
+        return {"number": self.reports, "seconds": encoded}
 
-    def _of(self, second: int) -> Histograms:
+    def _record(self, second: int, operation: str, outcome: str, part: str, value_us: float) -> None:
         found = self._seconds.get(second)
         if found is None:
-            found = self._seconds[second] = Histograms()
-        return found
+            found = self._seconds[second] = {}
+        name = Name(operation, outcome, part)
+        counts = found.get(name)
+        if counts is None:
+            counts = found[name] = Counts()
+        counts.record(value_us)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MS = 1_000_000
-# 10 of its turns are above the last quantile.
-SCENARIO = Scenario(about="", sessions=400, duration_s=20.0, think_s=0.6, life_turns=20, ramp_s=1.0, hands=200)
+# Enough of its turns are above the last quantile.
+SCENARIO = Scenario(about="", sessions=900, duration_s=20.0, think_s=0.6, life_turns=20, ramp_s=1.0, hands=500)
 SMALL = msgspec.structs.replace(SCENARIO, sessions=40)
 BEGINS_NS = (5 * MS, 9 * MS)
 DELAYS = Delays(seed=4, begin_ns=2 * MS, stalls=[(5_000 * MS, 5_150 * MS), (12_000 * MS, 12_150 * MS)])
@@ -59,7 +59,7 @@ def reported(change: Callable[[float], float] = is_plain, scenario: Scenario = S
             for value_us in took_us:
                 counted[Name(attempt, "ok", "service")].record(change(value_us))
         steps = len(true.due_ns)
-        facts = {"hands": 200, "planned": steps, "begun": steps} | of_part
+        facts = {"hands": 500, "planned": steps, "begun": steps} | of_part
         load.parts.append(Part(place=place, boot="b", begin_ns=begin_ns, **facts))
     load.seconds = [counted.take()]
     return load

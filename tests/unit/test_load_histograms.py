@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import base64
 import math
+from array import array
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtests.load.histograms import LONGEST_US, Histogram, Histograms, Name, rank
+from loadtests.load.histograms import LONGEST_US, Counts, Histogram, Histograms, Name, rank
 
 # Each is made of tens of thousands of counts.
 relaxed = settings(deadline=None, database=None, max_examples=10)
@@ -95,6 +96,26 @@ def test_what_is_beyond_is_counted(values: list[float]) -> None:
     found.add(of(values).encoded())
     assert sum(round(value_us) > LONGEST_US for value_us in values) == found.beyond
     assert len(values) == len(found)
+
+
+@given(values=values_us)
+def test_what_was_kept_as_it_came_is_counted_the_same(values: list[float]) -> None:
+    """A process keeps values as they come, and a histogram that adds them has what it would have counted itself."""
+    counts, whole, added = Counts(), Histogram(), Histogram()
+    for value in [*values, LONGEST_US + 5]:
+        counts.record(value)
+        whole.record(value)
+    added.add(counts.encoded())
+    assert (added.encoded(), len(added)) == (whole.encoded(), len(values) + 1)
+
+
+@pytest.mark.parametrize("pairs", [(0, 1), (5, 0), (LONGEST_US + 1, 1), (5,)])
+def test_what_cannot_have_come_is_refused(pairs: tuple[int, ...]) -> None:
+    """A value that is none, or half of what was sent, changes nothing."""
+    found = Histogram()
+    with pytest.raises(ValueError, match="not a histogram"):
+        found.add(f"0#{base64.b64encode(array('I', pairs).tobytes()).decode()}")
+    assert len(found) == 0
 
 
 def test_of_nothing() -> None:
