@@ -113,6 +113,22 @@ def test_broken_deliveries(spoil: Callable[[Deliveries], Deliveries | None], wor
     assert any(words in reason for reason in verdict.reasons)
 
 
+def test_messages_are_counted_as_they_are_sent_and_timed() -> None:
+    """That one was sent is no attempt in a history; who is told of its own does not say how long others took."""
+    one = sound()
+    for _ in range(3):
+        _more(one.load, Name("message_delivery", "ok", "latency"))
+    one.load.messages_sent, one.load.messages_told, one.load.messages_own = 5, 5, 2
+    attempted = sum(part.attempted for part in one.load.parts)
+    sent = Histograms()
+    for _ in range(attempted):
+        sent[Name("message.send", "ok", "service")].record(1_000)
+    one.load.seconds[10] |= sent.encoded()
+    assert not judge_load(*one).reasons
+    one.load.messages_own = 1
+    assert ["3 messages were timed, where receivers told of 4 that others sent"] == judge_load(*one).reasons
+
+
 def test_deliveries_that_nobody_asks_for() -> None:
     """Where no target is about deliveries, nobody needs to know them, and machines may be several."""
     one = made(scenario(targets=[target()]))
