@@ -144,10 +144,11 @@ def judge_speed(folder: Path, load: Load) -> LoadVerdict:
     own = {number: part.place for part in load.parts for number in (*part.histories, *part.watchers)}
     watchers = [number for part in load.parts for number in part.watchers]
     told = None
+    records = records_of(folder / "rounds" / "001")
     if len({part.boot for part in load.parts}) == 1:
-        found = deliveries(records_of(folder / "rounds" / "001"), watchers, own)
+        found = deliveries(records, watchers, own)
         told = Deliveries((found.start_ns - load.begin_ns) / 1e9, found.took_ms)
-    verdict = judge_load(load, told)
+    verdict = judge_load(load, told, records)
     write_load_verdict(folder, verdict)
     return verdict
 
