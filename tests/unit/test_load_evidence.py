@@ -82,7 +82,7 @@ def ran(way: Way = AS_IT_SHOULD, seed: int = 1) -> Ran:
             at_ns = begin_ns = could_ns + rng.randrange(10**5, 10**6)
             outcome = "ok"
             for name in KINDS[step.operation]:
-                outcome = rng.choices(list(ENDS), [40, 1, 1, 1])[0]
+                outcome = rng.choices(list(ENDS), [20, 1, 1, 1])[0]
                 end_ns = at_ns + rng.randrange(10**6, 9 * 10**7)
                 rows.append((due_ns, at_ns, end_ns, step.session, hand, CODES[name], *ENDS[outcome]))
                 if not way.is_unseen(step):
