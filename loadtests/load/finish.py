@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # A load test is a run of one round.
 _ROUND = 1
 _AUDIT = "audit"
+_READER = "reader"
 _PACKAGES = ("locust", "hdrhistogram")
 # Of the sessions that were ended, so many are looked at.
 _ENDED_READ = 500
@@ -71,7 +72,7 @@ def finish(  # noqa: PLR0913 - what is known of a run
     round_folder = folder / "rounds" / f"{_ROUND:03d}"
     round_folder.mkdir(parents=True, exist_ok=True)
     found = _round(load, settings, outage)
-    reader = ProcessFacts(number=1 + max((one.number for one in found.processes), default=0), role="reader", place=0)
+    reader = ProcessFacts(number=1 + max((one.number for one in found.processes), default=0), role=_READER, place=0)
     found.processes.append(reader)
     for name in (reader.number, _AUDIT):
         # Of an attempt to finish that came to no end.
@@ -98,32 +99,31 @@ def finish(  # noqa: PLR0913 - what is known of a run
     return judge(folder)
 
 
+def unlike(load: Load, found: Round) -> list[str]:
+    """In what a round is not that of a load test, in sentences: then what was counted and what was seen are of two.
+
+    Args:
+        load: what was counted.
+        found: the round that is stored beside it.
+    """
+    wanted = _facts(load)
+    there = [one for one in found.processes if one.role != _READER]
+    pairs = {
+        "seed": (found.seed, load.seed),
+        "subject": (found.subject, load.subject),
+        "prefix of its sessions": (found.prefix, load.prefix),
+        "beginning": (found.begin_ns, load.begin_ns),
+        "scenario": (found.load and found.load.scenario, load.scenario),
+        "part of a process": (found.load and found.load.places, _places(load)),
+        "set of processes": (there, wanted),
+    }
+    return [
+        f"the round is not of this load test: it has another {what}" for what, (of, our) in pairs.items() if of != our
+    ]
+
+
 def _round(load: Load, settings: Settings, outage: FaultFacts | None) -> Round:
     """The round as it was, but for what its end shows."""
-    places = [
-        LoadPlace(
-            place=part.place,
-            begin_ns=part.begin_ns,
-            planned=part.planned,
-            begun=part.begun,
-            dropped=part.dropped,
-            attempted=part.attempted,
-            histories=part.histories,
-            closers=part.closers,
-        )
-        for part in load.parts
-    ]
-    processes = [
-        ProcessFacts(number=number, role=role, place=part.place)
-        for part in load.parts
-        for role, numbers in (
-            ("hand", part.histories),
-            ("closer", part.closers),
-            ("watcher", part.watchers),
-            ("listener", part.listeners),
-        )
-        for number in numbers
-    ]
     notes = [*load.notes, *(f"process {part.place}: {note}" for part in load.parts for note in part.notes)]
     return Round(
         number=_ROUND,
@@ -141,17 +141,47 @@ def _round(load: Load, settings: Settings, outage: FaultFacts | None) -> Round:
         receipt_ttl_ms=round(settings.receipt_ttl_s * 1000),
         timeout_ms=round(settings.timeout_s * 1000),
         begin_ns=load.begin_ns,
-        processes=processes,
+        processes=_facts(load),
         fault=outage,
         load=LoadFacts(
             scenario=load.scenario,
             seed=load.seed,
-            places=places,
+            places=_places(load),
             # What is read here is read by this machine's clock.
             boots=sorted({load.boot, boot(), *(part.boot for part in load.parts)}),
         ),
         notes=notes,
     )
+
+
+def _places(load: Load) -> list[LoadPlace]:
+    return [
+        LoadPlace(
+            place=part.place,
+            begin_ns=part.begin_ns,
+            planned=part.planned,
+            begun=part.begun,
+            dropped=part.dropped,
+            attempted=part.attempted,
+            histories=part.histories,
+            closers=part.closers,
+        )
+        for part in load.parts
+    ]
+
+
+def _facts(load: Load) -> list[ProcessFacts]:
+    return [
+        ProcessFacts(number=number, role=role, place=part.place)
+        for part in load.parts
+        for role, numbers in (
+            ("hand", part.histories),
+            ("closer", part.closers),
+            ("watcher", part.watchers),
+            ("listener", part.listeners),
+        )
+        for number in numbers
+    ]
 
 
 def _read(folder: Path, load: Load, found: Round, settings: Settings, timeout_s: float) -> None:

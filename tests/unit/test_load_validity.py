@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tests.made_load import Made
 
 
-def _more(found: Load, name: Name) -> None:
+def _more(found: Load, name: Name, value_us: int = 1_000) -> None:
     """A call more of a name, in the tenth second."""
     one = Histograms()
     one.add(found.seconds[10])
-    one[name].record(1_000)
+    one[name].record(value_us)
     found.seconds[10] = one.encoded()
 
 
@@ -73,6 +73,10 @@ BROKEN: dict[str, tuple[Callable[[Load], object], str]] = {
         "had 71% of a processor",
     ),
     "nobody says how busy": (lambda found: found.parts[1].cpu.clear(), "process 1 says in 0 of 14 seconds how busy"),
+    "nobody says how late": (
+        lambda found: _more(found, Name("turn", "ok", "lag"), 60_000),
+        "1 steps have a lag above 50 ms, where the processes say that 0 began late",
+    ),
     "a late process": (lambda found: setattr(found.parts[1], "late", 20), "process 1 began 20 of"),
     "another machine": (lambda found: setattr(found.parts[1], "boot", "two"), "several machines"),
     "an outage": (

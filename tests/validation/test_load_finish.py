@@ -20,7 +20,7 @@ from loadtests.judging.judge import judge
 from loadtests.judging.verdict import Status
 from loadtests.load.delivery import deliveries
 from loadtests.load.facts import Load, Part
-from loadtests.load.finish import finish
+from loadtests.load.finish import finish, unlike
 from loadtests.load.machine import boot
 from loadtests.load.plan import plan
 from loadtests.load.steps import Steps
@@ -208,6 +208,16 @@ def test_sessions_that_all_instances_write_are_judged(
     assert Status.VALID == verdict.status, verdict.rounds
     found = read_round(tmp_path / "rounds" / "001")
     assert (None, fault) == (found.audit, found.fault)
+    assert not unlike(load, found)
+    # What was counted in another run, in which as many did as much.
+    other = msgspec.structs.replace(load, prefix="2x", begin_ns=load.begin_ns + 1)
+    assert [
+        f"the round is not of this load test: it has another {what}" for what in ("prefix of its sessions", "beginning")
+    ] == unlike(other, found)
+    found.load, found.processes = None, [one for one in found.processes if one.role != "watcher"]
+    assert ["scenario", "part of a process", "set of processes"] == [
+        reason.partition("another ")[2] for reason in unlike(load, found)
+    ]
 
 
 def overwrite(found: Loaded) -> None:
