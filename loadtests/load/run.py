@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.local import free_port
@@ -24,7 +25,7 @@ from loadtests.environment import as_administrator
 from loadtests.faults.arenas import own_ground
 from loadtests.judging.judge import judge, records_of
 from loadtests.load.attendant import Attendant
-from loadtests.load.delivery import deliveries
+from loadtests.load.delivery import deliveries, never_told
 from loadtests.load.facts import LoadError, read_load, write_load
 from loadtests.load.finish import finish, unlike
 from loadtests.load.plan import Operation, plan
@@ -152,7 +153,11 @@ def judge_speed(folder: Path, load: Load) -> LoadVerdict:
     records = records_of(folder / "rounds" / "001")
     if len({part.boot for part in load.parts}) == 1:
         found = deliveries(records, watchers, own)
-        told = Deliveries((found.start_ns - load.begin_ns) / 1e9, found.took_ms)
+        missing_ns = never_told(records, watchers, own)
+        told = Deliveries(
+            (np.concatenate([found.start_ns, missing_ns]) - load.begin_ns) / 1e9,
+            np.concatenate([found.took_ms, np.full(len(missing_ns), np.inf)]),
+        )
     verdict = judge_load(load, told, records)
     write_load_verdict(folder, verdict)
     return verdict
