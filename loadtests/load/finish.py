@@ -16,10 +16,12 @@ from loadtests.attack.rounds import LoadFacts, LoadPlace, ProcessFacts, Round, w
 from loadtests.attack.workload import Mix
 from loadtests.environment import as_administrator
 from loadtests.history import Kind, Outcome, Recorder
-from loadtests.judging.judge import judge
+from loadtests.judging.judge import judge, records_of
+from loadtests.load.facts import LoadError
 from loadtests.load.machine import boot
 from loadtests.load.plan import plan
 from loadtests.subjects.recorded import Recorded
+from loadtests.subjects.register import Refused, Unknown, session_name
 from loadtests.subjects.registry import LOADABLE, OF_KAIROS
 
 if TYPE_CHECKING:
@@ -97,6 +99,28 @@ def finish(  # noqa: PLR0913 - what is known of a run
     for path in sorted(round_folder.glob("*.history")):
         history.seal(path)
     return judge(folder)
+
+
+def must_be_there(folder: Path, load: Load, settings: Settings) -> None:
+    """See that a store has any of the sessions that were written last, which nobody ends: it is that of the run.
+
+    Where nothing of it was read before, another store and one that lost all cannot be told apart.
+
+    Raises:
+        LoadError: it has none, or does not answer.
+        ConfigurationError: it cannot be reached.
+    """
+    closers = [number for part in load.parts for number in part.closers]
+    records = records_of(folder / "rounds" / f"{_ROUND:03d}")
+    written = np.isin(records["process"], closers) & (records["outcome"] == Outcome.OK)
+    last = np.unique(records["session"][written]).tolist()
+    with closing(LOADABLE[load.subject](_own(load, settings))) as register:
+        try:
+            is_there = any(register.get(session_name(load.prefix, session)) is not None for session in last)
+        except (Refused, Unknown) as error:
+            raise LoadError(f"{folder}: it is not finished, and its store does not answer: {error!r}") from error
+    if last and not is_there:
+        raise LoadError(f"{folder}: it is not finished, and the store that the environment names has nothing of it")
 
 
 def unlike(load: Load, found: Round) -> list[str]:
@@ -187,11 +211,12 @@ def _facts(load: Load) -> list[ProcessFacts]:
 def _read(folder: Path, load: Load, found: Round, settings: Settings, timeout_s: float) -> None:
     """Read the final states, now that nobody writes any more, as the last process of the round."""
     number = found.processes[-1].number
-    # The rivals need more than the core's account may do.
-    own = settings if load.subject in OF_KAIROS else as_administrator(settings)
     sessions = _to_be_read(folder, load, found)
     missing = 0
-    with closing(LOADABLE[load.subject](own)) as register, Recorder(folder / f"{number}.history", number) as recorder:
+    with (
+        closing(LOADABLE[load.subject](_own(load, settings))) as register,
+        Recorder(folder / f"{number}.history", number) as recorder,
+    ):
         recorded = Recorded(register, recorder, load.prefix)
         deadline = time.monotonic() + timeout_s
         for session in sessions:
@@ -202,6 +227,11 @@ def _read(folder: Path, load: Load, found: Round, settings: Settings, timeout_s:
                 time.sleep(_PAUSE_S)
     if missing:
         found.notes.append(f"the final states of {missing} sessions could not be read")
+
+
+def _own(load: Load, settings: Settings) -> Settings:
+    """Of who reads: the rivals need more than the core's account may do."""
+    return settings if load.subject in OF_KAIROS else as_administrator(settings)
 
 
 def _to_be_read(folder: Path, load: Load, found: Round) -> list[int]:

@@ -27,7 +27,7 @@ from loadtests.judging.judge import judge, records_of
 from loadtests.load.attendant import Attendant
 from loadtests.load.delivery import deliveries, never_told
 from loadtests.load.facts import LoadError, read_load, write_load
-from loadtests.load.finish import finish, unlike
+from loadtests.load.finish import finish, must_be_there, unlike
 from loadtests.load.plan import Operation, plan
 from loadtests.load.store import Store
 from loadtests.load.timeline import Deliveries
@@ -141,6 +141,7 @@ def judge_again(folder: Path) -> Verdicts:
         load.notes += unlike(load, read_round(stored))
         return Verdicts(load, judge_speed(folder, load), judge(folder))
     settings = Settings.from_env()
+    must_be_there(folder, load, settings)
     correctness = finish(folder, load, settings, settings, has_audit=True, outage=None, timeout_s=_FINISH_TIMEOUT_S)
     return Verdicts(load, judge_speed(folder, load), correctness)
 
