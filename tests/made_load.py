@@ -11,6 +11,7 @@ import numpy as np
 
 from loadtests.load.facts import Load, Memory, Moment, Outage, Part
 from loadtests.load.histograms import Histograms, Name
+from loadtests.load.offered import LATE_MS
 from loadtests.load.plan import plan
 from loadtests.load.timeline import Deliveries
 from loadtests.scenarios import Scenario, Target
@@ -79,6 +80,7 @@ def made(wanted: Scenario, system: Callable[[Step, random.Random], Answer] = qui
             _record(seconds[step.due_ns // 10**9], str(step.operation), answer)
             part.planned += 1
             part.attempted += 2
+            part.late += answer.outcome != "dropped" and answer.lag_us > 1e3 * LATE_MS
             part.begun += answer.outcome != "dropped"
             part.dropped += answer.outcome == "dropped"
             sent.append(step.due_ns / 1e9)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from loadtests.history import Kind
+from loadtests.history import Kind, Outcome
 from loadtests.load.plan import Operation, plan
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ def _attempted(attempts: History, load: LoadFacts, place: LoadPlace) -> list[str
     if unplanned:
         wrong.append(f"attempted what was not planned: {_told(unplanned, place)}")
     otherwise = {
-        moment for moment, kinds in made.items() if often[moment] == 1 and not _fits(planned[moment], tuple(kinds))
+        moment
+        for moment, (kinds, goes_on) in made.items()
+        if often[moment] == 1 and not _fits(planned[moment], tuple(kinds), goes_on=goes_on)
     }
     if otherwise:
         wrong.append(f"attempted something else than was planned: {_told(otherwise, place)}")
@@ -96,21 +98,28 @@ def _attempted(attempts: History, load: LoadFacts, place: LoadPlace) -> list[str
     return wrong
 
 
-def _made(attempts: History, place: LoadPlace) -> dict[_Moment, list[int]]:
-    """The kinds of the attempts that its hands made for each step, in their order."""
+def _made(attempts: History, place: LoadPlace) -> dict[_Moment, tuple[list[int], bool]]:
+    """For each step the kinds of the attempts that its hands made, in their order, and whether another has to follow.
+
+    It has to where there is one more, since the last of them was answered with a state.
+    """
     own = attempts[np.isin(attempts["process"], place.histories)]
     own = own[np.argsort(own["start_ns"], kind="stable")]
-    made: dict[_Moment, list[int]] = {}
+    made: dict[_Moment, tuple[list[int], bool]] = {}
+    has_state = (own["outcome"] == Outcome.OK) & (own["incarnation"] != 0)
     columns = (own[name].tolist() for name in ("planned_ns", "session", "kind"))
-    for at_ns, session, kind in zip(*columns, strict=True):
-        made.setdefault((at_ns, session), []).append(kind)
+    for at_ns, session, kind, goes_on in zip(*columns, has_state.tolist(), strict=True):
+        kinds, _ = made.get((at_ns, session), ([], False))
+        made[at_ns, session] = [*kinds, kind], goes_on
     return made
 
 
-def _fits(operation: Operation, kinds: tuple[int, ...]) -> bool:
+def _fits(operation: Operation, kinds: tuple[int, ...], *, goes_on: bool) -> bool:
     whole = _ATTEMPTS[operation]
     # What was just created is known: it is not read before it is started.
-    return kinds == whole[: len(kinds)] or (operation == Operation.START and kinds == whole[1:])
+    if operation == Operation.START and kinds == whole[1:]:
+        return True
+    return kinds == whole or (kinds == whole[: len(kinds)] and not goes_on)
 
 
 def _told(moments: set[_Moment], place: LoadPlace) -> str:

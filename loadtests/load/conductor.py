@@ -220,6 +220,7 @@ class Conductor:
         )
         load.messages_sent = sum(said["sent"] for said in finished.values())
         load.messages_told = sum(said["told"] for said in finished.values())
+        load.messages_own = sum(said["own"] for said in finished.values())
         self._wait_until("send all reports", self._has_all_reports, _REPORTS_TIMEOUT_S, None)
 
     def _has_all_reports(self) -> bool:

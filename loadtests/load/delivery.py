@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from loadtests.history import Kind
+from loadtests.history import Kind, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -34,8 +34,8 @@ class Deliveries(NamedTuple):
 def deliveries(records: History, watchers: Collection[int], own: Mapping[int, int]) -> Deliveries:
     """Join what watchers were told with the attempts that wrote it; O(n log n).
 
-    A watcher that was not told, or only read the state later (a resynchronisation), has no time here: whether all were
-    told in the end is for the judge to say.
+    A watcher that was not told (see `never_told`), or only read the state later (a resynchronisation), has no time
+    here: whether all were told in the end is for the judge to say.
 
     Args:
         records: of all processes of a run, recorded by one clock.
@@ -55,3 +55,26 @@ def deliveries(records: History, watchers: Collection[int], own: Mapping[int, in
     start_ns, end_ns = of["start_ns"][counts], told["end_ns"][counts]
     order = np.argsort(start_ns, kind="stable")
     return Deliveries((end_ns - start_ns)[order] / 1e6, start_ns[order])
+
+
+def never_told(records: History, watchers: Collection[int], own: Mapping[int, int]) -> Moments:
+    """When each acknowledged write was sent of which a watcher in another instance was never told; rising.
+
+    A write counts once for each such watcher. One that resynchronised a session may have been told of several of its
+    writes at once: of that session it is not asked.
+
+    Args:
+        records: as of `deliveries`.
+        watchers: likewise.
+        own: likewise.
+    """
+    is_write = np.isin(records["kind"], _WRITES) & (records["outcome"] == Outcome.OK)
+    found = [np.empty(0, np.int64)]
+    for watcher in sorted(set(watchers) & own.keys()):
+        others = [number for number, place in own.items() if place != own[watcher]]
+        writes = records[is_write & np.isin(records["process"], others)]
+        seen = records[records["process"] == watcher]
+        told = seen["writer"][seen["kind"] == Kind.TOLD]
+        read = seen["session"][np.isin(seen["kind"], (Kind.RESYNCHRONISED, Kind.RESYNCHRONISED_ABSENT))]
+        found.append(writes["start_ns"][~np.isin(writes["token"], told) & ~np.isin(writes["session"], read)])
+    return np.sort(np.concatenate(found))

@@ -122,6 +122,8 @@ class Load(msgspec.Struct, kw_only=True):
         outage: where PostgreSQL was taken away.
         messages_sent: to how many receivers messages were handed, as the store said.
         messages_told: how many of them told of one.
+        messages_own: how many of those were told by the process that sent it, which says nothing of others: they are
+            not timed.
         left: how many sessions still lived at the last moment, which is after everything ended and all receipts were
             forgotten.
         lane_keys: how many keys the lanes have of their own once they were written, at the most, however many sessions
@@ -148,6 +150,7 @@ class Load(msgspec.Struct, kw_only=True):
     outage: Outage | None = None
     messages_sent: int = 0
     messages_told: int = 0
+    messages_own: int = 0
     left: int = 0
     lane_keys: int = 0
     notes: list[str] = []

@@ -16,10 +16,12 @@ from loadtests.attack.rounds import LoadFacts, LoadPlace, ProcessFacts, Round, w
 from loadtests.attack.workload import Mix
 from loadtests.environment import as_administrator
 from loadtests.history import Kind, Outcome, Recorder
-from loadtests.judging.judge import judge
+from loadtests.judging.judge import judge, records_of
+from loadtests.load.facts import LoadError
 from loadtests.load.machine import boot
 from loadtests.load.plan import plan
 from loadtests.subjects.recorded import Recorded
+from loadtests.subjects.register import Refused, Unknown, session_name
 from loadtests.subjects.registry import LOADABLE, OF_KAIROS
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 # A load test is a run of one round.
 _ROUND = 1
 _AUDIT = "audit"
+_READER = "reader"
 _PACKAGES = ("locust", "hdrhistogram")
 # Of the sessions that were ended, so many are looked at.
 _ENDED_READ = 500
@@ -71,7 +74,7 @@ def finish(  # noqa: PLR0913 - what is known of a run
     round_folder = folder / "rounds" / f"{_ROUND:03d}"
     round_folder.mkdir(parents=True, exist_ok=True)
     found = _round(load, settings, outage)
-    reader = ProcessFacts(number=1 + max((one.number for one in found.processes), default=0), role="reader", place=0)
+    reader = ProcessFacts(number=1 + max((one.number for one in found.processes), default=0), role=_READER, place=0)
     found.processes.append(reader)
     for name in (reader.number, _AUDIT):
         # Of an attempt to finish that came to no end.
@@ -98,32 +101,53 @@ def finish(  # noqa: PLR0913 - what is known of a run
     return judge(folder)
 
 
+def must_be_there(folder: Path, load: Load, settings: Settings) -> None:
+    """See that a store has any of the sessions that were written last, which nobody ends: it is that of the run.
+
+    Where nothing of it was read before, another store and one that lost all cannot be told apart.
+
+    Raises:
+        LoadError: it has none, or does not answer.
+        ConfigurationError: it cannot be reached.
+    """
+    closers = [number for part in load.parts for number in part.closers]
+    records = records_of(folder / "rounds" / f"{_ROUND:03d}")
+    written = np.isin(records["process"], closers) & (records["outcome"] == Outcome.OK)
+    last = np.unique(records["session"][written]).tolist()
+    with closing(LOADABLE[load.subject](_own(load, settings))) as register:
+        try:
+            is_there = any(register.get(session_name(load.prefix, session)) is not None for session in last)
+        except (Refused, Unknown) as error:
+            raise LoadError(f"{folder}: it is not finished, and its store does not answer: {error!r}") from error
+    if last and not is_there:
+        raise LoadError(f"{folder}: it is not finished, and the store that the environment names has nothing of it")
+
+
+def unlike(load: Load, found: Round) -> list[str]:
+    """In what a round is not that of a load test, in sentences: then what was counted and what was seen are of two.
+
+    Args:
+        load: what was counted.
+        found: the round that is stored beside it.
+    """
+    wanted = _facts(load)
+    there = [one for one in found.processes if one.role != _READER]
+    pairs = {
+        "seed": (found.seed, load.seed),
+        "subject": (found.subject, load.subject),
+        "prefix of its sessions": (found.prefix, load.prefix),
+        "beginning": (found.begin_ns, load.begin_ns),
+        "scenario": (found.load and found.load.scenario, load.scenario),
+        "part of a process": (found.load and found.load.places, _places(load)),
+        "set of processes": (there, wanted),
+    }
+    return [
+        f"the round is not of this load test: it has another {what}" for what, (of, our) in pairs.items() if of != our
+    ]
+
+
 def _round(load: Load, settings: Settings, outage: FaultFacts | None) -> Round:
     """The round as it was, but for what its end shows."""
-    places = [
-        LoadPlace(
-            place=part.place,
-            begin_ns=part.begin_ns,
-            planned=part.planned,
-            begun=part.begun,
-            dropped=part.dropped,
-            attempted=part.attempted,
-            histories=part.histories,
-            closers=part.closers,
-        )
-        for part in load.parts
-    ]
-    processes = [
-        ProcessFacts(number=number, role=role, place=part.place)
-        for part in load.parts
-        for role, numbers in (
-            ("hand", part.histories),
-            ("closer", part.closers),
-            ("watcher", part.watchers),
-            ("listener", part.listeners),
-        )
-        for number in numbers
-    ]
     notes = [*load.notes, *(f"process {part.place}: {note}" for part in load.parts for note in part.notes)]
     return Round(
         number=_ROUND,
@@ -141,12 +165,12 @@ def _round(load: Load, settings: Settings, outage: FaultFacts | None) -> Round:
         receipt_ttl_ms=round(settings.receipt_ttl_s * 1000),
         timeout_ms=round(settings.timeout_s * 1000),
         begin_ns=load.begin_ns,
-        processes=processes,
+        processes=_facts(load),
         fault=outage,
         load=LoadFacts(
             scenario=load.scenario,
             seed=load.seed,
-            places=places,
+            places=_places(load),
             # What is read here is read by this machine's clock.
             boots=sorted({load.boot, boot(), *(part.boot for part in load.parts)}),
         ),
@@ -154,14 +178,45 @@ def _round(load: Load, settings: Settings, outage: FaultFacts | None) -> Round:
     )
 
 
+def _places(load: Load) -> list[LoadPlace]:
+    return [
+        LoadPlace(
+            place=part.place,
+            begin_ns=part.begin_ns,
+            planned=part.planned,
+            begun=part.begun,
+            dropped=part.dropped,
+            attempted=part.attempted,
+            histories=part.histories,
+            closers=part.closers,
+        )
+        for part in load.parts
+    ]
+
+
+def _facts(load: Load) -> list[ProcessFacts]:
+    return [
+        ProcessFacts(number=number, role=role, place=part.place)
+        for part in load.parts
+        for role, numbers in (
+            ("hand", part.histories),
+            ("closer", part.closers),
+            ("watcher", part.watchers),
+            ("listener", part.listeners),
+        )
+        for number in numbers
+    ]
+
+
 def _read(folder: Path, load: Load, found: Round, settings: Settings, timeout_s: float) -> None:
     """Read the final states, now that nobody writes any more, as the last process of the round."""
     number = found.processes[-1].number
-    # The rivals need more than the core's account may do.
-    own = settings if load.subject in OF_KAIROS else as_administrator(settings)
     sessions = _to_be_read(folder, load, found)
     missing = 0
-    with closing(LOADABLE[load.subject](own)) as register, Recorder(folder / f"{number}.history", number) as recorder:
+    with (
+        closing(LOADABLE[load.subject](_own(load, settings))) as register,
+        Recorder(folder / f"{number}.history", number) as recorder,
+    ):
         recorded = Recorded(register, recorder, load.prefix)
         deadline = time.monotonic() + timeout_s
         for session in sessions:
@@ -172,6 +227,11 @@ def _read(folder: Path, load: Load, found: Round, settings: Settings, timeout_s:
                 time.sleep(_PAUSE_S)
     if missing:
         found.notes.append(f"the final states of {missing} sessions could not be read")
+
+
+def _own(load: Load, settings: Settings) -> Settings:
+    """Of who reads: the rivals need more than the core's account may do."""
+    return settings if load.subject in OF_KAIROS else as_administrator(settings)
 
 
 def _to_be_read(folder: Path, load: Load, found: Round) -> list[int]:

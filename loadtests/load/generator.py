@@ -15,6 +15,37 @@ BUSY = 0.70
 _OVER_S = 5
 
 
+class Seconds:
+    """The seconds of a process, each with the share of a processor that it had in it.
+
+    Whoever looks is always a little late. Were each second to begin when the one before was looked at, a long run would
+    miss some at its end, and its shares would be of other seconds than those that they are said to be of.
+
+    Args:
+        begin_ns: when the first begins (`time.monotonic_ns`).
+        used_s: how much of a processor the process had used by then, in seconds.
+    """
+
+    def __init__(self, begin_ns: int, used_s: float) -> None:
+        self._begin_ns = begin_ns
+        self._used_s = used_s
+        self._then_ns = begin_ns
+        self._over = 0
+
+    def left_s(self, now_ns: int) -> float:
+        """How long it is until the next of them is over."""
+        return max(0, self._begin_ns + (self._over + 1) * 10**9 - now_ns) / 1e9
+
+    def look(self, now_ns: int, used_s: float) -> list[float]:
+        """The shares of those that are over since the last time; of several at once, their mean."""
+        over = (now_ns - self._begin_ns) // 10**9 - self._over
+        if over < 1:
+            return []
+        share = (used_s - self._used_s) / ((now_ns - self._then_ns) / 1e9)
+        self._then_ns, self._used_s, self._over = now_ns, used_s, self._over + over
+        return [round(share, 4)] * over
+
+
 def busiest(found: Load, part: Part, within: range) -> float | None:
     """The highest share of a processor that a process had over any five of these seconds; None: it does not say.
 

@@ -14,6 +14,7 @@ import gevent
 from gevent.queue import SimpleQueue
 
 from loadtests.load.latency import split
+from loadtests.load.offered import LATE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,11 +34,13 @@ class Due(NamedTuple):
     Attributes:
         step: what.
         planned_ns: when it was due (`time.monotonic_ns`).
+        is_late: whether this process itself only got around to it long after it was due.
         had_to_wait: whether no hand was free when it was ready.
     """
 
     step: Step
     planned_ns: int
+    is_late: bool = False
     had_to_wait: bool = False
 
 
@@ -97,7 +100,9 @@ class Hands:
                 gevent.sleep(left_ns / 1e9)
             self.planned += 1
             self._left += 1
-            due = Due(step, planned_ns)
+            # After a stall, most of what was missed waits for a session or a hand; that it is due to the stall, only
+            # this shows.
+            due = Due(step, planned_ns, is_late=-left_ns > 1e6 * LATE_MS)
             session = self._sessions.get(step.session)
             if session is None:
                 session = self._sessions[step.session] = _Session()
@@ -157,7 +162,7 @@ class Hands:
             begin_ns=done.begin_ns,
             end_ns=done.end_ns,
         )
-        self._tally.step(second, due.step.operation, done.outcome, latency)
+        self._tally.step(second, due.step.operation, done.outcome, latency, is_late=due.is_late)
         self._tally.sent += done.sent
         for made in done.attempts:
             self._tally.attempt(second, made.name, made.outcome, (made.end_ns - made.begin_ns) / 1e3)

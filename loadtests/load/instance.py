@@ -15,6 +15,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from loadtests.history import Outcome, Recorder
 from loadtests.load.facts import Part
+from loadtests.load.generator import Seconds
 from loadtests.load.hands import Hands
 from loadtests.load.machine import boot, own_memory_kb
 from loadtests.load.plan import plan
@@ -177,10 +178,9 @@ class Instance:
     def _sample(self, begin_ns: int) -> None:
         """Note each second how much of a processor this process took, and how much memory is its own."""
         gevent.sleep(max(0, begin_ns - time.monotonic_ns()) / 1e9)
-        then, used = time.monotonic(), time.process_time()
+        seconds = Seconds(time.monotonic_ns(), time.process_time())
         while True:
-            gevent.sleep(1.0)
-            now, all_used = time.monotonic(), time.process_time()
-            self.part.cpu.append(round((all_used - used) / (now - then), 4))
-            self.part.rss_kb.append(own_memory_kb())
-            then, used = now, all_used
+            gevent.sleep(seconds.left_s(time.monotonic_ns()))
+            shares = seconds.look(time.monotonic_ns(), time.process_time())
+            self.part.cpu += shares
+            self.part.rss_kb += [own_memory_kb()] * len(shares)

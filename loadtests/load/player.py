@@ -136,6 +136,7 @@ class Player:
             part=msgspec.to_builtins(instance.part),
             sent=instance.tally.sent,
             told=instance.tally.told,
+            own=instance.tally.own,
             last=last,
         )
 

@@ -13,19 +13,21 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.local import free_port
 from kairos_core.settings import Settings, child_environment, servers_given
 from loadtests import ROOT
+from loadtests.attack.rounds import read_round
 from loadtests.attack.still import still_arena
 from loadtests.environment import as_administrator
 from loadtests.faults.arenas import own_ground
 from loadtests.judging.judge import judge, records_of
 from loadtests.load.attendant import Attendant
-from loadtests.load.delivery import deliveries
+from loadtests.load.delivery import deliveries, never_told
 from loadtests.load.facts import LoadError, read_load, write_load
-from loadtests.load.finish import finish
+from loadtests.load.finish import finish, must_be_there, unlike
 from loadtests.load.plan import Operation, plan
 from loadtests.load.store import Store
 from loadtests.load.timeline import Deliveries
@@ -51,6 +53,8 @@ _EXPIRY_S = 10.0
 _KEYS_OF_A_LANE = 8
 _POLL_S = 0.2
 _END_TIMEOUT_S = 10.0
+# Beyond the time of the plan: all that the process that leads waits for has a deadline, and these come to less.
+_LONGEST_BESIDE_S = 600.0
 # Of the end of Locust's log, where it ended too soon, so many letters.
 _SAID = 300
 
@@ -132,9 +136,12 @@ def judge_again(folder: Path) -> Verdicts:
         ConfigurationError: to finish it, the servers cannot be reached.
     """
     load = _whole(folder)
-    if (folder / "rounds" / "001" / "round.json").exists():
+    stored = folder / "rounds" / "001"
+    if (stored / "round.json").exists():
+        load.notes += unlike(load, read_round(stored))
         return Verdicts(load, judge_speed(folder, load), judge(folder))
     settings = Settings.from_env()
+    must_be_there(folder, load, settings)
     correctness = finish(folder, load, settings, settings, has_audit=True, outage=None, timeout_s=_FINISH_TIMEOUT_S)
     return Verdicts(load, judge_speed(folder, load), correctness)
 
@@ -144,10 +151,15 @@ def judge_speed(folder: Path, load: Load) -> LoadVerdict:
     own = {number: part.place for part in load.parts for number in (*part.histories, *part.watchers)}
     watchers = [number for part in load.parts for number in part.watchers]
     told = None
+    records = records_of(folder / "rounds" / "001")
     if len({part.boot for part in load.parts}) == 1:
-        found = deliveries(records_of(folder / "rounds" / "001"), watchers, own)
-        told = Deliveries((found.start_ns - load.begin_ns) / 1e9, found.took_ms)
-    verdict = judge_load(load, told)
+        found = deliveries(records, watchers, own)
+        missing_ns = never_told(records, watchers, own)
+        told = Deliveries(
+            (np.concatenate([found.start_ns, missing_ns]) - load.begin_ns) / 1e9,
+            np.concatenate([found.took_ms, np.full(len(missing_ns), np.inf)]),
+        )
+    verdict = judge_load(load, told, records)
     write_load_verdict(folder, verdict)
     return verdict
 
@@ -227,13 +239,27 @@ def _attended(arena: Arena, asked: Asked, settings: Settings) -> Attendant:
         )
     try:
         with Attendant(arena, asked.scenario, locust.pid, asked.folder / BEGUN) as attendant:
-            locust.wait()
+            wait_for_end(locust, asked.scenario.duration_s + _LONGEST_BESIDE_S)
     finally:
         _end(locust)
     if not (asked.folder / "load.json").exists():
         said = " ".join(log.read_text().split())[-_SAID:]
         raise ConfigurationError("locust", f"ended with status {locust.returncode} before there was anything: {said}")
     return attendant
+
+
+def wait_for_end(locust: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Wait for a process that has deadlines of its own for all that it does.
+
+    Raises:
+        LoadError: it is not over all the same: it was stopped, or hangs.
+    """
+    try:
+        locust.wait(timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise LoadError(
+            f"locust: not over after {timeout_s:.0f} s, which is longer than all that it waits for"
+        ) from error
 
 
 def _command(asked: Asked) -> list[str]:

@@ -21,7 +21,7 @@ class Tally:
 
     Attributes:
         begun, dropped, late, attempted: see `facts.Part`.
-        sent, told: of messages: see `facts.Load`.
+        sent, told, own: of messages: see `facts.Load`.
         reports: how many were taken.
     """
 
@@ -33,10 +33,11 @@ class Tally:
         self.attempted = 0
         self.sent = 0
         self.told = 0
+        self.own = 0
         self.reports = 0
         self._seconds: dict[int, dict[Name, Counts]] = {}
 
-    def step(self, second: int, operation: str, outcome: str, latency: Latency) -> None:
+    def step(self, second: int, operation: str, outcome: str, latency: Latency, *, is_late: bool = False) -> None:
         """Count a step that was done.
 
         Args:
@@ -44,9 +45,10 @@ class Tally:
             operation: what it was.
             outcome: how it ended.
             latency: how long it took.
+            is_late: whether this process itself got around to it late, whatever it then had to wait for.
         """
         self.begun += 1
-        self.late += latency.lag_us > 1e3 * LATE_MS
+        self.late += is_late or latency.lag_us > 1e3 * LATE_MS
         self._record(second, operation, outcome, "latency", latency.latency_us)
         self._record(second, operation, outcome, "waiting", latency.waiting_us)
         self._record(second, operation, outcome, "service", latency.service_us)

@@ -23,7 +23,7 @@ OK, CONFLICT, UNKNOWN, ERROR, DROPPED = "ok", "conflict", "unknown", "error", "d
 FAILED = (UNKNOWN, ERROR, DROPPED)
 OUTCOMES = (OK, CONFLICT, *FAILED)
 STEPS = ("create", "start", "turn", "message", "end")
-DELIVERY, MESSAGE_DELIVERY = "delivery", "message_delivery"
+DELIVERY, MESSAGE_DELIVERY, MESSAGE_SEND = "delivery", "message_delivery", "message.send"
 
 
 class Deliveries(NamedTuple):
@@ -92,6 +92,10 @@ class Timeline:
     def names(self) -> list[Name]:
         """Of what there is any, sorted."""
         return sorted(self._found)
+
+    def buckets(self, name: Name) -> Mapping[int, Sparse]:
+        """What was counted of a name, by second."""
+        return self._found.get(name, {})
 
     def count(self, within: range | None = None, **wanted: str | Iterable[str]) -> int:
         """How many were counted of the names that have the wanted fields, in some seconds or in all."""

@@ -8,7 +8,18 @@ import numpy as np
 
 from loadtests.load.generator import BUSY, busiest
 from loadtests.load.knee import LATE_SHARE
-from loadtests.load.timeline import CONFLICT, DELIVERY, DROPPED, ERROR, MESSAGE_DELIVERY, OK, STEPS, UNKNOWN
+from loadtests.load.offered import LATE_MS
+from loadtests.load.timeline import (
+    CONFLICT,
+    DELIVERY,
+    DROPPED,
+    ERROR,
+    MESSAGE_DELIVERY,
+    MESSAGE_SEND,
+    OK,
+    STEPS,
+    UNKNOWN,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +35,8 @@ _FEWEST_WAITING = 10
 # The oldest of them waited for about as long as it was away, and it was away for about as long as was asked for.
 _LEAST_LAG = 0.5
 _LEAST_AWAY = 0.8
+# What is counted to three digits may be a little less than it is told.
+_DOUBTLESS = 1.01
 
 
 def why_invalid(found: Load, timeline: Timeline, planned: Offered, deliveries: Deliveries | None) -> list[str]:
@@ -33,6 +46,7 @@ def why_invalid(found: Load, timeline: Timeline, planned: Offered, deliveries: D
         *(f"process {part.place}: {note}" for part in found.parts for note in part.notes),
         *_parts(found, planned),
         *_counts(found, timeline),
+        *_lateness(found, timeline),
         *_generators(found, timeline),
         *_deliveries(found, deliveries),
         *_outage(found),
@@ -85,14 +99,24 @@ def _counts(found: Load, timeline: Timeline) -> Iterator[str]:
     counted = timeline.count(operation=STEPS, part="latency", outcome=DROPPED)
     if counted != dropped:
         yield f"{counted:,} steps are counted as given up, where the processes gave up {dropped:,}"
-    kinds = {name.operation for name in timeline.names() if "." in name.operation}
+    # That a message was sent is no attempt on a session's state, and in no history.
+    kinds = {name.operation for name in timeline.names() if "." in name.operation} - {MESSAGE_SEND}
     attempts = timeline.count(operation=kinds, part="service")
     attempted = sum(part.attempted for part in found.parts)
     if attempts > attempted:
         yield f"{attempts:,} attempts were timed, where the processes made {attempted:,}"
     told = timeline.count(operation=MESSAGE_DELIVERY)
-    if told != found.messages_told:
-        yield f"{told:,} messages were timed, where receivers told of {found.messages_told:,}"
+    if told != found.messages_told - found.messages_own:
+        others = found.messages_told - found.messages_own
+        yield f"{told:,} messages were timed, where receivers told of {others:,} that others sent"
+
+
+def _lateness(found: Load, timeline: Timeline) -> Iterator[str]:
+    """As many steps began late as have a lag that says so, or more: of what was dispatched late, some waited."""
+    lags = timeline.counted(range(timeline.length_s), operation=STEPS, part="lag", outcome=(OK, CONFLICT))
+    late, said = lags.over(_DOUBTLESS * LATE_MS), sum(part.late for part in found.parts)
+    if late > said:
+        yield f"{late:,} steps have a lag above {LATE_MS:.0f} ms, where the processes say that {said:,} began late"
 
 
 def _generators(found: Load, timeline: Timeline) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loadtests.judging.verdict import Status
+from loadtests.load.evidence import contradictions
 from loadtests.load.facts import LoadError
 from loadtests.load.findings import KneeStep, Line, Percentiles, Speed, TargetResult, worst
 from loadtests.load.generator import busiest
@@ -20,6 +21,7 @@ from loadtests.load.validity import is_searched, why_broken, why_invalid
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from loadtests.history import History
     from loadtests.load.facts import Load
     from loadtests.load.knee import Knee
     from loadtests.load.timeline import Deliveries
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 # 1: the first.
 FORMAT = 1
 NAME = "load_verdict.json"
+_TOLD = 4
 _EXIT_STATUS = {Speed.PASS: 0, Speed.FAIL: 1, Speed.INCONCLUSIVE: 2, Speed.INVALID: 2}
 
 
@@ -72,12 +75,13 @@ class LoadVerdict(msgspec.Struct, kw_only=True):
     counts: dict[str, dict[str, int]] = {}
 
 
-def judge_load(found: Load, deliveries: Deliveries | None = None) -> LoadVerdict:
+def judge_load(found: Load, deliveries: Deliveries | None = None, records: History | None = None) -> LoadVerdict:
     """What a load test showed.
 
     Args:
         found: as it was.
         deliveries: of its updates; None: they are not known.
+        records: of all its processes, with which what was counted is compared; None: it is not.
     """
     try:
         timeline = Timeline(found.seconds, deliveries if _fit(deliveries) else None)
@@ -88,6 +92,8 @@ def judge_load(found: Load, deliveries: Deliveries | None = None) -> LoadVerdict
         )
     planned = offered(found.scenario, found.seed, len(found.parts))
     reasons = why_invalid(found, timeline, planned, deliveries)
+    if records is not None:
+        reasons += _contradictions(found, timeline, records)
     targets: list[TargetResult] = []
     knees: list[Knee] = []
     for target in found.scenario.targets:
@@ -165,6 +171,12 @@ def read_load_verdict(folder: Path) -> LoadVerdict:
     if found.format != FORMAT:
         raise LoadError(f"{folder}: a verdict of another format, where this version reads format {FORMAT}")
     return found
+
+
+def _contradictions(found: Load, timeline: Timeline, records: History) -> list[str]:
+    """What was counted otherwise than the histories have it: the first few sentences, as most say the same."""
+    wrong = contradictions(found, timeline, records)
+    return [*wrong[:_TOLD], *([f"and {len(wrong) - _TOLD} more of this kind"] if len(wrong) > _TOLD else [])]
 
 
 def _fit(deliveries: Deliveries | None) -> bool:

@@ -107,6 +107,8 @@ class Watching:
             for message in receiver.receive(_LISTEN_S):
                 told_ns = time.monotonic_ns()
                 self._tally.told += 1
-                if message["place"] != self._place:
+                if message["place"] == self._place:
+                    self._tally.own += 1
+                else:
                     second = int((message["sent_ns"] - self.begin_ns) / 1e9)
                     self._tally.delivery(second, "message_delivery", (told_ns - message["sent_ns"]) / 1e3)

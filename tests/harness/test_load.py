@@ -94,6 +94,8 @@ def test_a_load_test_ends_with_both_verdicts(runs: dict[str, Ran]) -> None:
     found, verdict = read_load(whole.folder), read_load_verdict(whole.folder)
     assert f"correctness {Status.VALID}" in whole.output, whole.output
     assert f"speed {verdict.verdict}" in whole.output
+    # How fast and how punctual it was, this machine decides; that it contradicts itself, nothing excuses.
+    assert not [reason for reason in verdict.reasons if "timed" in reason or "histories" in reason], verdict.reasons
     assert not found.notes, found.notes
     assert [part.notes for part in found.parts] == [[], []]
     for part in found.parts:

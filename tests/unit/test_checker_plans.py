@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from loadtests.attack.rounds import LoadFacts, LoadPlace
-from loadtests.history import Kind, token
+from loadtests.history import Kind, Outcome, token
 from loadtests.judging.plans import not_as_planned
 from loadtests.judging.story import history_of, record_of
 from loadtests.load.plan import Operation, plan
@@ -123,6 +123,22 @@ def done_twice(records: Records, load: LoadFacts) -> None:
     load.places[0].attempted += 1
 
 
+def not_deleted(records: Records, load: LoadFacts) -> None:
+    """The last update of a session was answered, and its deletion left out."""
+    delete = next(place for place, one in enumerate(records) if one["kind"] == Kind.DELETE_IF)
+    records[delete - 1] |= {"incarnation": 1, "outcome": Outcome.OK}
+    records.pop(delete)
+    load.places[0].attempted -= 1
+
+
+def not_written(records: Records, load: LoadFacts) -> None:
+    """A state was read, and nothing was written for it."""
+    turn = next(place for place, one in enumerate(records) if one["kind"] == Kind.GET)
+    records[turn] |= {"incarnation": 1, "outcome": Outcome.OK}
+    records.pop(turn + 1)
+    load.places[0].attempted -= 1
+
+
 def in_another_order(records: Records, load: LoadFacts) -> None:
     """A turn that was written before it was read."""
     del load
@@ -181,6 +197,8 @@ BROKEN: dict[Callable[[Records, LoadFacts], None], str] = {
     done_with_another: "instance 0 attempted what was not planned: 1 steps",
     something_else: "instance 0 attempted something else than was planned: 1 steps",
     done_twice: "instance 0 attempted something else than was planned: 1 steps",
+    not_deleted: "instance 0 attempted something else than was planned: 1 steps",
+    not_written: "instance 0 attempted something else than was planned: 1 steps",
     in_another_order: "instance 0 attempted something else than was planned: 1 steps",
     miscounted: "instance 1 says that it made",
     planned_beside: "instance 0 has planned attempts among those beside its plan",

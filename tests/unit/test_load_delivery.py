@@ -7,7 +7,7 @@ import pytest
 
 from loadtests.history import Kind, Outcome, join, token
 from loadtests.judging.story import Story, history_of
-from loadtests.load.delivery import deliveries
+from loadtests.load.delivery import deliveries, never_told
 
 # Hands 1 and 2 with the watcher 50 are one instance, with 60, which does not count; hand 3 with 51 another, 52 a third.
 OWN = {1: 0, 2: 0, 50: 0, 60: 0, 3: 1, 51: 1, 52: 2}
@@ -63,6 +63,25 @@ def test_what_was_written_without_an_answer_counts() -> None:
     write = story.add(Kind.UPDATE, 10, None, of=(1, 1), process=3, outcome=Outcome.UNKNOWN)
     story.told(18, (1, 2), write, watcher=50)
     assert ([8.0], [10.0]) == told(story)
+
+
+def test_who_is_never_told_is_not_forgotten() -> None:
+    """What was acknowledged, and what watchers of other instances missed of it, but for what they read instead."""
+    story = Story()
+    first = story.create(10, 12, process=1)
+    story.update(20, 21, (1, 1), process=1)
+    story.add(Kind.UPDATE, 30, None, of=(1, 2), process=1, outcome=Outcome.UNKNOWN)
+    second = story.create(40, 42, process=1, session=2)
+    story.create(50, 52, process=9, session=3)
+    story.told(13, (1, 1), first, watcher=51)
+    story.told(13, (1, 1), first, watcher=52)
+    story.told(43, (1, 1), second, watcher=51, session=2)
+    # It read the session after both, and may have been told of both so.
+    story.told(60, (1, 2), 0, watcher=52, kind=Kind.RESYNCHRONISED)
+    missing = never_told(history_of(story.records), WATCHERS, OWN)
+    # The update, by 51; the second session, by 52. Who wrote them is told by nobody else.
+    assert [20.0, 40.0] == (missing / 1e6).tolist()
+    assert 0 == len(never_told(join([]), WATCHERS, OWN))
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tests.made_load import Made
 
 
-def _more(found: Load, name: Name) -> None:
+def _more(found: Load, name: Name, value_us: int = 1_000) -> None:
     """A call more of a name, in the tenth second."""
     one = Histograms()
     one.add(found.seconds[10])
-    one[name].record(1_000)
+    one[name].record(value_us)
     found.seconds[10] = one.encoded()
 
 
@@ -73,6 +73,10 @@ BROKEN: dict[str, tuple[Callable[[Load], object], str]] = {
         "had 71% of a processor",
     ),
     "nobody says how busy": (lambda found: found.parts[1].cpu.clear(), "process 1 says in 0 of 14 seconds how busy"),
+    "nobody says how late": (
+        lambda found: _more(found, Name("turn", "ok", "lag"), 60_000),
+        "1 steps have a lag above 50 ms, where the processes say that 0 began late",
+    ),
     "a late process": (lambda found: setattr(found.parts[1], "late", 20), "process 1 began 20 of"),
     "another machine": (lambda found: setattr(found.parts[1], "boot", "two"), "several machines"),
     "an outage": (
@@ -111,6 +115,22 @@ def test_broken_deliveries(spoil: Callable[[Deliveries], Deliveries | None], wor
     verdict = judge_load(one.load, spoil(one.deliveries))
     assert Speed.INVALID == verdict.verdict
     assert any(words in reason for reason in verdict.reasons)
+
+
+def test_messages_are_counted_as_they_are_sent_and_timed() -> None:
+    """That one was sent is no attempt in a history; who is told of its own does not say how long others took."""
+    one = sound()
+    for _ in range(3):
+        _more(one.load, Name("message_delivery", "ok", "latency"))
+    one.load.messages_sent, one.load.messages_told, one.load.messages_own = 5, 5, 2
+    attempted = sum(part.attempted for part in one.load.parts)
+    sent = Histograms()
+    for _ in range(attempted):
+        sent[Name("message.send", "ok", "service")].record(1_000)
+    one.load.seconds[10] |= sent.encoded()
+    assert not judge_load(*one).reasons
+    one.load.messages_own = 1
+    assert ["3 messages were timed, where receivers told of 4 that others sent"] == judge_load(*one).reasons
 
 
 def test_deliveries_that_nobody_asks_for() -> None:

@@ -19,8 +19,8 @@ from loadtests.history import Kind, Outcome, Recorder
 from loadtests.judging.judge import judge
 from loadtests.judging.verdict import Status
 from loadtests.load.delivery import deliveries
-from loadtests.load.facts import Load, Part
-from loadtests.load.finish import finish
+from loadtests.load.facts import Load, LoadError, Part
+from loadtests.load.finish import finish, must_be_there, unlike
 from loadtests.load.machine import boot
 from loadtests.load.plan import plan
 from loadtests.load.steps import Steps
@@ -208,6 +208,16 @@ def test_sessions_that_all_instances_write_are_judged(
     assert Status.VALID == verdict.status, verdict.rounds
     found = read_round(tmp_path / "rounds" / "001")
     assert (None, fault) == (found.audit, found.fault)
+    assert not unlike(load, found)
+    # What was counted in another run, in which as many did as much.
+    other = msgspec.structs.replace(load, prefix="2x", begin_ns=load.begin_ns + 1)
+    assert [
+        f"the round is not of this load test: it has another {what}" for what in ("prefix of its sessions", "beginning")
+    ] == unlike(other, found)
+    found.load, found.processes = None, [one for one in found.processes if one.role != "watcher"]
+    assert ["scenario", "part of a process", "set of processes"] == [
+        reason.partition("another ")[2] for reason in unlike(load, found)
+    ]
 
 
 def overwrite(found: Loaded) -> None:
@@ -230,6 +240,14 @@ def go_back(found: Loaded) -> None:
     records["token"][-1] = history.token(number, 3)
     records["start_ns"][-1] = records["end_ns"][-1] = records["end_ns"][1] + 1
     history.write(path, records, number)
+
+
+def test_another_store_has_nothing_of_a_run(settings: Settings, tmp_path: Path) -> None:
+    """A run that is finished later is not judged by the states of another store, in which all would be lost."""
+    folder, load = loaded(tmp_path, settings)
+    must_be_there(folder, load, settings)
+    with pytest.raises(LoadError, match="has nothing of it"):
+        must_be_there(folder, msgspec.structs.replace(load, prefix="2x"), settings)
 
 
 @pytest.mark.parametrize("doctor", [overwrite, go_back])
