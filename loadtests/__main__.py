@@ -155,6 +155,7 @@ def _show(options: argparse.Namespace) -> int:
     shown = [(folder, found) for folder, found in rounds if options.round in (None, found.number)]
     if not shown:
         raise RoundError(f"{options.folder}: no round {options.round}")
+    is_there = False
     for folder, found in shown:
         print(
             f"round {found.number}: {found.subject}, seed {found.seed}, {found.fault.name if found.fault else 'calm'}"
@@ -162,6 +163,7 @@ def _show(options: argparse.Namespace) -> int:
         records = records_of(folder)
         if options.session is not None:
             records = records[records["session"] == options.session]
+        is_there |= len(records) > 0
         # Rows of the audit have a place, and no time: they come last.
         is_row = np.isin(records["kind"], (Kind.RECORDED, Kind.RECORDED_REMOVED))
         events = _events(found)
@@ -171,6 +173,8 @@ def _show(options: argparse.Namespace) -> int:
             print(history.describe(record, found.begin_ns))
         for _, text in events:
             print("\n".join(wrapped(text, "--- ")))
+    if not is_there:
+        raise RoundError(f"{options.folder}: nobody saw anything of session {options.session}")
     return 0
 
 

@@ -46,6 +46,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         about: what it is for, in a sentence.
+        subject: what alone it is of; empty: any.
         sessions: how many live at any time.
         duration_s: how long something is offered.
         think_s: how long the players of a session think, on average (exponential).
@@ -68,6 +69,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     about: str
+    subject: str = ""
     sessions: Count
     duration_s: Positive
     think_s: Positive
@@ -122,7 +124,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Raises:
             ConfigurationError: a scale is no number above 0.
         """
-        for name, scale in (("time", time), ("size", size)):
+        for name, scale in (("TIME", time), ("SIZE", size)):
             if not (scale > 0 and math.isfinite(scale)):
                 raise ConfigurationError(name, f"{scale}: a number above 0 is needed")
         return msgspec.structs.replace(
@@ -140,6 +142,11 @@ def scenarios() -> dict[str, Scenario]:
     return msgspec.toml.decode(text, type=dict[str, Scenario])
 
 
+def offered() -> dict[str, Scenario]:
+    """Those of any subject."""
+    return {name: one for name, one in scenarios().items() if not one.subject}
+
+
 def scenario_named(name: str) -> Scenario:
     """One of them.
 
@@ -148,5 +155,6 @@ def scenario_named(name: str) -> Scenario:
     """
     known = scenarios()
     if name not in known:
-        raise ConfigurationError("SCENARIO", f"there is no {name}; there are {', '.join(known)}")
+        missing = f"there is no {name}" if name else "which one"
+        raise ConfigurationError("SCENARIO", f"{missing}; there are {', '.join(offered())}")
     return known[name]

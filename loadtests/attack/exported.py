@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -35,17 +36,29 @@ _LETTERS = sql.SQL("SELECT count(*) FROM {}.audit_dead_letters WHERE settled_at 
 _REMOVALS = ("delete", "expire")
 
 
-def wait_until_drained(settings: Settings, timeout_s: float) -> bool:
-    """Whether the outbox is empty by then; a store that does not answer yet does not say so."""
+def wait_until_drained(settings: Settings, timeout_s: float, stalled_s: float = math.inf) -> bool:
+    """Whether the outbox is empty by then; a store that does not answer yet does not say so.
 
-    def is_drained() -> bool:
+    Args:
+        settings: of an account that may look at it.
+        timeout_s: how long that is waited for.
+        stalled_s: how long, at the most, while nothing leaves it: then nobody drains it.
+    """
+    least, deadline = math.inf, math.inf
+
+    def is_over() -> bool:
+        nonlocal least, deadline
         try:
-            return not any(outbox.depths())
+            waiting = sum(outbox.depths())
         except KairosError:
             return False
+        if waiting < least:
+            least, deadline = waiting, time.monotonic() + stalled_s
+        return not waiting or time.monotonic() > deadline
 
     with closing(Outbox.connect(settings)) as outbox:
-        return wait_until(is_drained, timeout_s)
+        wait_until(is_over, timeout_s)
+    return least == 0
 
 
 def export(settings: Settings, prefix: str, path: Path, *, is_drained: bool, timeout_s: float) -> AuditFacts:

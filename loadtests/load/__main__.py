@@ -6,23 +6,22 @@ Exit status 0: fast enough, and right; 1: one of them not; 2: it could not be to
 from __future__ import annotations
 
 import sys
-import tempfile
-import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.one_line import OneLineParser
-from loadtests import ROOT
 from loadtests.attack.rounds import RoundError
 from loadtests.history import HistoryError
 from loadtests.load.facts import LoadError
+from loadtests.load.folders import empty_folder, gone_if_empty, new_run
+from loadtests.load.numbers import MOST_PLACES
 from loadtests.load.run import Asked, judge_again, run
 from loadtests.load.summary import summary
 from loadtests.load.verdict import exit_status
 from loadtests.measure import unwind_on_termination
-from loadtests.scenarios import scenario_named, scenarios
+from loadtests.scenarios import offered, scenario_named
 from loadtests.subjects.registry import LOADABLE
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from loadtests.load.run import Verdicts
 
 _TOLD = 5
-RUNS = ROOT / "loadtests" / "runs"
+_MOST = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,11 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m loadtests.load", description=__doc__)
     commands = parser.add_subparsers(required=True)
     running = commands.add_parser("run", help="run a load test, and judge it")
-    running.add_argument("scenario", help="which; `list` has all of them")
+    running.add_argument("scenario", nargs="?", default="", help="which; `list` has all of them")
     running.add_argument("--time", type=float, default=1.0, help="so many times its time (%(default)s)")
     running.add_argument("--size", type=float, default=1.0, help="with so many times its sessions (%(default)s)")
     running.add_argument("--instances", type=int, default=2, help="processes of the service (%(default)s)")
-    running.add_argument("--workers", type=int, default=2, help="of the audit (%(default)s)")
+    running.add_argument("--workers", type=int, default=2, help="processes that drain the audit (%(default)s)")
     running.add_argument("--subject", choices=LOADABLE, default="kairos", help="what is loaded (%(default)s)")
     running.add_argument("--seed", type=int, default=0, help="what all is drawn from; 0: another each time")
     running.add_argument("--folder", type=Path, help="where the run goes; none: a new folder of loadtests/runs")
@@ -76,9 +75,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     scenario = scenario_named(options.scenario).scaled(options.time, options.size)
-    RUNS.mkdir(parents=True, exist_ok=True)
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{options.scenario}-"
-    folder = options.folder or Path(tempfile.mkdtemp(prefix=stem, dir=RUNS))
+    for name, count, most in (("INSTANCES", options.instances, MOST_PLACES), ("--workers", options.workers, _MOST)):
+        if not 1 <= count <= most:
+            raise ConfigurationError(name, f"{count}: from 1 to {most}")
+    folder = empty_folder(options.folder) if options.folder else new_run(options.scenario)
     asked = Asked(
         name=options.scenario,
         scenario=scenario,
@@ -93,7 +93,9 @@ def _run(options: argparse.Namespace) -> int:
     )
     print(f"{options.scenario}: {scenario.about}", flush=True)
     print(f"{scenario.duration_s:.0f} s, {options.instances} instances, in {folder}", flush=True)
-    return _tell(folder, run(asked))
+    with gone_if_empty(folder):
+        found = run(asked)
+    return _tell(folder, found)
 
 
 def _tell(folder: Path, found: Verdicts) -> int:
@@ -108,7 +110,7 @@ def _tell(folder: Path, found: Verdicts) -> int:
 
 
 def _list(_: argparse.Namespace) -> int:
-    for name, scenario in scenarios().items():
+    for name, scenario in offered().items():
         print(f"{name:18} {scenario.about}")
     return 0
 

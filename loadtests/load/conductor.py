@@ -18,8 +18,10 @@ import gevent
 import locust.log
 import msgspec
 
+from kairos_core.errors import ConfigurationError
 from loadtests.load.board import Board
 from loadtests.load.facts import Load, Part, write_load
+from loadtests.load.folders import FROM_RUNNER, empty_folder, new_run
 from loadtests.load.hands import PATIENCE_S
 from loadtests.load.histograms import Histograms
 from loadtests.load.instance import Orders
@@ -27,7 +29,7 @@ from loadtests.load.machine import boot
 from loadtests.load.progress import Progress
 from loadtests.load.store import Store
 from loadtests.load.words import BEGIN, BEGUN, FINISH, ORDERS, REPORT, RUNNER, SAID
-from loadtests.scenarios import scenario_named
+from loadtests.scenarios import Scenario  # noqa: TC001 - msgspec reads it
 from loadtests.subjects.registry import OF_KAIROS
 
 if TYPE_CHECKING:
@@ -50,14 +52,15 @@ _log = logging.getLogger(__name__)
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody asked for: see `Load`, and `folder`, where the run goes."""
+    """What somebody asked for: see `Load`, and `folder`, where the run goes; None: a new one."""
 
     name: str
+    scenario: Scenario
     time: float
     size: float
     subject: str
     seed: int
-    folder: Path
+    folder: Path | None
 
 
 class FailedError(RuntimeError):
@@ -77,7 +80,7 @@ class Conductor:
     Attributes:
         load: the run, or the last one.
         folder: where it goes.
-        is_over: whether it has ended.
+        cause: why there is none.
     """
 
     def __init__(
@@ -91,7 +94,8 @@ class Conductor:
     ) -> None:
         self.load: Load | None = None
         self.folder = Path()
-        self.is_over = False
+        self.cause = ""
+        self._is_over = False
         self._environment = environment
         self._choose = choose
         self._settings = settings
@@ -123,10 +127,16 @@ class Conductor:
         """All that was counted so far, in all processes."""
         return self._total
 
+    def take_end(self) -> bool:
+        """Whether a run has ended; said once of each, since the next is asked about before it begins."""
+        is_over, self._is_over = self._is_over, False
+        return is_over
+
     def begin(self) -> None:
         """Lead a run, in a greenlet of its own."""
-        self.is_over = False
+        self._is_over = False
         self.load = None
+        self.cause = ""
         self._said = {}
         self._leading = gevent.spawn(self._lead)
 
@@ -158,7 +168,7 @@ class Conductor:
         cause = ""
         try:
             self._conduct()
-        except FailedError as error:
+        except (FailedError, ConfigurationError) as error:
             cause = str(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run ends, and says so
             _log.exception("the load test failed")
@@ -167,6 +177,7 @@ class Conductor:
 
     def _end(self, cause: str) -> None:
         """Write down what there is."""
+        self.cause = cause
         load = self.load
         if load is not None:
             if cause:
@@ -177,13 +188,13 @@ class Conductor:
             load.seconds = self._board.seconds()
             write_load(self.folder, load)
         self._progress.end()
-        self.is_over = True
+        self._is_over = True
 
     def _conduct(self) -> None:
         choice = self._choose()
+        self.folder = new_run(choice.name) if choice.folder is None else empty_folder(choice.folder, FROM_RUNNER)
         load = self.load = _new_load(choice)
-        self.folder = choice.folder
-        (self.folder / "rounds" / "001").mkdir(parents=True, exist_ok=True)
+        (self.folder / "rounds" / "001").mkdir(parents=True)
         places = self.places
         self._board, self._total, self._places = Board(places), Histograms(), places
         self._progress = Progress(sys.stderr, load.scenario.duration_s, is_quiet=self._is_quiet)
@@ -268,7 +279,7 @@ class Conductor:
 def _new_load(choice: Choice) -> Load:
     return Load(
         name=choice.name,
-        scenario=scenario_named(choice.name).scaled(choice.time, choice.size),
+        scenario=choice.scenario,
         time=choice.time,
         size=choice.size,
         subject=choice.subject,

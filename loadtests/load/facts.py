@@ -179,5 +179,7 @@ def read_load(folder: Path) -> Load:
         if version is None or bytes(version) != str(FORMAT).encode():
             raise LoadError(f"{folder}: a load test of another format, where this version reads format {FORMAT}")
         return msgspec.json.decode(data, type=Load)
+    except FileNotFoundError as error:
+        raise LoadError(f"{folder}: no load test, or one that was interrupted: there is no {_NAME}") from error
     except (OSError, msgspec.MsgspecError) as error:
         raise LoadError(f"{folder}: {error}") from error

@@ -6,7 +6,11 @@ import enum
 
 import msgspec
 
+from loadtests.load.histograms import LONGEST_US
 from loadtests.scenarios import Target  # noqa: TC001 - msgspec reads it when it decodes
+
+# What failed counts as the longest there is.
+NEVER_MS = LONGEST_US / 1e3
 
 
 class Speed(enum.StrEnum):
@@ -119,3 +123,10 @@ class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
     p99: float
     p999: float
     longest: float
+
+
+def in_words(value_ms: float) -> str:
+    """A time as people read it, with its unit; what failed never was."""
+    if value_ms >= NEVER_MS:
+        return "never"
+    return f"{value_ms:,.{2 if value_ms < 100 else 0}f} ms"

@@ -40,6 +40,8 @@ _READER = "reader"
 _PACKAGES = ("locust", "hdrhistogram")
 # Of the sessions that were ended, so many are looked at.
 _ENDED_READ = 500
+# Where nothing leaves the outbox for so long, nobody drains it.
+_STALLED_S = 20.0
 # Between two attempts to read what cannot be read.
 _PAUSE_S = 0.05
 
@@ -81,9 +83,9 @@ def finish(  # noqa: PLR0913 - what is known of a run
         (round_folder / f"{name}.history").unlink(missing_ok=True)
     _read(round_folder, load, found, settings, timeout_s)
     if has_audit and load.subject in OF_KAIROS:
-        is_drained = exported.wait_until_drained(worker_settings, timeout_s)
+        is_drained = exported.wait_until_drained(worker_settings, timeout_s, _STALLED_S)
         if not is_drained:
-            found.notes.append(f"the outbox was not drained within {timeout_s:.0f} s")
+            found.notes.append("the outbox was not drained: does `kairos worker` run, on this store and namespace?")
         path = round_folder / f"{_AUDIT}.history"
         found.audit = exported.export(settings, load.prefix, path, is_drained=is_drained, timeout_s=timeout_s)
     write_round(round_folder, found)

@@ -18,6 +18,7 @@ from loadtests.load.facts import Part
 from loadtests.load.generator import Seconds
 from loadtests.load.hands import Hands
 from loadtests.load.machine import boot, own_memory_kb
+from loadtests.load.numbers import CLOSER, LISTENERS, MOST_HANDS, MOST_LISTENERS, MOST_PLACES, WATCHER, number_of
 from loadtests.load.plan import plan
 from loadtests.load.steps import Steps
 from loadtests.load.tally import Tally
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
     from kairos_core import Settings
     from loadtests.subjects.register import Register
 
-# Numbers of a process in the histories: so many for each place; its hands first, then who watches.
-NUMBERS = 256
-MOST_HANDS = 200
-_WATCHER = 200
-_LISTENERS = 201
-_MOST_LISTENERS = 50
-_CLOSER = 255
-MOST_PLACES = 250
 _TOLD_TIMEOUT_S = 30.0
 
 
@@ -98,7 +91,7 @@ class Instance:
             ConfigurationError: the scenario asks for more than there can be, or than the subject can do.
         """
         scenario = self._orders.scenario
-        if scenario.hands > MOST_HANDS or scenario.listeners > _MOST_LISTENERS or self._orders.places > MOST_PLACES:
+        if scenario.hands > MOST_HANDS or scenario.listeners > MOST_LISTENERS or self._orders.places > MOST_PLACES:
             raise ConfigurationError("SCENARIO", "more hands, listeners or processes than there are numbers for")
         is_sociable = hasattr(self._register, "broadcast")
         if not is_sociable and (scenario.listeners or scenario.message_s):
@@ -111,9 +104,9 @@ class Instance:
             self._steps.append(
                 Steps(recorded, broadcaster, self._orders.prefix, self._orders.place, is_shared=scenario.is_shared)
             )
-        self._watching.watch_all(self._register.watch(), self._recorder(_WATCHER, self.part.watchers))
+        self._watching.watch_all(self._register.watch(), self._recorder(WATCHER, self.part.watchers))
         for listener in range(scenario.listeners):
-            recorder = self._recorder(_LISTENERS + listener, self.part.listeners)
+            recorder = self._recorder(LISTENERS + listener, self.part.listeners)
             self._watching.watch_each(broadcaster, range(1, scenario.sessions + 1), recorder)
 
     def run(self, begin_ns: int) -> None:
@@ -131,7 +124,7 @@ class Instance:
         last = self._last_sessions()
         if self._orders.place == 0:
             numbers: list[int] = []
-            recorded = Recorded(self._register, self._recorder(_CLOSER, numbers), self._orders.prefix)
+            recorded = Recorded(self._register, self._recorder(CLOSER, numbers), self._orders.prefix)
             self.part.closers = numbers
             if any(recorded.create(session).outcome != Outcome.OK for session in last):
                 self.part.notes.append("the last sessions could not be written")
@@ -154,7 +147,7 @@ class Instance:
         self.part.attempted = self.tally.attempted
 
     def _recorder(self, number: int, noted: list[int]) -> Recorder:
-        found = 1 + NUMBERS * self._orders.place + number
+        found = number_of(self._orders.place, number)
         folder = Path(self._orders.folder) / "rounds" / "001"
         folder.mkdir(parents=True, exist_ok=True)
         noted.append(found)

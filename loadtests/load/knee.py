@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from loadtests.load.findings import KneeStep, Speed, TargetResult
+from loadtests.load.findings import KneeStep, Speed, TargetResult, in_words
 from loadtests.load.generator import BUSY, busiest
 from loadtests.load.offered import LATE_MS
 from loadtests.load.resampling import SHARES
@@ -59,6 +59,11 @@ def find_knee(found: Load, timeline: Timeline, planned: Offered, target: Target)
         taken.append(step)
     end = steps[len(taken)] if len(taken) < len(steps) else None
     verdict, sentence = _told(taken, end)
+    higher = [step for step in steps[len(taken) + 1 :] if step.is_taken]
+    if higher and end is not None and not end.is_saturated:
+        # A system that takes more takes less, too: something else was the matter.
+        verdict = Speed.INCONCLUSIVE
+        sentence = f"step {end.number} was not taken ({end.why}), and step {higher[-1].number}, which is more, was"
     last = taken[-1] if taken else None
     result = TargetResult(
         target=target,
@@ -111,7 +116,7 @@ def _step(found: Load, timeline: Timeline, planned: Offered, target: Target, num
     if not why:
         why = too_few(counted, target.statistic, target.operation)
     if not why and percentile_ms >= limit_ms:
-        why = f"{target.statistic} is {percentile_ms:.1f} ms"
+        why = f"{target.statistic} is {in_words(percentile_ms)}"
     if not why and begun_per_s < KEPT_UP * offered_per_s:
         why = f"only {begun_per_s:,.0f} are done"
     if not why and last_ms > _GROWS * first_ms and last_ms - first_ms > _GROWS_OF_LIMIT * limit_ms:

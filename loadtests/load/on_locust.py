@@ -7,8 +7,6 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,14 +23,13 @@ from loadtests.load import page
 from loadtests.load.conductor import Choice, Conductor
 from loadtests.load.player import Player, rest
 from loadtests.load.words import RUNNER, STORE_URL
-from loadtests.scenarios import scenarios
+from loadtests.scenarios import offered, scenario_named, scenarios
 from loadtests.subjects.registry import LOADABLE
 
 if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
     from locust.env import Environment
 
-RUNS = Path(ROOT) / "loadtests" / "runs"
 # What a process counted is known to the one that leads after a second.
 locust.runners.WORKER_REPORT_INTERVAL = 1.0
 
@@ -48,20 +45,21 @@ class _Roles:
 
 def add_arguments(parser: LocustArgumentParser) -> None:
     """Ask for the scenario and its scale, on the command line and in the form of the web UI."""
-    group = parser.add_argument_group("Kairos")
-    group.add_argument(
+    # Not in a group of their own: the form has only what is added to the parser itself.
+    parser.add_argument(
         "--scenario",
-        choices=list(scenarios()),
+        # What is of one subject alone is no choice for a person.
+        choices=list(scenarios() if RUNNER in os.environ else offered()),
         default="baseline",
         env_var="KAIROS_LOAD_SCENARIO",
-        help="which load test (baseline)",
+        help="Kairos: which load test (baseline)",
     )
-    group.add_argument("--time", type=float, default=1.0, help="so many times its time")
-    group.add_argument("--size", type=float, default=1.0, help="with so many times its sessions")
-    group.add_argument("--subject", choices=list(LOADABLE), default="kairos", help="what is loaded")
-    group.add_argument("--seed", type=int, default=0, help="what everything random is drawn from; 0: another each time")
-    group.add_argument("--folder", default="", help="where the run goes; none: a new one of loadtests/runs")
-    parser.add_argument("--quiet", action="store_true", help="show no progress", include_in_web_ui=False)
+    parser.add_argument("--time", type=float, default=1.0, help="Kairos: so many times its time")
+    parser.add_argument("--size", type=float, default=1.0, help="Kairos: with so many times its sessions")
+    parser.add_argument("--subject", choices=list(LOADABLE), default="kairos", help="Kairos: what is loaded")
+    parser.add_argument("--seed", type=int, default=0, help="Kairos: what all is drawn from; 0: another each time")
+    parser.add_argument("--folder", default="", help="Kairos: where the run goes; none: a new one of loadtests/runs")
+    parser.add_argument("--quiet", action="store_true", help="Kairos: show no progress", include_in_web_ui=False)
 
 
 def on_init(environment: Environment, **_: Any) -> None:
@@ -99,17 +97,15 @@ def on_test_stop(environment: Environment, **_: Any) -> None:
     if conductor is None:
         return
     conductor.stop()
-    if conductor.load is None or RUNNER in os.environ:
-        _Roles.status = 2 if conductor.load is None or conductor.load.notes else 0
+    if conductor.load is None:
+        _Roles.verdict = f"load: {conductor.cause}"
+    elif RUNNER in os.environ:
+        _Roles.status = 2 if conductor.load.notes else 0
         return
-    found = subprocess.run(
-        [sys.executable, "-m", "loadtests.load", "judge", str(conductor.folder)],
-        check=False,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    _Roles.status, _Roles.verdict = found.returncode, found.stdout + found.stderr
+    else:
+        command = [sys.executable, "-m", "loadtests.load", "judge", str(conductor.folder)]
+        found = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+        _Roles.status, _Roles.verdict = found.returncode, found.stdout + found.stderr
     print(_Roles.verdict, flush=True)
 
 
@@ -156,7 +152,7 @@ class OneInEach(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
         """How many there are to be."""
         conductor = _Roles.conductor
-        if conductor is None or conductor.is_over:
+        if conductor is None or conductor.take_end():
             return None
         return conductor.places, float(conductor.places)
 
@@ -164,16 +160,15 @@ class OneInEach(LoadTestShape):
 def _choice(environment: Environment) -> Choice:
     options = environment.parsed_options
     assert options is not None  # noqa: S101 - Locust has parsed its arguments
-    RUNS.mkdir(parents=True, exist_ok=True)
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{options.scenario}-"
-    folder = Path(options.folder) if options.folder else Path(tempfile.mkdtemp(prefix=stem, dir=RUNS))
     return Choice(
         name=options.scenario,
+        # The form of the web UI lets anything through.
+        scenario=scenario_named(options.scenario).scaled(float(options.time), float(options.size)),
         time=float(options.time),
         size=float(options.size),
         subject=options.subject,
         seed=int(options.seed) or random.SystemRandom().randrange(1, 1_000_000),
-        folder=folder,
+        folder=Path(options.folder) if options.folder else None,
     )
 
 

@@ -103,7 +103,6 @@ def run(asked: Asked) -> Verdicts:
     """
     if asked.scenario.audit_away is not None and servers_given():
         raise ConfigurationError("SCENARIO", f"{asked.name} stops PostgreSQL: it runs on embedded servers only")
-    asked.folder.mkdir(parents=True, exist_ok=True)
     workers = asked.workers if asked.subject in OF_KAIROS else 0
     with _arena(asked.scenario, workers, asked.folder / "workers.log") as arena:
         # The rivals need more than the core's account may do.

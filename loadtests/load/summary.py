@@ -6,8 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from loadtests.judging.verdict import Status
-from loadtests.load.findings import Speed
-from loadtests.load.histograms import LONGEST_US
+from loadtests.load.findings import NEVER_MS, Speed, in_words
 from loadtests.load.timeline import OK, OUTCOMES, STEPS, part_of
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ WIDTH = 100
 TURN = "turn"
 # Of a wait that is shorter nothing is seen with two digits.
 _NOTHING_MS = 0.005
-# What failed counts as the longest there is.
-_NEVER_MS = LONGEST_US / 1e3
 _SPEED = {
     Speed.PASS: "all targets are met",
     Speed.FAIL: "something that was asked for was not reached",
@@ -51,7 +48,7 @@ def summary(verdict: LoadVerdict, correctness: Status | None, doubts: Sequence[s
         f" {begins_s} s to {ends_s} s; {verdict.planned:,} steps in all"
     )
     parts = [
-        _wrapped(f"speed {verdict.verdict}: {_SPEED[verdict.verdict]}; correctness {right}"),
+        _wrapped(f"speed {verdict.verdict}: {_because(verdict)}; correctness {right}"),
         _wrapped(head),
         _generator(verdict),
         *(_wrapped(f"why it shows nothing: {reason}") for reason in verdict.reasons),
@@ -59,10 +56,26 @@ def summary(verdict: LoadVerdict, correctness: Status | None, doubts: Sequence[s
         _percentiles(verdict.percentiles),
         _outcomes(verdict.counts),
         _targets(verdict.targets),
+        *(_wrapped(f"  {one.replace('_', ' ')}: not judged, there is one process") for one in verdict.unjudged),
         _lines(verdict.lines),
         _knee(verdict.knee),
     ]
     return [line for part in parts for line in part]
+
+
+def _because(verdict: LoadVerdict) -> str:
+    """What the verdict is for: the first of it."""
+    first = [
+        f"{_name(one)}, {one.sentence or f'{_measured(one)}, where the limit is {_limit(one)}'}"
+        for one in verdict.targets
+        if one.verdict == verdict.verdict
+    ]
+    first += [f"{one.what}, {one.sentence or one.measured}" for one in verdict.lines if one.verdict == verdict.verdict]
+    if verdict.verdict == Speed.PASS or not (verdict.reasons or first):
+        return _SPEED[verdict.verdict]
+    if verdict.reasons:
+        return f"{_SPEED[verdict.verdict]} ({verdict.reasons[0]})"
+    return f"{_SPEED[verdict.verdict]} ({first[0]})"
 
 
 def _generator(verdict: LoadVerdict) -> list[str]:
@@ -72,12 +85,14 @@ def _generator(verdict: LoadVerdict) -> list[str]:
     lags = [one for one in verdict.percentiles if (one.operation, one.outcome, one.part) == (TURN, OK, "lag")]
     late = f"; it began turns late by {_ms(lags[0].p50)} ms (p50) and {_ms(lags[0].p99)} ms (p99)" if lags else ""
     share = f"{100 * max(verdict.busiest):.0f} % of a processor"
-    return _wrapped(f"generator: {len(verdict.busiest)} processes, none of which took more than {share}{late}")
+    count = len(verdict.busiest)
+    who = "1 process, which took at most" if count == 1 else f"{count} processes, none of which took more than"
+    return _wrapped(f"generator: {who} {share}{late}")
 
 
 def _percentiles(rows: Sequence[Percentiles]) -> list[str]:
     """Of each step what users felt, and what it is made of; of each attempt and delivery its time."""
-    found: list[tuple[str, ...]] = [("milliseconds", "ended", "calls", "p50", "p95", "p99", "p99.9", "longest")]
+    found: list[tuple[str, ...]] = [("of that time, in ms", "ended", "calls", "p50", "p95", "p99", "p99.9", "longest")]
     operations = _ordered(one.operation for one in rows)
     for operation in operations:
         if _is_alone(operation, operations):
@@ -115,7 +130,7 @@ def _row(name: str, one: Percentiles) -> tuple[str, ...]:
 
 
 def _outcomes(counts: dict[str, dict[str, int]]) -> list[str]:
-    rows: list[tuple[str, ...]] = [("how it ended", *OUTCOMES)]
+    rows: list[tuple[str, ...]] = [("in all, how it ended", *OUTCOMES)]
     for operation in _ordered(counts):
         found = counts[operation]
         # Of attempts only what was not as it should be: that all are well, their steps say.
@@ -131,20 +146,31 @@ def _targets(results: Sequence[TargetResult]) -> list[str]:
     rows: list[tuple[str, ...]] = [("target", "measured", "95 % interval", "limit", "over it", "verdict")]
     notes = []
     for one in results:
-        target = one.target
-        where = f" {target.window}" if target.window else ""
-        name = f"{target.operation} {target.statistic}{where}".replace("_", " ")
-        if one.unit == "times":
-            name += f" / {target.over}"
         is_known = one.lower is not None and one.upper is not None
         between = f"{_amount(one.lower, one.unit)} to {_amount(one.upper, one.unit)}" if is_known else "-"
-        limit = f"< {one.limit:g} ms" if one.unit != "times" else f"{one.limit:g} times"
         over = "-" if one.unit == "/s" else f"{one.over:,} of {one.calls:,}"
-        measured = "-" if one.measured is None else f"{_amount(one.measured, one.unit)} {one.unit}"
-        rows.append((name, measured, between, limit, over, one.verdict))
+        rows.append((_name(one), _measured(one), between, _limit(one), over, one.verdict))
         if one.sentence:
-            notes += _wrapped(f"  {name}: {one.sentence}")
+            notes += _wrapped(f"  {_name(one)}: {one.sentence}")
     return ["", *_table(rows), *notes]
+
+
+def _name(one: TargetResult) -> str:
+    """A target: `turn p99`."""
+    target = one.target
+    where = f" {target.window}" if target.window else ""
+    name = f"{target.operation} {target.statistic}{where}".replace("_", " ")
+    return f"{name} / {target.over}" if one.unit == "times" else name
+
+
+def _measured(one: TargetResult) -> str:
+    if one.measured is None:
+        return "-"
+    return in_words(one.measured) if one.unit == "ms" else f"{_amount(one.measured, one.unit)} {one.unit}"
+
+
+def _limit(one: TargetResult) -> str:
+    return f"{one.limit:g} times" if one.unit == "times" else f"< {one.limit:g} ms"
 
 
 def _lines(lines: Sequence[Line]) -> list[str]:
@@ -153,13 +179,25 @@ def _lines(lines: Sequence[Line]) -> list[str]:
         return []
     rows: list[tuple[str, ...]] = [("beside the targets", "measured", "limit", "verdict")]
     notes = []
-    for one in lines:
+    for one in _gathered(lines):
         digits = 1 if one.unit else 0
         unit = f" {one.unit}" if one.unit else ""
         rows.append((one.what, f"{one.measured:,.{digits}f}{unit}", f"{one.limit:,.{digits}f}{unit}", one.verdict))
         if one.sentence and (one.verdict != Speed.PASS or one.unit):
             notes += _wrapped(f"  {one.what}: {one.sentence}")
     return ["", *_table(rows), *notes]
+
+
+def _gathered(lines: Sequence[Line]) -> list[Line]:
+    """Of processes of one kind in which all is well, the one that is nearest to the limit."""
+    found: dict[str, Line] = {}
+    for one in lines:
+        kind = one.what.rstrip(" 0123456789")
+        is_one_of_many = kind != one.what and one.verdict == Speed.PASS
+        name = kind if is_one_of_many else one.what
+        if name not in found or one.measured > found[name].measured:
+            found[name] = one
+    return list(found.values())
 
 
 def _knee(steps: Sequence[KneeStep]) -> list[str]:
@@ -209,6 +247,6 @@ def _amount(value: float | None, unit: str) -> str:
 
 def _ms(value: float) -> str:
     """Milliseconds in three digits or so; what failed never was."""
-    if value >= _NEVER_MS:
+    if value >= NEVER_MS:
         return "never"
     return f"{value:,.{2 if value < 100 else 0}f}"

@@ -15,7 +15,19 @@ from loadtests.load.growth import growth
 from loadtests.load.knee import find_knee
 from loadtests.load.offered import offered
 from loadtests.load.targets import judge_target
-from loadtests.load.timeline import CONFLICT, DROPPED, ERROR, FAILED, OK, STEPS, UNKNOWN, Timeline, part_of
+from loadtests.load.timeline import (
+    CONFLICT,
+    DELIVERY,
+    DROPPED,
+    ERROR,
+    FAILED,
+    MESSAGE_DELIVERY,
+    OK,
+    STEPS,
+    UNKNOWN,
+    Timeline,
+    part_of,
+)
 from loadtests.load.validity import is_searched, why_broken, why_invalid
 
 if TYPE_CHECKING:
@@ -43,6 +55,7 @@ class LoadVerdict(msgspec.Struct, kw_only=True):
         time, size: as it was scaled.
         reasons: why nothing follows from the run, in sentences.
         targets: in the order of the scenario.
+        unjudged: targets about which one process alone says nothing.
         lines: what may not be, or not grow, beside them.
         knee: the steps of a load that grows.
         percentiles: of everything in the time that is judged.
@@ -61,6 +74,7 @@ class LoadVerdict(msgspec.Struct, kw_only=True):
     size: float
     reasons: list[str]
     targets: list[TargetResult] = []
+    unjudged: list[str] = []
     lines: list[Line] = []
     knee: list[KneeStep] = []
     percentiles: list[Percentiles] = []
@@ -96,8 +110,12 @@ def judge_load(found: Load, deliveries: Deliveries | None = None, records: Histo
         reasons += _contradictions(found, timeline, records)
     targets: list[TargetResult] = []
     knees: list[Knee] = []
+    unjudged: list[str] = []
     for target in found.scenario.targets:
-        if target.is_knee:
+        if len(found.parts) == 1 and target.operation in (DELIVERY, MESSAGE_DELIVERY):
+            # It is from one process to another.
+            unjudged.append(f"{target.operation} {target.statistic}")
+        elif target.is_knee:
             knees.append(find_knee(found, timeline, planned, target))
             targets.append(knees[-1].result)
         else:
@@ -117,6 +135,7 @@ def judge_load(found: Load, deliveries: Deliveries | None = None, records: Histo
         size=found.size,
         reasons=reasons,
         targets=targets,
+        unjudged=unjudged,
         lines=lines,
         knee=[step for knee in knees[:1] for step in knee.steps],
         percentiles=timeline.percentiles(judged),
@@ -197,7 +216,7 @@ def _counts(timeline: Timeline) -> dict[str, dict[str, int]]:
 def _failures(timeline: Timeline, within: range) -> list[Line]:
     """What failed: none may, of steps and of their attempts."""
     lines = []
-    for outcome, what in ((ERROR, "errors"), (UNKNOWN, "unknown outcomes"), (DROPPED, "steps given up")):
+    for outcome, what in ((ERROR, "errors"), (UNKNOWN, "unknown outcomes"), (DROPPED, "dropped")):
         of = {
             operation: timeline.count(within, operation=operation, part=part, outcome=outcome)
             for operation, part in _operations(timeline)

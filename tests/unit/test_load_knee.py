@@ -40,9 +40,9 @@ def waits(one: Step, rng: random.Random) -> Answer:
 @pytest.mark.parametrize(
     ("beyond", "words"),
     [
-        (Answer(service_us=30_000), "p95 is 30.0 ms"),
-        (Answer(outcome="error"), "p95 is 600"),
-        (Answer(outcome="dropped"), "p95 is 600"),
+        (Answer(service_us=30_000), "p95 is 30.0"),
+        (Answer(outcome="error"), "p95 is never"),
+        (Answer(outcome="dropped"), "p95 is never"),
     ],
 )
 def test_the_knee_is_the_last_step_that_is_taken(beyond: Answer, words: str) -> None:
@@ -75,6 +75,18 @@ def test_the_top_is_a_bound() -> None:
     """Where all steps are taken, the knee is at least the last."""
     found = judge_load(*made(growing())).targets[0]
     assert (Speed.PASS, True) == (found.verdict, found.sentence.startswith("at least"))
+
+
+def test_a_step_that_a_higher_one_disproves() -> None:
+    """A system that takes more takes less, too: what disturbed a step below is not its knee, and nothing is told."""
+    first = made(growing(), lambda step, _: Answer(service_us=30_000 if step.due_ns < 6e9 else 500))
+    verdict = judge_load(*first)
+    assert (Speed.INCONCLUSIVE, False, True) == (
+        verdict.targets[0].verdict,
+        verdict.knee[0].is_taken,
+        verdict.knee[1].is_taken,
+    )
+    assert "which is more, was" in verdict.targets[0].sentence
 
 
 def test_not_even_the_first() -> None:

@@ -88,5 +88,5 @@ def test_a_scale_is_a_number_above_0(scale: float) -> None:
     """What would leave no test is refused, by the name of the scale."""
     scenario = Scenario(about="", sessions=1, duration_s=1.0, think_s=1.0, life_turns=1)
     for name in ("time", "size"):
-        with pytest.raises(ConfigurationError, match=name):
+        with pytest.raises(ConfigurationError, match=name.upper()):
             scenario.scaled(**{name: scale})

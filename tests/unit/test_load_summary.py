@@ -28,12 +28,36 @@ def test_the_first_line_is_the_verdict() -> None:
     assert "speed PASS: all targets are met; correctness VALID: all that was seen is explained" == lines[0]
     assert lines[1].startswith("made: ")
     heads = [line.split("  ")[0] for line in lines]
-    order = [heads.index(one) for one in ("milliseconds", "how it ended", "target", "beside the targets")]
+    order = [
+        heads.index(one) for one in ("of that time, in ms", "in all, how it ended", "target", "beside the targets")
+    ]
     assert sorted(order) == order
     row = next(line.split() for line in lines if line.startswith("turn "))
     assert ["turn", "ok"] == row[:2]
     assert lines[heads.index("target") + 1].startswith("turn p95")
     assert lines[heads.index("target") + 1].endswith("PASS")
+
+
+def test_the_first_line_says_why() -> None:
+    """Whoever reads one line knows what to look at: the first target that was missed, or why the run shows nothing."""
+    limit = target(below_ms=0.001)
+    missed = summary(judge_load(*made(scenario(targets=[limit]))), Status.VALID)[:2]
+    assert "turn p95, " in " ".join(missed)
+    load, told = sound()
+    load.notes.append("the store was full")
+    assert "(the store was full)" in " ".join(summary(judge_load(load, told), Status.VALID)[:3])
+
+
+def test_processes_of_one_kind_are_told_together() -> None:
+    """Of many processes in which all is well, the one that grew most; each that grew too much by itself."""
+    lines = [
+        Line(what=f"memory of worker {number}", measured=number, limit=5.0, unit="%", verdict=verdict, sentence="grew")
+        for number, verdict in ((1, Speed.PASS), (3, Speed.PASS), (2, Speed.PASS), (9, Speed.FAIL))
+    ]
+    verdict = judge_load(*sound())
+    verdict.lines = lines
+    found = [line.split("  ")[0] for line in summary(verdict, Status.VALID) if line.startswith("memory of")]
+    assert ["memory of worker 3", "memory of worker 9"] == found
 
 
 def test_nobody_judged() -> None:

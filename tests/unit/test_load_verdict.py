@@ -126,7 +126,7 @@ def test_failures_are_over_every_limit(outcome: str) -> None:
     assert 600_000 <= (often.targets[0].measured or 0)
     rare = judge_load(*made(scenario(targets=[target()]), every(700, outcome)))
     assert (PASS, FAIL) == (rare.targets[0].verdict, rare.verdict)
-    words = {"error": "errors", "unknown": "unknown outcomes", "dropped": "steps given up"}
+    words = {"error": "errors", "unknown": "unknown outcomes", "dropped": "dropped"}
     assert 1 <= line(rare, words[outcome]).measured <= 3
     assert not rare.reasons
 
@@ -242,3 +242,10 @@ def test_what_is_no_verdict_is_refused(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text("{}")
     with pytest.raises(LoadError, match="missing"):
         read_load_verdict(tmp_path)
+
+
+def test_one_process_says_nothing_of_deliveries() -> None:
+    """A delivery is from one process to another: where there is one, its target is not judged, and that is said."""
+    targets = [target(), target(operation="delivery")]
+    verdict = judge_load(*made(scenario(targets=targets), places=1))
+    assert (["turn"], ["delivery p95"]) == ([one.target.operation for one in verdict.targets], verdict.unjudged)
