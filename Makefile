@@ -11,6 +11,8 @@ SCENARIO ?= baseline
 TIME ?= 1
 SIZE ?= 1
 INSTANCES ?= 2
+SUBJECT ?= kairos
+SEED ?= 0
 BIN := .venv/bin
 READY := .venv/.ready
 # The managers, the commands, and what sends the scripts.
@@ -30,8 +32,9 @@ bench: $(READY) ## time every operation, compare with the baseline, fail on what
 validate: $(READY) ## attack the core, let faults befall it, break it, and judge what was seen (PROFILE=quick or full)
 	@$(BIN)/python -m loadtests validate --profile $(PROFILE)
 
-load: $(READY) ## put a load on the core by Locust, and judge speed and correctness (SCENARIO=..., TIME=1, SIZE=1, INSTANCES=2)
-	@$(BIN)/python -m loadtests.load run $(SCENARIO) --time $(TIME) --size $(SIZE) --instances $(INSTANCES)
+load: $(READY) ## put a load on the core by Locust, and judge speed and correctness (SCENARIO=baseline, TIME=1, SIZE=1, INSTANCES=2)
+	@$(BIN)/python -m loadtests.load run $(SCENARIO) --time $(TIME) --size $(SIZE) --instances $(INSTANCES) \
+	  --subject $(SUBJECT) --seed $(SEED)
 
 scale: $(READY) ## compare the latency with a million sessions with that with a hundred (SESSIONS=1000000)
 	@$(BIN)/python -m reports.scale --sessions $(SESSIONS)

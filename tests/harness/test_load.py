@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
@@ -127,6 +128,19 @@ def test_histograms_come_whole_from_all_processes(runs: dict[str, Ran]) -> None:
     assert (
         sum(len(merged[name]) for name in merged if (name.operation, name.part) == ("message", "latency")) == messages
     )
+
+
+def test_what_is_stored_can_be_read_as_the_readme_says(
+    runs: dict[str, Ran], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The README's program reads the histograms of a run: all turns are in the seconds that it prints."""
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (program,) = [one for one in programs if "def turns_of" in one]
+    found: dict[str, Any] = {}
+    exec(program, found)  # noqa: S102 - it is the README's
+    found["turns_of"](runs["whole"].folder)
+    counted = sum(int(line.split()[1]) for line in capsys.readouterr().out.splitlines())
+    assert counted == read_load_verdict(runs["whole"].folder).counts["turn"]["ok"] > 0
 
 
 def test_a_load_test_of_what_loses_writes_fails(runs: dict[str, Ran]) -> None:
