@@ -15,6 +15,21 @@ from kairos_core.errors import ConfigurationError
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+STATISTICS = ("p50", "p95", "p99", "p999")
+# What a target can be of: see `Target`.
+OPERATIONS = (
+    *("create", "start", "turn", "message", "end", "delivery", "message_delivery"),
+    *(
+        "create.create",
+        "start.update",
+        "turn.get",
+        "turn.update",
+        "message.send",
+        "end.get",
+        "end.update",
+        "end.delete",
+    ),
+)
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +54,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     at_most: Positive | None = None
     over: str = ""
     is_knee: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be judged."""
+        if self.operation not in OPERATIONS:
+            raise ValueError(f"operation: there is no {self.operation}; there are {', '.join(OPERATIONS)}")
+        if self.statistic not in STATISTICS:
+            raise ValueError(f"statistic: there is no {self.statistic}; there are {', '.join(STATISTICS)}")
+        if (self.below_ms is None) == (self.at_most is None):
+            raise ValueError("below_ms or at_most, and not both")
+        if (self.at_most is None) == bool(self.over):
+            raise ValueError("over goes with at_most")
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,7 +104,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     settle_s: Positive = 0.5
     is_shared: bool = False
     message_s: Positive | None = None
-    listeners: int = 0
+    listeners: Annotated[int, msgspec.Meta(ge=0)] = 0
     hands: Count = 32
     phases: list[tuple[Share, Positive]] = []
     steps: Count = 1
@@ -88,6 +114,20 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_growth: Positive | None = None
     windows: dict[str, tuple[Share, Share]] = {}
     targets: list[Target] = []
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing, before it is run; msgspec says in which scenario."""
+        if [begins for begins, _ in self.phases] != sorted(begins for begins, _ in self.phases):
+            raise ValueError("phases: not in the order of time")
+        if self.audit_away is not None and sum(self.audit_away) > 1:
+            raise ValueError("audit_away: beyond the end")
+        for name, (begins, ends) in self.windows.items():
+            if begins >= ends:
+                raise ValueError(f"windows: {name} ends before it begins")
+        for target in self.targets:
+            unknown = {target.window, target.over} - {"", *self.windows}
+            if unknown:
+                raise ValueError(f"targets: there is no window {min(unknown)}")
 
     def factor_at(self, at_s: float) -> float:
         """How many times as high as at the beginning the load is to be at a moment."""

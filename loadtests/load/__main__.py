@@ -78,6 +78,8 @@ def _run(options: argparse.Namespace) -> int:
     for name, count, most in (("INSTANCES", options.instances, MOST_PLACES), ("--workers", options.workers, _MOST)):
         if not 1 <= count <= most:
             raise ConfigurationError(name, f"{count}: from 1 to {most}")
+    if options.seed < 0:
+        raise ConfigurationError("SEED", f"{options.seed}: a number from 0 on")
     folder = empty_folder(options.folder) if options.folder else new_run(options.scenario)
     asked = Asked(
         name=options.scenario,
@@ -99,14 +101,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _tell(folder: Path, found: Verdicts) -> int:
-    doubts = [
-        sentence
-        for one in found.correctness.rounds.values()
-        for sentence in (*(f"{each.rule}: {each.sentence}" for each in one.violations[:_TOLD]), *one.reasons[:_TOLD])
-    ]
-    print("\n".join(summary(found.speed, found.correctness.status, doubts)))
+    doubts = [found.why] if found.why else []
+    for one in found.correctness.rounds.values() if found.correctness else ():
+        doubts += [f"{each.rule}: {each.sentence}" for each in one.violations[:_TOLD]]
+        doubts += one.reasons[:_TOLD]
+    status = found.correctness.status if found.correctness else None
+    print("\n".join(summary(found.speed, status, doubts)))
     print(f"stored in {folder}")
-    return exit_status(found.speed, found.correctness.status)
+    return exit_status(found.speed, status)
 
 
 def _list(_: argparse.Namespace) -> int:

@@ -33,10 +33,11 @@ class Part(msgspec.Struct, kw_only=True):
         watchers: likewise of its watch of all sessions.
         listeners: likewise of its watches of single sessions.
         closers: likewise of what it did beside its plan.
-        cpu: in each second, which share of a processor it had.
+        cpu: for which share of each second it had a processor, or waited for one.
         rss_kb: at the end of each second, the memory that is its own.
         reports: how many reports of its histograms it sent.
         notes: what went wrong in it, so that the run shows nothing.
+        doubts: what went wrong in it, so that nobody can tell whether all is right.
     """
 
     place: int
@@ -56,6 +57,7 @@ class Part(msgspec.Struct, kw_only=True):
     rss_kb: list[int] = []
     reports: int = 0
     notes: list[str] = []
+    doubts: list[str] = []
 
 
 class Moment(msgspec.Struct, kw_only=True):

@@ -150,7 +150,10 @@ def unlike(load: Load, found: Round) -> list[str]:
 
 def _round(load: Load, settings: Settings, outage: FaultFacts | None) -> Round:
     """The round as it was, but for what its end shows."""
-    notes = [*load.notes, *(f"process {part.place}: {note}" for part in load.parts for note in part.notes)]
+    notes = [
+        *load.notes,
+        *(f"process {part.place}: {note}" for part in load.parts for note in (*part.notes, *part.doubts)),
+    ]
     return Round(
         number=_ROUND,
         seed=load.seed,

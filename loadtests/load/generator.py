@@ -9,21 +9,21 @@ import numpy as np
 if TYPE_CHECKING:
     from loadtests.load.facts import Load, Part
 
-# A process that has a processor for longer than this is no longer free when something is due.
+# A process that has a processor, or waits for one, for longer than this is no longer free when something is due.
 BUSY = 0.70
 # The mean over so many seconds: a single one may be a collection of garbage, or a neighbour on the machine.
 _OVER_S = 5
 
 
 class Seconds:
-    """The seconds of a process, each with the share of a processor that it had in it.
+    """The seconds of a process, each with the share of it for which the process wanted a processor.
 
     Whoever looks is always a little late. Were each second to begin when the one before was looked at, a long run would
     miss some at its end, and its shares would be of other seconds than those that they are said to be of.
 
     Args:
         begin_ns: when the first begins (`time.monotonic_ns`).
-        used_s: how much of a processor the process had used by then, in seconds.
+        used_s: for how long the process had wanted one by then, in seconds (see `machine.wanted_s`).
     """
 
     def __init__(self, begin_ns: int, used_s: float) -> None:
@@ -47,7 +47,7 @@ class Seconds:
 
 
 def busiest(found: Load, part: Part, within: range) -> float | None:
-    """The highest share of a processor that a process had over any five of these seconds; None: it does not say.
+    """For which share of the time, at the most, a process wanted a processor over five of these seconds; None: unsaid.
 
     Of fewer than five seconds, over them all.
     """

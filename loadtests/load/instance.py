@@ -17,7 +17,7 @@ from loadtests.history import Outcome, Recorder
 from loadtests.load.facts import Part
 from loadtests.load.generator import Seconds
 from loadtests.load.hands import Hands
-from loadtests.load.machine import boot, own_memory_kb
+from loadtests.load.machine import boot, own_memory_kb, wanted_s
 from loadtests.load.numbers import CLOSER, LISTENERS, MOST_HANDS, MOST_LISTENERS, MOST_PLACES, WATCHER, number_of
 from loadtests.load.plan import plan
 from loadtests.load.steps import Steps
@@ -127,10 +127,10 @@ class Instance:
             recorded = Recorded(self._register, self._recorder(CLOSER, numbers), self._orders.prefix)
             self.part.closers = numbers
             if any(recorded.create(session).outcome != Outcome.OK for session in last):
-                self.part.notes.append("the last sessions could not be written")
+                self.part.doubts.append("the last sessions could not be written")
             self.tally.attempted += len(last)
         if not self._watching.wait_for(last, _TOLD_TIMEOUT_S):
-            self.part.notes.append(
+            self.part.doubts.append(
                 f"the watch of process {self._orders.place} was not told of the last writes"
                 f" within {_TOLD_TIMEOUT_S:.0f} s"
             )
@@ -169,11 +169,11 @@ class Instance:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     def _sample(self, begin_ns: int) -> None:
-        """Note each second how much of a processor this process took, and how much memory is its own."""
+        """Note each second for how much of it this process wanted a processor, and how much memory is its own."""
         gevent.sleep(max(0, begin_ns - time.monotonic_ns()) / 1e9)
-        seconds = Seconds(time.monotonic_ns(), time.process_time())
+        seconds = Seconds(time.monotonic_ns(), wanted_s())
         while True:
             gevent.sleep(seconds.left_s(time.monotonic_ns()))
-            shares = seconds.look(time.monotonic_ns(), time.process_time())
+            shares = seconds.look(time.monotonic_ns(), wanted_s())
             self.part.cpu += shares
             self.part.rss_kb += [own_memory_kb()] * len(shares)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 
@@ -26,3 +27,15 @@ def own_memory_kb(pid: int | None = None) -> int:
             if line.startswith("RssAnon:"):
                 return int(line.split()[1])
     return 0
+
+
+def wanted_s() -> float:
+    """For how long this process has had a processor, or its main thread has waited for one, in seconds.
+
+    Where others take the processors, a process that is late has used little of one (`/proc/self/schedstat`: time on the
+    processor, time waiting for it in nanoseconds).
+    """
+    waited_ns = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        waited_ns = int(Path("/proc/self/schedstat").read_text().split()[1])
+    return time.process_time() + waited_ns / 1e9

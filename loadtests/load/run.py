@@ -60,11 +60,19 @@ _SAID = 300
 
 
 class Verdicts(NamedTuple):
-    """What a load test showed: of speed, and of correctness."""
+    """What a load test showed.
+
+    Attributes:
+        load: it.
+        speed: the verdict on that.
+        correctness: likewise; None: nobody could judge it.
+        why: why not.
+    """
 
     load: Load
     speed: LoadVerdict
-    correctness: RunVerdict
+    correctness: RunVerdict | None
+    why: str = ""
 
 
 class Asked(NamedTuple):
@@ -113,16 +121,21 @@ def run(asked: Asked) -> Verdicts:
         load.memories, load.outage = attendant.memories, attendant.outage
         if before is not None:
             load.moments.insert(0, before)
-        correctness = finish(
-            asked.folder,
-            load,
-            settings,
-            arena.worker_settings,
-            has_audit=workers > 0,
-            outage=attendant.fault,
-            timeout_s=_FINISH_TIMEOUT_S,
-        )
-        _wait_for_receipts(arena, asked, load)
+        write_load(asked.folder, load)
+        try:
+            correctness = finish(
+                asked.folder,
+                load,
+                settings,
+                arena.worker_settings,
+                has_audit=workers > 0,
+                outage=attendant.fault,
+                timeout_s=_FINISH_TIMEOUT_S,
+            )
+            _wait_for_receipts(arena, asked, load)
+        except ConfigurationError as error:
+            # A store that is gone by now has been too slow, whatever else it was.
+            return Verdicts(load, judge_speed(asked.folder, load), None, f"nobody could look at the end: {error}")
         write_load(asked.folder, load)
     return Verdicts(load, judge_speed(asked.folder, load), correctness)
 

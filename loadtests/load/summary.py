@@ -84,9 +84,9 @@ def _generator(verdict: LoadVerdict) -> list[str]:
         return []
     lags = [one for one in verdict.percentiles if (one.operation, one.outcome, one.part) == (TURN, OK, "lag")]
     late = f"; it began turns late by {_ms(lags[0].p50)} ms (p50) and {_ms(lags[0].p99)} ms (p99)" if lags else ""
-    share = f"{100 * max(verdict.busiest):.0f} % of a processor"
     count = len(verdict.busiest)
-    who = "1 process, which took at most" if count == 1 else f"{count} processes, none of which took more than"
+    who = "1 process, which" if count == 1 else f"{count} processes, none of which"
+    share = f"wanted a processor for more than {100 * max(verdict.busiest):.0f} % of the time"
     return _wrapped(f"generator: {who} {share}{late}")
 
 

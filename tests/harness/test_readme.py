@@ -129,7 +129,7 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
     """
     folder = tmp_path_factory.mktemp("typed")
     programs = {f"program_{number}": text for number, text in enumerate(PROGRAMS)}
-    assert len(programs) == 5
+    assert len(programs) == 6
     programs["mistyped"] = "from kairos_core import RedisStateManager, RedisStateManger\n"
     for name, text in programs.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import msgspec
 import pytest
 
 from kairos_core.errors import ConfigurationError
@@ -90,3 +92,26 @@ def test_a_scale_is_a_number_above_0(scale: float) -> None:
     for name in ("time", "size"):
         with pytest.raises(ConfigurationError, match=name.upper()):
             scenario.scaled(**{name: scale})
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"phases": [(0.5, 2.0), (0.2, 1.0)]}, "phases"),
+        ({"audit_away": (0.8, 0.4)}, "audit_away"),
+        ({"windows": {"late": (0.5, 0.4)}}, "late ends before"),
+        ({"targets": [{"operation": "turn", "statistic": "p95", "below_ms": 1.0, "window": "none"}]}, "no window none"),
+        ({"targets": [{"operation": "tum", "statistic": "p95", "below_ms": 1.0}]}, "no tum"),
+        ({"targets": [{"operation": "turn", "statistic": "p9", "below_ms": 1.0}]}, "no p9"),
+        ({"targets": [{"operation": "turn", "statistic": "p95"}]}, "below_ms or at_most"),
+        ({"targets": [{"operation": "turn", "statistic": "p95", "at_most": 2.0}]}, "over goes with"),
+        ({"listeners": -1}, "listeners"),
+        ({"sesions": 3}, "sesions"),
+    ],
+)
+def test_what_means_nothing_is_refused(changes: dict[str, Any], word: str) -> None:
+    """A scenario that could not be run or judged as it was meant is refused when it is read, with what is wrong."""
+    plain = {"about": "", "sessions": 1, "duration_s": 1.0, "think_s": 1.0, "life_turns": 1}
+    assert msgspec.convert(plain, Scenario).sessions == 1
+    with pytest.raises(msgspec.ValidationError, match=word):
+        msgspec.convert(plain | changes, Scenario)
