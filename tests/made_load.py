@@ -80,7 +80,8 @@ def made(wanted: Scenario, system: Callable[[Step, random.Random], Answer] = qui
             _record(seconds[step.due_ns // 10**9], str(step.operation), answer)
             part.planned += 1
             part.attempted += 2
-            part.late += answer.outcome != "dropped" and answer.lag_us > 1e3 * LATE_MS
+            if answer.outcome != "dropped" and answer.lag_us > 1e3 * LATE_MS:
+                late_at(part, step.due_ns // 10**9, 1)
             part.begun += answer.outcome != "dropped"
             part.dropped += answer.outcome == "dropped"
             sent.append(step.due_ns / 1e9)
@@ -112,6 +113,12 @@ def made(wanted: Scenario, system: Callable[[Step, random.Random], Answer] = qui
         load.outage = Outage(from_s=from_s, until_s=until_s, most_waiting=500, longest_lag_s=until_s - from_s)
     times = np.array(sent)
     return Made(load, Deliveries(times, np.array([rng.lognormvariate(1.0, 0.3) for _ in sent])))
+
+
+def late_at(part: Part, second: int, count: int) -> None:
+    """Let a process say that it began so many steps late that were due in a second."""
+    part.late += count
+    part.late_in = [*part.late_in, (second, count)]
 
 
 def _record(histograms: Histograms, operation: str, answer: Answer) -> None:

@@ -28,6 +28,7 @@ class Part(msgspec.Struct, kw_only=True):
         begun: how many of them it did.
         dropped: how many it gave up, since they were still waiting long after the time was over.
         late: how many it began so late by its own fault that they were not offered when they were to be.
+        late_in: in which seconds those were due, and how many in each.
         attempted: how many attempts its steps were, and what it did beside them: those in its histories.
         histories: the numbers of the processes in the histories of its hands.
         watchers: likewise of its watch of all sessions.
@@ -48,6 +49,7 @@ class Part(msgspec.Struct, kw_only=True):
     begun: int = 0
     dropped: int = 0
     late: int = 0
+    late_in: list[tuple[int, int]] = []
     attempted: int = 0
     histories: list[int] = []
     watchers: list[int] = []

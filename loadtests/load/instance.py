@@ -143,7 +143,8 @@ class Instance:
             self._watching.close()
         self.part.begun = self.tally.begun
         self.part.dropped = self.tally.dropped
-        self.part.late = self.tally.late
+        self.part.late = self.tally.late.total()
+        self.part.late_in = sorted((second, late) for second, late in self.tally.late.items() if late)
         self.part.attempted = self.tally.attempted
 
     def _recorder(self, number: int, noted: list[int]) -> Recorder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from loadtests.load.histograms import Counts, Name
@@ -20,7 +21,8 @@ class Tally:
         on_step: told of each step: what it was, how it ended, and how long it took in milliseconds.
 
     Attributes:
-        begun, dropped, late, attempted: see `facts.Part`.
+        begun, dropped, attempted: see `facts.Part`.
+        late: by second, how many steps were begun late: see there.
         sent, told, own: of messages: see `facts.Load`.
         reports: how many were taken.
     """
@@ -29,7 +31,7 @@ class Tally:
         self._on_step = on_step
         self.begun = 0
         self.dropped = 0
-        self.late = 0
+        self.late: Counter[int] = Counter()
         self.attempted = 0
         self.sent = 0
         self.told = 0
@@ -48,7 +50,7 @@ class Tally:
             is_late: whether this process itself got around to it late, whatever it then had to wait for.
         """
         self.begun += 1
-        self.late += is_late or latency.lag_us > 1e3 * LATE_MS
+        self.late[second] += int(is_late or latency.lag_us > 1e3 * LATE_MS)
         self._record(second, operation, outcome, "latency", latency.latency_us)
         self._record(second, operation, outcome, "waiting", latency.waiting_us)
         self._record(second, operation, outcome, "service", latency.service_us)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,7 @@ def why_invalid(found: Load, timeline: Timeline, planned: Offered, deliveries: D
         *_counts(found, timeline),
         *_lateness(found, timeline),
         *_generators(found, timeline),
+        *_late_windows(found, planned),
         *_deliveries(found, deliveries),
         *_outage(found),
         *_memories(found),
@@ -84,6 +86,8 @@ def _parts(found: Load, planned: Offered) -> Iterator[str]:
             yield f"{who} was to do {part.planned:,} steps, where the scenario and the seed say {wanted:,}"
         if part.planned != part.begun + part.dropped:
             yield f"{who} was to do {part.planned:,} steps, but did {part.begun:,} and gave up {part.dropped:,}"
+        if part.late != sum(late for _, late in part.late_in):
+            yield f"{who} began {part.late:,} steps late, and does not say when"
         if not part.reports:
             yield f"{who} sent no report of what it counted"
 
@@ -131,10 +135,25 @@ def _generators(found: Load, timeline: Timeline) -> Iterator[str]:
         yield from () if is_searched(found) else _strained(found, part, judged, who)
 
 
+def _late_windows(found: Load, planned: Offered) -> Iterator[str]:
+    """In none of the times that are judged, too many steps were begun late: a short one would not show in the whole."""
+    if is_searched(found):
+        return
+    for window in sorted({name for target in found.scenario.targets for name in (target.window, target.over)}):
+        begins_s, ends_s = found.scenario.window_s(window)
+        within = range(int(begins_s), math.ceil(ends_s))
+        late = sum(count for part in found.parts for second, count in part.late_in if second in within)
+        offered = int(planned.by_second[within.start : within.stop].sum())
+        if late > LATE_SHARE * offered:
+            where = f"of the window {window} " if window else ""
+            when = f"from {begins_s:.0f} s to {ends_s:.0f} s"
+            yield f"{late:,} of the {offered:,} steps {where}{when} began late by the generator's own fault"
+
+
 def _strained(found: Load, part: Part, judged: range, who: str) -> Iterator[str]:
     share = busiest(found, part, judged)
     if share is not None and share > BUSY:
-        yield f"{who} had {share:.0%} of a processor for 5 s, where more than {BUSY:.0%} is too much to be on time"
+        yield f"{who} wanted a processor for {share:.0%} of 5 s: more than {BUSY:.0%} is too much to be on time"
     if part.late > LATE_SHARE * part.planned:
         yield f"{who} began {part.late:,} of {part.planned:,} steps late by its own fault"
 

@@ -29,4 +29,4 @@ def test_a_stall_of_the_process_makes_all_late_that_was_due_in_it() -> None:
     tally = Tally()
     alone: list[Any] = [AtOnce()]
     Hands(tally, alone, time.monotonic_ns() - 10**9, duration_s=3600).do(TURNS)
-    assert (len(TURNS), len(TURNS)) == (tally.begun, tally.late)
+    assert (len(TURNS), len(TURNS)) == (tally.begun, tally.late.total())

@@ -12,7 +12,7 @@ from loadtests.load.findings import Speed
 from loadtests.load.histograms import Histograms, Name
 from loadtests.load.timeline import Deliveries
 from loadtests.load.verdict import judge_load
-from tests.made_load import made, scenario, sound, target
+from tests.made_load import late_at, made, scenario, sound, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,14 +70,15 @@ BROKEN: dict[str, tuple[Callable[[Load], object], str]] = {
     "no name": (lambda found: found.seconds[3].update({"turn": "0:"}), "cannot be read"),
     "a busy process": (
         lambda found: found.parts[0].cpu.__setitem__(slice(6, 11), [0.71] * 5),
-        "had 71% of a processor",
+        "wanted a processor for 71%",
     ),
     "nobody says how busy": (lambda found: found.parts[1].cpu.clear(), "process 1 says in 0 of 14 seconds how busy"),
     "nobody says how late": (
         lambda found: _more(found, Name("turn", "ok", "lag"), 60_000),
         "1 steps have a lag above 50 ms, where the processes say that 0 began late",
     ),
-    "a late process": (lambda found: setattr(found.parts[1], "late", 20), "process 1 began 20 of"),
+    "a late process": (lambda found: late_at(found.parts[1], 3, 20), "process 1 began 20 of"),
+    "late at some time": (lambda found: setattr(found.parts[1], "late", 1), "and does not say when"),
     "another machine": (lambda found: setattr(found.parts[1], "boot", "two"), "several machines"),
     "an outage": (
         lambda found: setattr(found, "outage", Outage(from_s=1, until_s=2, most_waiting=99, longest_lag_s=1)),
@@ -140,6 +141,17 @@ def test_deliveries_that_nobody_asks_for() -> None:
     assert Speed.PASS == judge_load(one.load).verdict
 
 
+def test_a_stall_in_a_window_that_is_judged() -> None:
+    """Few of all steps were late, but most of those of a window: what is measured in it says nothing."""
+    windows = {"before": (0.1, 0.5), "after": (0.9, 1.0)}
+    one = made(scenario(duration_s=60.0, windows=windows, targets=[target(), target(window="after")]))
+    late_at(one.load.parts[0], 20, 4)
+    assert not [reason for reason in judge_load(*one).reasons if "late by" in reason]
+    late_at(one.load.parts[0], 56, 6)
+    (reason,) = judge_load(*one).reasons
+    assert "steps of the window after from 54 s to 60 s began late" in reason
+
+
 def test_what_is_just_allowed() -> None:
     """A process may be busy for a moment, a little late, and busy before and after what is judged."""
     one = sound()
@@ -147,7 +159,7 @@ def test_what_is_just_allowed() -> None:
     part.cpu[0:2] = [1.0, 1.0]
     part.cpu[8:10] = [1.0] * 2
     part.cpu.append(1.0)
-    part.late = part.planned // 100
+    late_at(part, 0, part.planned // 100)
     assert Speed.PASS == judge_load(*one).verdict
 
 
