@@ -45,7 +45,7 @@ studies: $(READY) ## measure how cost grows and what a user would pick instead, 
 profile: $(READY) ## show where a call's time goes, as flame graphs (OPERATION=get, update, mutate, delivery, drain or all)
 	@$(BIN)/python -m loadtests.profiling --operation $(OPERATION)
 
-# Two processes share the files: a test waits half of its time, and a file's servers are its own.
+# Three processes share the files: a test waits half of its time and more, and a file's servers are its own.
 test: $(READY) ## run all tests against real servers
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 

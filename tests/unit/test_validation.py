@@ -297,8 +297,10 @@ def test_a_fault_is_shown_where_it_hit(tmp_path: Path, capsys: pytest.CaptureFix
         "p65 get of session 1, at (5, v1), ok, 0.000006 s to 0.000006 s",
         "p65 recorded of session 1, at (5, v1), row 1",
     ] == capsys.readouterr().out.splitlines()
-    assert program.main(["show", str(tmp_path), "--session", "2"]) == 0
-    assert 4 == len(capsys.readouterr().out.splitlines())
+    assert program.main(["show", str(tmp_path), "--session", "2"]) == 2
+    found = capsys.readouterr()
+    assert 4 == len(found.out.splitlines())
+    assert "nobody saw anything of session 2" in found.err
 
 
 @pytest.mark.parametrize(("error", "status"), [(RuntimeError, 2), (KeyboardInterrupt, 130), (FileNotFoundError, 2)])

@@ -103,8 +103,8 @@ def test_the_command_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert ["round 1: kairos, seed 4, calm"] == lines[:1]
     assert ["p65 create of session 1", "p65 get of session 1"] == [line.split(",")[0] for line in lines[1:]]
-    assert main(["show", str(tmp_path), "--session", "2"]) == 0
-    assert 1 == len(capsys.readouterr().out.splitlines())
+    assert main(["show", str(tmp_path), "--session", "2"]) == 2
+    assert "nobody saw anything of session 2" in capsys.readouterr().err
     assert main(["judge", str(tmp_path / "nothing")]) == 2
     assert "no rounds" in capsys.readouterr().err
 
