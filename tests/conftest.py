@@ -5,8 +5,8 @@ What looks at the store, or disturbs it (SCAN, MONITOR, CLIENT KILL, CONFIG SET,
 `admin(settings)` of `loadtests.environment` or the fixture `client`; what drains, sweeps or runs a pool takes the
 worker's account: `as_worker(settings)`, or the fixture `worker_settings`.
 
-`make test` lets three processes share the files, each with embedded servers of its own; on given servers, which may have
-one configuration and one list of connections at a time, it stays one.
+`make test` lets three processes share the files, each with embedded servers of its own; on given servers, which may
+have one configuration and one list of connections at a time, it stays one.
 """
 
 from __future__ import annotations
