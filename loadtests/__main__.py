@@ -31,6 +31,7 @@ from loadtests.judging.verdict import Status
 from loadtests.measure import unwind_on_termination
 from loadtests.mutants import MUTANTS
 from loadtests.profiles import profiles
+from loadtests.shown import short
 from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
 from loadtests.validate import Validator
 from loadtests.validation import wrapped
@@ -122,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _validate(options: argparse.Namespace) -> int:
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
-    folder = _short(options.folder or RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{options.profile}")
+    folder = short(options.folder or RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{options.profile}")
     print(f"{options.profile} validation, seed {seed}, in {folder}", flush=True)
     validator = Validator(
         profiles()[options.profile], options.profile, seed, folder, lambda line: print(line, flush=True)
@@ -224,18 +225,12 @@ def _tell(folder: Path, verdict: RunVerdict) -> int:
         left = sum(count for name, count in one.counts.items() if name.startswith("violations: "))
         left -= min(_TOLD, len(one.violations))
         if left:
-            print(f"  and {left:,} more: {_short(path)}/verdict.json")
+            print(f"  and {left:,} more: {short(path)}/verdict.json")
         if one.violations:
-            print(f"  a picture of the first: {_short(path)}/violation.svg")
+            print(f"  a picture of the first: {short(path)}/violation.svg")
     counts = ", ".join(f"{name} {count:,}" for name, count in verdict.counts.items())
     print("\n".join(wrapped(f"{verdict.status}: {counts}", "  ")))
     return EXIT[verdict.status]
-
-
-def _short(path: Path) -> Path:
-    """A path as it can be typed from here."""
-    here = Path.cwd()
-    return path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else path
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from loadtests.load.summary import summary
 from loadtests.load.verdict import exit_status
 from loadtests.measure import unwind_on_termination
 from loadtests.scenarios import offered, scenario_named
+from loadtests.shown import short
 from loadtests.subjects.registry import LOADABLE
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def _run(options: argparse.Namespace) -> int:
             raise ConfigurationError(name, f"{count}: from 1 to {most}")
     if options.seed < 0:
         raise ConfigurationError("SEED", f"{options.seed}: a number from 0 on")
-    folder = empty_folder(options.folder) if options.folder else new_run(options.scenario)
+    # Locust runs elsewhere.
+    folder = empty_folder(options.folder.resolve()) if options.folder else new_run(options.scenario)
     asked = Asked(
         name=options.scenario,
         scenario=scenario,
@@ -94,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
         is_quiet=options.quiet,
     )
     print(f"{options.scenario}: {scenario.about}", flush=True)
-    print(f"{scenario.duration_s:.0f} s, {options.instances} instances, in {folder}", flush=True)
+    print(f"{scenario.duration_s:.0f} s, {options.instances} instances, in {short(folder)}", flush=True)
     with gone_if_empty(folder):
         found = run(asked)
     return _tell(folder, found)
@@ -107,7 +109,7 @@ def _tell(folder: Path, found: Verdicts) -> int:
         doubts += one.reasons[:_TOLD]
     status = found.correctness.status if found.correctness else None
     print("\n".join(summary(found.speed, status, doubts)))
-    print(f"stored in {folder}")
+    print(f"stored in {short(folder)}")
     return exit_status(found.speed, status)
 
 
