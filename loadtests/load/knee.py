@@ -141,7 +141,7 @@ def _step(found: Load, timeline: Timeline, planned: Offered, target: Target, num
 
 def _why_saturated(cpu: float, late_share: float) -> str:
     if cpu > BUSY:
-        return f"a process of it had {cpu:.0%} of a processor"
+        return f"a process of it wanted a processor for {cpu:.0%} of the time"
     if late_share > LATE_SHARE:
         return f"{late_share:.1%} of the steps began late by its own fault"
     return ""
