@@ -79,6 +79,8 @@ def _run(options: argparse.Namespace) -> int:
     for name, count, most in (("INSTANCES", options.instances, MOST_PLACES), ("--workers", options.workers, _MOST)):
         if not 1 <= count <= most:
             raise ConfigurationError(name, f"{count}: from 1 to {most}")
+    if scenario.subject not in ("", options.subject):
+        raise ConfigurationError("SCENARIO", f"{options.scenario} is of the subject {scenario.subject} alone")
     if options.seed < 0:
         raise ConfigurationError("SEED", f"{options.seed}: a number from 0 on")
     # Locust runs elsewhere.

@@ -15,6 +15,7 @@ from gevent.queue import SimpleQueue
 
 from loadtests.load.latency import split
 from loadtests.load.offered import LATE_MS
+from loadtests.load.plan import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -166,7 +167,8 @@ class Hands:
         self._tally.sent += done.sent
         for made in done.attempts:
             self._tally.attempt(second, made.name, made.outcome, (made.end_ns - made.begin_ns) / 1e3)
-        self._tally.attempted += len(done.attempts) if due.step.operation != "message" else 0
+        # That a message was sent is in no history.
+        self._tally.attempted += len(done.attempts) if due.step.operation != Operation.MESSAGE else 0
 
     def _drop(self, due: Due) -> None:
         self._tally.drop(self._second(due), due.step.operation, (time.monotonic_ns() - due.planned_ns) / 1e3)

@@ -252,10 +252,6 @@ class Histograms:
         """Each name and its histogram."""
         yield from sorted(self._by_name.items(), key=lambda item: item[0])
 
-    def count(self) -> int:
-        """How many values were counted in all."""
-        return sum(map(len, self._by_name.values()))
-
     def encoded(self) -> dict[str, str]:
         """All of them by their names as texts, for JSON."""
         return {str(name): histogram.encoded() for name, histogram in sorted(self._by_name.items())}
@@ -279,11 +275,5 @@ class Histograms:
         found = Histogram()
         for name in self:
             if name.operation == operation and name.part == part and name.outcome in set(outcomes):
-                found.add(self[name].encoded())
-        return found
-
-    def take(self) -> dict[str, str]:
-        """All that was counted since the last time, encoded; from now on, nothing has been."""
-        found = self.encoded()
-        self._by_name.clear()
+                found.join(self[name])
         return found

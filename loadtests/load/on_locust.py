@@ -112,7 +112,8 @@ def on_test_stop(environment: Environment, **_: Any) -> None:
 def on_quitting(environment: Environment, **_: Any) -> None:
     """The status of the whole is that of the verdict; what a listener raised, Locust would otherwise let pass."""
     if _Roles.conductor is not None:
-        environment.process_exit_code = max(_Roles.status, 2 * bool(locust.log.unhandled_greenlet_exception))
+        # What is broken is so whatever else was raised.
+        environment.process_exit_code = _Roles.status or 2 * bool(locust.log.unhandled_greenlet_exception)
 
 
 events.init_command_line_parser.add_listener(add_arguments)

@@ -20,6 +20,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.settings import servers_given
 from loadtests.load.instance import Instance, Orders
 from loadtests.load.machine import boot
+from loadtests.load.timeline import FAILED
 from loadtests.load.words import BEGIN, FINISH, ORDERS, REPORT, SAID
 
 if TYPE_CHECKING:
@@ -142,13 +143,12 @@ class Player:
 
     def _told(self, operation: str, outcome: str, latency_ms: float) -> None:
         """Let Locust count a step, too."""
-        failed = outcome in ("unknown", "error", "dropped")
         self._environment.events.request.fire(
             request_type="step",
             name=f"{operation}:{outcome}",
             response_time=latency_ms,
             response_length=0,
-            exception=RuntimeError(outcome) if failed else None,
+            exception=RuntimeError(outcome) if outcome in FAILED else None,
             context={},
         )
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loadtests.load.histograms import rank
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -31,7 +33,7 @@ _SEED = 1979
 
 def percentile(values: Values, counts: Counts, share: float) -> float:
     """The smallest value that this share of all are not above: one that was measured, never one between two."""
-    return float(values[np.searchsorted(np.cumsum(counts), _rank(int(counts.sum()), share))])
+    return float(values[np.searchsorted(np.cumsum(counts), rank(share, int(counts.sum())))])
 
 
 def resampled(values: Values, counts: Counts, share: float, seed: int = _SEED) -> Values:
@@ -99,8 +101,3 @@ def allowed_over(calls: int, share: float) -> int | None:
     logs = calls * math.log(share) + np.concatenate([[0.0], np.cumsum(steps)])
     allowed = int(np.count_nonzero(np.cumsum(np.exp(logs)) <= 1 - CONFIDENCE)) - 1
     return allowed if allowed >= 0 else None
-
-
-def _rank(calls: int, share: float) -> int:
-    # In whole numbers: 0.95 times 20 must not be a little more than 19.
-    return max(1, math.ceil(round(share * calls, 6)))

@@ -9,6 +9,7 @@ from kairos_core.errors import KairosError
 from kairos_core.session import SyncStatus
 from loadtests.history import Error, Outcome
 from loadtests.load.plan import Operation
+from loadtests.load.timeline import CONFLICT, ERROR, OK, UNKNOWN
 from loadtests.subjects.register import Held, session_name
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from loadtests.load.plan import Step
     from loadtests.subjects.recorded import Answer, Recorded
 
-OK, CONFLICT, UNKNOWN, ERROR = "ok", "conflict", "unknown", "error"
 # What a refusal says where others write the session, too.
 _OVERTAKEN = (Error.CONFLICT, Error.NOT_FOUND)
 

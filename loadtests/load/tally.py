@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadtests.load.histograms import Counts, Name
 from loadtests.load.offered import LATE_MS
+from loadtests.load.timeline import DROPPED, OK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +61,8 @@ class Tally:
     def drop(self, second: int, operation: str, waited_us: float) -> None:
         """Count a step that was given up after it had waited for so long."""
         self.dropped += 1
-        self._record(second, operation, "dropped", "latency", waited_us)
-        self._on_step(operation, "dropped", waited_us / 1e3)
+        self._record(second, operation, DROPPED, "latency", waited_us)
+        self._on_step(operation, DROPPED, waited_us / 1e3)
 
     def attempt(self, second: int, operation: str, outcome: str, service_us: float) -> None:
         """Count an attempt of a step, or what came of one in another process."""
@@ -69,7 +70,7 @@ class Tally:
 
     def delivery(self, second: int, operation: str, latency_us: float) -> None:
         """Count that another process was told of something."""
-        self._record(second, operation, "ok", "latency", latency_us)
+        self._record(second, operation, OK, "latency", latency_us)
 
     def take(self) -> dict[str, Any]:
         """A report: its number, from 1, and all that was counted since the last, by second and name."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 
+from loadtests.load.timeline import MESSAGE_DELIVERY
 from loadtests.subjects.register import session_name, session_number
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ class Watching:
     Args:
         prefix: of the ids of the run's sessions.
         place: of the process.
-        begin_ns: the run's beginning, once it is known.
+        tally: counts the messages that it is told of.
+
+    Attributes:
+        begin_ns: the run's beginning (`time.monotonic_ns`); set before anything is sent.
     """
 
     def __init__(self, prefix: str, place: int, tally: Tally) -> None:
@@ -111,4 +115,4 @@ class Watching:
                     self._tally.own += 1
                 else:
                     second = int((message["sent_ns"] - self.begin_ns) / 1e9)
-                    self._tally.delivery(second, "message_delivery", (told_ns - message["sent_ns"]) / 1e3)
+                    self._tally.delivery(second, MESSAGE_DELIVERY, (told_ns - message["sent_ns"]) / 1e3)

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -216,7 +215,8 @@ def from_its_pages(environment: dict[str, str], folder: Path) -> Ran:
         for scenario in ("high_frequency", "baseline"):
             form = {"scenario": scenario, "time": "0.03", "size": "0.1", "folder": str(folder / scenario)}
             wait_for("Locust's pages", partial(fetched, port, "/swarm", form), TIMEOUT_S)
-            wait_for("a verdict", partial(fetched_verdict, port, scenario), TIMEOUT_S)
+            # Its pages and its calls share one process.
+            wait_for("a verdict", partial(fetched_verdict, port, scenario), TIMEOUT_S, poll_s=0.5)
             verdict = fetched_verdict(port, scenario)
     finally:
         locust.terminate()
@@ -234,8 +234,6 @@ def fetched(port: str, path: str, form: dict[str, str] | None = None) -> str:
 
 def fetched_verdict(port: str, scenario: str) -> str:
     """What it says of a load test of this scenario once it is judged."""
-    # Its pages and its calls share one process.
-    time.sleep(0.5)
     said = str(json.loads(fetched(port, "/kairos/latencies"))["verdict"])
     return said if f"{scenario} (TIME" in said else ""
 

@@ -61,7 +61,7 @@ def reported(change: Callable[[float], float] = is_plain, scenario: Scenario = S
         steps = len(true.due_ns)
         facts = {"hands": 500, "planned": steps, "begun": steps} | of_part
         load.parts.append(Part(place=place, boot="b", begin_ns=begin_ns, **facts))
-    load.seconds = [counted.take()]
+    load.seconds = [counted.encoded()]
     return load
 
 

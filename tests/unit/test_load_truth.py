@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtests.load.comparing import MARGIN_MS, QUANTILES, SHARE, compare, quantile_ms, tolerance_ms
+from loadtests.load.comparing import MARGIN_MS, QUANTILES, SHARE, compare, is_definite, quantile_ms, tolerance_ms
 from loadtests.load.delays import Delays
 from loadtests.load.histograms import Histogram
 from loadtests.load.plan import plan
@@ -177,3 +177,24 @@ def test_of_short_times_a_tenth_of_a_millisecond_is_allowed() -> None:
     values_us = np.full(1_000, 1_000.0)
     assert all(one.is_within for one in compare(values_us, histogram(values_us + 95)))
     assert not any(one.is_within for one in compare(values_us, histogram(values_us + 110)))
+
+
+def test_a_quantile_is_definite_where_its_neighbours_are_near() -> None:
+    """What may be off by 2 % is told among values 0.1 % apart, not among some 5 % apart, nor with few above it."""
+    near, far = 20_000 * 1.001 ** np.arange(2_000), 20_000 * 1.05 ** np.arange(200)
+    assert is_definite(near, 0.95)
+    assert is_definite(near[::-1], 0.95)
+    assert not is_definite(far, 0.5)
+    assert not is_definite(near, 0.999)
+    assert not is_definite(near[:0], 0.5)
+
+
+def test_what_is_definite_hides_no_bias() -> None:
+    """A report that is 3 % too high differs too much at each quantile that is judged, and there are such."""
+    true = np.random.default_rng(5).lognormal(np.log(20_000), 0.8, 30_000)
+    reported = Histogram()
+    for value_us in true:
+        reported.record(1.03 * value_us)
+    judged = [one for one in compare(true, reported) if is_definite(true, one.share)]
+    assert [0.5, 0.9, 0.95, 0.99] == [one.share for one in judged][:4]
+    assert not any(one.is_within for one in judged)
