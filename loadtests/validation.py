@@ -290,6 +290,21 @@ class Validation(msgspec.Struct, kw_only=True):
         (folder / NAME).write_bytes(msgspec.json.format(text, indent=2))
 
 
+def read_validation(folder: Path) -> Validation:
+    """What a run's folder holds.
+
+    Raises:
+        ValueError: it holds none, or one of another format.
+    """
+    try:
+        found = msgspec.json.decode((folder / NAME).read_bytes(), type=Validation)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ValueError(f"{folder}: {NAME} cannot be read: {error}") from error
+    if found.format != FORMAT:
+        raise ValueError(f"{folder}: {NAME} of format {found.format}, this version reads {FORMAT}")
+    return found
+
+
 def wrapped(text: str, indent: str) -> list[str]:
     """A text in lines that a terminal shows as they are, those after the first one indented."""
     return textwrap.wrap(text, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

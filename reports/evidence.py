@@ -16,18 +16,31 @@ What cannot be read is a problem in a sentence and never an exception: the page 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import msgspec
+
+from kairos_core.errors import ConfigurationError
+from loadtests.history import HistoryError
+from loadtests.judging.judge import RunVerdict, records_of
+from loadtests.load.facts import Load, LoadError, read_load
+from loadtests.load.run import told_of
+from loadtests.load.timeline import Timeline
+from loadtests.load.verdict import LoadVerdict, read_load_verdict
+from loadtests.studies.study import Result, read
+from loadtests.validation import Validation, read_validation
+from reports.findings import Coverage, PartRun
+from reports.results import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from loadtests.load.facts import Load
-    from loadtests.load.timeline import Timeline
-    from loadtests.load.verdict import LoadVerdict
-    from loadtests.studies.study import Result
-    from loadtests.validation import Validation
-    from reports.findings import Coverage, PartRun
-    from reports.results import Run
+LATENCY, VALIDATION, LOAD, STUDIES = "latency", "validation", "load", "studies"
+PARTS, COVERAGE = "parts.json", "coverage.json"
+UNDECIDED = "UNDECIDED"
+_T = TypeVar("_T")
 
 
 class LoadTest(NamedTuple):
@@ -49,34 +62,88 @@ class LoadTest(NamedTuple):
 
 
 class Evidence:
-    """What a run left behind.
+    """What a run left behind; each part is read when it is asked for first.
 
     Attributes:
         folder: of the run.
-        profile: quick or full.
+        problems: what is there and cannot be read, in sentences; all of them once `read_all` was called.
     """
 
-    folder: Path
-    profile: str
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.problems: list[str] = []
 
-    # Each is read when it is asked for first; None, or missing, where it is not there or cannot be read, which is then
-    # among the problems.
-    latency: Run | None
-    validation: Validation | None
-    loads: dict[str, LoadTest]
-    studies: dict[str, Result]
-    coverage: Coverage | None
-    parts: list[PartRun]
-    problems: list[str]
+    def read_all(self) -> None:
+        """Read every part, so that all problems are known."""
+        _ = self.latency, self.validation, self.loads, self.studies, self.coverage, self.parts
+
+    @cached_property
+    def latency(self) -> Run | None:
+        """The latency benchmarks and the checks between instances."""
+        return self._read(LATENCY, lambda: Run(self.folder)) if (self.folder / "manifest.json").exists() else None
+
+    @cached_property
+    def validation(self) -> Validation | None:
+        """What attacks, faults and mutants showed."""
+        folder = self.folder / VALIDATION
+        return self._read(VALIDATION, lambda: read_validation(folder)) if folder.exists() else None
+
+    @cached_property
+    def loads(self) -> dict[str, LoadTest]:
+        """The load tests by their scenarios, in the order in which they were run."""
+        found = {}
+        for folder in sorted((self.folder / LOAD).glob("*/"), key=_age):
+            name = f"{LOAD}/{folder.name}"
+            test = self._read(name, lambda folder=folder: _load_test(folder))  # type: ignore[misc]
+            if test is not None:
+                found[folder.name] = test
+        return found
+
+    @cached_property
+    def studies(self) -> dict[str, Result]:
+        """The studies by their names."""
+        found = {}
+        for path in sorted((self.folder / STUDIES).glob("*.json")):
+            if path.name == "asked.json":
+                continue
+            result = self._read(f"{STUDIES}/{path.stem}", lambda path=path: read(path))  # type: ignore[misc]
+            if result is not None:
+                found[path.stem] = result
+        return found
+
+    @cached_property
+    def coverage(self) -> Coverage | None:
+        """How much of the core the tests reach, where that was measured."""
+        return self._decoded(COVERAGE, Coverage)
+
+    @cached_property
+    def parts(self) -> list[PartRun]:
+        """What was run."""
+        return self._decoded(PARTS, list[PartRun]) or []
+
+    def _decoded(self, name: str, kind: type[_T]) -> _T | None:
+        path = self.folder / name
+        return self._read(name, lambda: msgspec.json.decode(path.read_bytes(), type=kind)) if path.exists() else None
+
+    def _read(self, name: str, read_it: Callable[[], _T]) -> _T | None:
+        try:
+            return read_it()
+        except (ConfigurationError, LoadError, HistoryError, OSError, ValueError) as error:
+            self.problems.append(f"{name} cannot be read: {error}")
+            return None
 
 
-def load(folder: str | Path, profile: str = "quick", *parts: str) -> Evidence:
-    """The run in a folder; these parts are measured first, in other processes, where they are not there yet.
+def _age(folder: Path) -> str:
+    """When a load test began, for sorting; of one that cannot be read, last."""
+    try:
+        return read_load(folder).began_at
+    except LoadError:
+        return "~"
 
-    For notebooks: `load(folder, profile, "validation")`. A part is `latency`, `validation`, `load/NAME` or `studies`.
 
-    Raises:
-        ConfigurationError: it was written by another version, or with another profile.
-        MeasuringFailed: it could not be measured.
-    """
-    raise NotImplementedError((folder, profile, parts))
+def _load_test(folder: Path) -> LoadTest:
+    load, verdict = read_load(folder), read_load_verdict(folder)
+    path = folder / "verdict.json"
+    correctness = msgspec.json.decode(path.read_bytes(), type=RunVerdict).status if path.exists() else UNDECIDED
+    timeline = Timeline(load.seconds, told_of(load, records_of(folder / "rounds" / "001")))
+    return LoadTest(folder, load, verdict, str(correctness), timeline)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from loadtests.faults.arenas import Arena
+    from loadtests.history import History
     from loadtests.judging.judge import RunVerdict
     from loadtests.load.facts import Load, Moment
     from loadtests.load.verdict import LoadVerdict
@@ -160,20 +161,24 @@ def judge_again(folder: Path) -> Verdicts:
 
 def judge_speed(folder: Path, load: Load) -> LoadVerdict:
     """Judge what was counted, and how long it took until other processes were told; writes `load_verdict.json`."""
-    own = {number: part.place for part in load.parts for number in (*part.histories, *part.watchers)}
-    watchers = [number for part in load.parts for number in part.watchers]
-    told = None
     records = records_of(folder / "rounds" / "001")
-    if len({part.boot for part in load.parts}) == 1:
-        found = deliveries(records, watchers, own)
-        missing_ns = never_told(records, watchers, own)
-        told = Deliveries(
-            (np.concatenate([found.start_ns, missing_ns]) - load.begin_ns) / 1e9,
-            np.concatenate([found.took_ms, np.full(len(missing_ns), np.inf)]),
-        )
-    verdict = judge_load(load, told, records)
+    verdict = judge_load(load, told_of(load, records), records)
     write_load_verdict(folder, verdict)
     return verdict
+
+
+def told_of(load: Load, records: History) -> Deliveries | None:
+    """How long it took until other processes were told; None where their clocks are not one."""
+    if len({part.boot for part in load.parts}) != 1:
+        return None
+    own = {number: part.place for part in load.parts for number in (*part.histories, *part.watchers)}
+    watchers = [number for part in load.parts for number in part.watchers]
+    found = deliveries(records, watchers, own)
+    missing_ns = never_told(records, watchers, own)
+    return Deliveries(
+        (np.concatenate([found.start_ns, missing_ns]) - load.begin_ns) / 1e9,
+        np.concatenate([found.took_ms, np.full(len(missing_ns), np.inf)]),
+    )
 
 
 def _whole(folder: Path) -> Load:
