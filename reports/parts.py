@@ -15,6 +15,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.settings import Settings, servers_given
 from loadtests import ROOT
 from loadtests.environment import harness, new_namespace
+from loadtests.shown import short
 from reports import evidence
 from reports.children import MeasuringFailed, run_and_tell
 from reports.evidence import Evidence
@@ -30,6 +31,7 @@ STORED = "stored"
 SAID = "said"
 # In a command: the run's folder.
 _RUN = "RUN"
+COULD_NOT_RUN = 2
 # Of what a part said that ended without a result.
 _TAIL_LINES = 15
 _MINUTE_S = 60.0
@@ -104,7 +106,7 @@ def _tell_stored(folder: Path) -> None:
         when = f"of {read_manifest(folder)['started_at']}, "
     except (ConfigurationError, KeyError):
         when = ""
-    print(f"stored run {when}profile {profile_of(folder) or 'unknown'}: delete {folder} to measure anew")
+    print(f"stored run {when}profile {profile_of(folder) or 'unknown'}: delete {short(folder)} to measure anew")
 
 
 def profile_of(folder: Path) -> str | None:
@@ -190,16 +192,26 @@ def measure_missing(
         folder.mkdir(parents=True, exist_ok=True)
         missing = [part for part in missing if not _left_out(folder, part)]
         _measure(folder, missing, say, then_s)
-        if not any(is_whole(folder, part) for part in profiles()[profile]):
-            raise MeasuringFailed(2, "none of the parts came to a result; what each said last is above")
+        _must_be_something(folder, profile)
     except BaseException:
-        whole = [part.name for part in profiles()[profile] if is_whole(folder, part)]
-        if whole:
-            say(f"kept in {folder}: {', '.join(whole)}; .venv/bin/python -m reports --run {folder} --measure goes on")
-        elif is_new:
-            shutil.rmtree(folder, ignore_errors=True)
+        _keep_what_is_whole(folder, profile, say, is_new=is_new)
         raise
     return [part.name for part in missing]
+
+
+def _keep_what_is_whole(folder: Path, profile: str, say: Callable[[str], object], *, is_new: bool) -> None:
+    """Say how to go on from what was measured; remove the folder of a new run in which that is nothing."""
+    whole = [part.name for part in profiles()[profile] if is_whole(folder, part)]
+    if whole:
+        shown = short(folder)
+        say(f"kept in {shown}: {', '.join(whole)}; .venv/bin/python -m reports --run {shown} --measure goes on with it")
+    elif is_new:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _must_be_something(folder: Path, profile: str) -> None:
+    if not any(is_whole(folder, part) for part in profiles()[profile]):
+        raise MeasuringFailed(COULD_NOT_RUN)
 
 
 def _asked(profile: str, names: Sequence[str]) -> list[Part]:

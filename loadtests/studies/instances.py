@@ -40,8 +40,8 @@ _OUTBOX_LIMIT = 10_000_000
 
 def measure(bench: Bench) -> list[Point]:
     """Let them update."""
-    counts, repetitions, seconds = ((1, 2, 3, 4, 6, 8), 3, 0.8) if bench.is_quick else (range(1, 9), 10, 1.0)
-    subjects = COMPARED
+    counts, repetitions, seconds = ((1, 2, 3, 4, 6, 8), 3, 0.8) if bench.is_quick else (range(1, 9), 10, 0.8)
+    subjects: Sequence[str] = COMPARED
     if bench.is_brief:
         seconds, subjects = 0.4, IN_BRIEF
     bench.note(

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # 1: NAME.json as `Result`; where samples are kept, NAME.npz has them in nanoseconds, by "subject/x/repetition/what".
 FORMAT = 1
-# How much is measured, from the least on. `brief` is for a report that has little time: it is `quick`, but for the study
-# of instances, which then leaves out what nothing is judged by.
+# How much is measured, from the least on. `brief` is for a report that has little time: it is `quick`, but for the
+# study of instances, which then leaves out what nothing is judged by.
 PROFILES = ("brief", "quick", "full")
 # In a folder of studies: the names of those that were asked for.
 ASKED = "asked.json"
