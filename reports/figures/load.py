@@ -223,8 +223,7 @@ def outcomes(test: LoadTest) -> Picture | None:
             f"{test.load.name}: what came of the steps",
             f"Outcomes of {sum(totals.values()):,} steps over {test.timeline.length_s} s: {told}.{none} Offered were"
             f" {round(float(planned.values.sum()) * planned.step_s):,}.",
-            "The line is what users asked for, the area what they got. A gap between them is work left undone."
-            f"{none}",
+            f"The line is what users asked for, the area what they got. A gap between them is work left undone.{none}",
             f"load/{test.load.name}/load.json",
         )
 
