@@ -113,12 +113,12 @@ def fit_usl(points: Sequence[tuple[int, float]], *, resamples: int = 400) -> Usl
         ValueError: fewer than 6 levels, or fewer than 3 repetitions of one; or a throughput that is not above 0; or
             they obey no such law.
     """
-    return _fit_once(tuple((instances, throughput) for instances, throughput in points), resamples)
+    return _fitted(tuple(points), resamples)
 
 
-# A table, a picture and a verdict ask for the same fit, and one takes half a second.
 @lru_cache(maxsize=32)
-def _fit_once(points: tuple[tuple[int, float], ...], resamples: int) -> Usl:
+def _fitted(points: tuple[tuple[int, float], ...], resamples: int) -> Usl:
+    """The same, once for all who ask: tables, figures and judges ask for the same fits, which take seconds."""
     levels: dict[int, list[float]] = {}
     for instances, throughput in points:
         levels.setdefault(instances, []).append(throughput)
