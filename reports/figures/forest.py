@@ -82,9 +82,7 @@ def _mark(axis: Axes, row: int, line: Line) -> None:
     if compared.lower > 0 and math.isfinite(compared.upper):
         axis.plot([compared.lower, compared.upper], [row, row], "-", color=colour, linewidth=2)
     mark = "X" if line.is_wrong else "o"
-    axis.plot(
-        compared.ratio, row, mark, color=colour, markersize=7, markerfacecolor="none" if line.is_hollow else colour
-    )
+    axis.plot(compared.ratio, row, mark, color=colour, markersize=7, markerfacecolor="none" if line.is_hollow else colour)
     axis.annotate(
         f"{compared.ratio:.2f} ×",
         (1.0, row),

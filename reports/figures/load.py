@@ -223,7 +223,8 @@ def outcomes(test: LoadTest) -> Picture | None:
             f"{test.load.name}: what came of the steps",
             f"Outcomes of {sum(totals.values()):,} steps over {test.timeline.length_s} s: {told}.{none} Offered were"
             f" {round(float(planned.values.sum()) * planned.step_s):,}.",
-            f"The line is what users asked for, the area what they got. A gap between them is work left undone.{none}",
+            "The line is what users asked for, the area what they got. A gap between them is work left undone."
+            f"{none}",
             f"load/{test.load.name}/load.json",
         )
 

@@ -107,7 +107,9 @@ def series(ordered: Sequence[Report]) -> list[Series]:
     return found
 
 
-def _value(place: int, report: Report, value: float, lower: float | None = None, upper: float | None = None) -> Value:
+def _value(
+    place: int, report: Report, value: float, lower: float | None = None, upper: float | None = None
+) -> Value:
     return Value(place, value, lower, upper, report.verdict, report.profile == "full")
 
 
