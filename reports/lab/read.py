@@ -1,4 +1,4 @@
-"""What a notebook reads of a run: the rows of its report, each kind when it is asked for, and tables of what has none."""
+"""What a notebook reads of a run: the rows of its report, each kind when asked for, and tables of what has none."""
 
 from __future__ import annotations
 
@@ -120,4 +120,9 @@ def durability(run: Evidence) -> tables.Table | None:
 
 def studied(run: Evidence) -> list[tables.Table]:
     """The tables of each study."""
-    return [table for result in run.studies.values() for table in studies.tables_of(result)]
+    found = []
+    for result in run.studies.values():
+        found += studies.measured(result)
+        # The law of instances has rows of its own.
+        found += [table for table in (studies.ratios(result), studies.along(result)) if table.rows]
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from reports.figures.style import look
 from reports.tables import Table, signed
 
 if TYPE_CHECKING:
@@ -297,7 +298,7 @@ def laws(found: Sequence[Law]) -> Table:
         ("subject", "updates/s of one instance", "contention", "coherency", "most at", "note"),
         [
             (
-                one.subject,
+                look(one.subject).words,
                 _interval(one.one_per_s, ",.0f") if not one.note else NOTHING,
                 _interval(one.contention, ".3f") if not one.note else NOTHING,
                 _interval(one.coherency, ".4f") if not one.note else NOTHING,
