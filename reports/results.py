@@ -1,14 +1,11 @@
-"""Results of a run: asked for, measured if they are not there yet, read, and judged."""
+"""Results of the latency benchmarks and of the checks between instances: read, and judged."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tomllib
 import zlib
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from zipfile import BadZipFile
 
@@ -41,6 +38,7 @@ from reports.statistics import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 DRAIN = benchmarks.DRAIN
 DURABILITY = benchmarks.DURABILITY
@@ -61,8 +59,6 @@ WORDS = {
     "watch_multi": "WATCH/MULTI",
 }
 
-# What removing servers and traces may take on a busy machine.
-_CLEAN_UP_S = 30.0
 # So many calls do not all take the same nanoseconds, unless the clock stands still.
 _NEVER_ALIKE = 20
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error)
@@ -359,56 +355,3 @@ class Run:
             return Verdict.INVALID
         checks = [Verdict.PASS if check.passed else Verdict.FAIL for check in self.checks]
         return overall([judgement.verdict for judgement in self.judgements] + checks)
-
-
-def load(folder: str | Path, profile: str = "quick") -> Run:
-    """The run in a folder; measured there first, in another process, if it is not there yet.
-
-    Raises:
-        ConfigurationError: it could not be measured, or was written by another version.
-    """
-    folder = Path(folder).resolve()
-    if not (folder / "manifest.json").exists():
-        command = [sys.executable, "-m", "loadtests.measure", str(folder), "--profile", profile, "--end-with-stdin"]
-        status = run_to_its_end(command)
-        if status != 0:
-            raise MeasuringFailed(status)
-        return Run(folder)
-    run = Run(folder)
-    found = run.manifest.get("profile")
-    print(f"stored run of {run.manifest.get('started_at')}, profile {found}: delete {folder} to measure anew")
-    if found != profile:
-        raise ConfigurationError("profile", f"{profile} was asked for, {folder} holds a run of another")
-    return run
-
-
-def run_to_its_end(command: list[str]) -> int:
-    """Run a process that cleans up after itself, and give it the time to do so where this one is interrupted."""
-    # It ends when the pipe closes, so it does not outlive this process, not even one that was killed.
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE)
-    try:
-        return process.wait()
-    except BaseException:
-        # Ctrl-C has reached it, too; a second signal of another kind does not disturb what that began.
-        process.terminate()
-        try:
-            process.wait(_CLEAN_UP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        raise
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()
-
-
-class MeasuringFailed(Exception):  # noqa: N818 - a fact, and the process that failed has said why
-    """The measuring process ended without a result.
-
-    Attributes:
-        status: its exit status.
-    """
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-        super().__init__(f"measuring ended with status {status}; its own message says why")
