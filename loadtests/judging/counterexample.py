@@ -1,8 +1,9 @@
 """A violation for people: a sentence to check by hand, and a picture of just the operations that it is about.
 
 The picture is one SVG without anything outside it: the two operations, the writes that link their versions, the
-nearest fault as a band behind them, and the sentence below. Incarnations are long numbers; beside the bars stand the
-last digits of each.
+nearest fault as a band behind them, and the sentence below. Incarnations are long numbers; above the bars stand the
+last digits of each. It is as narrow as a phone, and its ink is that of the text around it: by itself, dark on white or
+light on black, as the reader's screen is.
 """
 
 from __future__ import annotations
@@ -24,20 +25,27 @@ if TYPE_CHECKING:
     from loadtests.judging.verdict import Facts, Fault, Violation
 
 LANES = 8
-_WIDTH, _LABELS, _RIGHT = 960, 300, 24
-_TOP, _LANE, _BAR = 58, 34, 16
-_TICKS = 5
-# Of the sentence: characters of a line, of which each is about 6 wide, and the height of a line.
-_COLUMNS, _LINE = 140, 16
+_WIDTH, _MARGIN = 460, 12
+# Of a lane: its words, and the bar below them.
+_TOP, _LANE, _BAR, _BAR_BELOW = 66, 44, 15, 19
+_TICKS = 3
+# Half of what the longest time below is wide.
+_TICK_ROOM = 44
+# Of the sentence: characters of a line, of which each is about 7 wide, and the height of a line.
+_COLUMNS, _LINE = 60, 18
 # How much of a long incarnation is shown.
 _DIGITS = 6
 _OPENING = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    ' font-family="sans-serif" font-size="12" role="img">'
+    ' class="violation" font-family="sans-serif" font-size="13" role="img">'
 )
-_COLOURS = {"ok": "#6db6fe", "unknown": "#ffaa26", "pending": "#ffaa26", "refused": "#feb5da"}
-_ACCUSED = "#c62828"
-_INK, _FAINT, _BAND = "#222222", "#9a9a9a", "#f3e3c3"
+# For the file by itself; within a page its text has the page's colour, and this is left out (see `inlined`).
+_STYLE = (
+    "<style>svg.violation { color: #1a1a1a; background: #ffffff }"
+    " @media (prefers-color-scheme: dark) { svg.violation { color: #e8e8e8; background: #161616 } }</style>"
+)
+_COLOURS = {"ok": "#56b4e9", "unknown": "#e69f00", "pending": "#e69f00", "refused": "#cc79a7"}
+_ACCUSED, _INK = "#d55e00", "currentColor"
 _WRITES = (Kind.CREATE, Kind.UPDATE, Kind.MUTATE, Kind.DELETE, Kind.DELETE_IF)
 _NOT_TIMED = {"recorded", "recorded_removed"}
 
@@ -77,15 +85,20 @@ def picture(violation: Violation, history: History, facts: Facts) -> str:
     parts = [
         _OPENING.format(width=_WIDTH, height=whole),
         f"<title>{escape(sentence(violation))}</title>",
-        f'<rect width="{_WIDTH}" height="{whole}" fill="#ffffff"/>',
-        _text(12, 20, f"{violation.rule}: session {violation.session}", weight="bold"),
+        _STYLE,
+        _text(_MARGIN, 20, f"{violation.rule}: session {violation.session}", weight="bold"),
         *_band(fault, scale, height),
         *_axis(scale, height),
     ]
     for place, lane in enumerate(found):
         parts += _lane(lane, scale, _TOP + _LANE * place)
-    parts += [_text(12, height + _LINE * (place + 1), line) for place, line in enumerate(lines)]
+    parts += [_text(_MARGIN, height + _LINE * (place + 1), line) for place, line in enumerate(lines)]
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def inlined(svg: str) -> str:
+    """The same for a page: in the colour and the font of its text, on its ground."""
+    return svg.replace(_STYLE, "").replace(' font-family="sans-serif"', "")
 
 
 def _origin(history: History, facts: Facts) -> int:
@@ -128,7 +141,7 @@ class _Scale:
     def at(self, moment_ns: int) -> float:
         """The place of a time, within the picture."""
         share = (moment_ns - self.first_ns) / (self.last_ns - self.first_ns)
-        return round(_LABELS + min(max(share, 0.0), 1.0) * (_WIDTH - _LABELS - _RIGHT), 2)
+        return round(_MARGIN + min(max(share, 0.0), 1.0) * (_WIDTH - 2 * _MARGIN), 2)
 
 
 def _nearest(faults: Iterable[Fault], scale: _Scale) -> Fault | None:
@@ -146,11 +159,13 @@ def _band(fault: Fault | None, scale: _Scale, height: int) -> list[str]:
     begin_s, healed_s = ((moment - scale.origin_ns) / 1e9 for moment in (fault.begin_ns, fault.healed_ns))
     words = f"fault: {fault.name}, {begin_s:.6f} s to {healed_s:.6f} s"
     left, right = scale.at(fault.begin_ns), scale.at(fault.healed_ns)
-    parts = [_text(_LABELS, 20, words, colour="#8a6d1b")]
+    parts = [_text(_MARGIN, 40, words)]
     if fault.begin_ns <= scale.last_ns and fault.healed_ns >= scale.first_ns:
         width = max(right - left, 2)
         parts.insert(
-            0, f'<rect x="{left}" y="28" width="{width:.2f}" height="{height - 58}" fill="{_BAND}" class="fault"/>'
+            0,
+            f'<rect x="{left}" y="48" width="{width:.2f}" height="{height - 78}" fill="{_INK}" fill-opacity="0.15"'
+            ' class="fault"/>',
         )
     return parts
 
@@ -166,27 +181,32 @@ def _axis(scale: _Scale, height: int) -> list[str]:
         at_ms = number * step_ms
         x = scale.at(round(at_ms * 1e6) + scale.origin_ns)
         decimals = max(0, -math.floor(math.log10(step_ms)))
-        parts.append(f'<line x1="{x}" y1="44" x2="{x}" y2="{height - 30}" stroke="{_FAINT}" stroke-width="0.5"/>')
-        parts.append(_text(x, height - 14, f"{at_ms:.{decimals}f} ms", colour=_FAINT, anchor="middle"))
+        parts.append(
+            f'<line x1="{x}" y1="50" x2="{x}" y2="{height - 30}" stroke="{_INK}" stroke-opacity="0.4"'
+            ' stroke-width="0.5"/>'
+        )
+        middle = min(max(x, _TICK_ROOM), _WIDTH - _TICK_ROOM)
+        parts.append(_text(middle, height - 14, f"{at_ms:.{decimals}f} ms", anchor="middle"))
     return parts
 
 
 def _lane(lane: Lane, scale: _Scale, y: int) -> list[str]:
     one = lane.operation
-    colour = _ACCUSED if lane.is_accused else _INK
-    parts = [_text(12, y + _BAR - 3, _label(one), colour=colour, weight="bold" if lane.is_accused else "normal")]
+    weight = "bold" if lane.is_accused else "normal"
+    words = _label(one)
     if one.kind in _NOT_TIMED:
-        return [*parts, _text(_LABELS, y + _BAR - 3, f"row {one.start_ns} of the trail", colour=colour)]
+        return [_text(_MARGIN, y + 13, f"{words}: row {one.start_ns} of the trail", weight=weight)]
     left = scale.at(one.start_ns)
     is_open = one.end_ns == NEVER
     right = scale.at(scale.last_ns if is_open else one.end_ns)
-    stroke = f'stroke="{colour}" stroke-width="{2 if lane.is_accused else 0.5}"'
+    colour, width = (_ACCUSED, 3) if lane.is_accused else (_INK, 0.5)
     dashes = ' stroke-dasharray="5 3"' if is_open else ""
-    parts.append(
-        f'<rect x="{left}" y="{y}" width="{max(right - left, 3):.2f}" height="{_BAR}" rx="2"'
-        f' fill="{_COLOURS[one.outcome]}" {stroke}{dashes}><title>{escape(one.words)}</title></rect>'
-    )
-    return parts
+    return [
+        _text(_MARGIN, y + 13, words, weight=weight),
+        f'<rect x="{left}" y="{y + _BAR_BELOW}" width="{max(right - left, 3):.2f}" height="{_BAR}" rx="2"'
+        f' fill="{_COLOURS[one.outcome]}" stroke="{colour}" stroke-width="{width}"{dashes}>'
+        f"<title>{escape(one.words)}</title></rect>",
+    ]
 
 
 def _label(one: Operation) -> str:
@@ -211,7 +231,5 @@ def _short(stamp: tuple[int, int], before: str = "") -> str:
     return f"({life}, {before}v{stamp[1]})"
 
 
-def _text(  # noqa: PLR0913 - a text has that many properties
-    x: float, y: float, words: str, *, colour: str = _INK, weight: str = "normal", anchor: str = "start"
-) -> str:
-    return f'<text x="{x}" y="{y}" fill="{colour}" font-weight="{weight}" text-anchor="{anchor}">{escape(words)}</text>'
+def _text(x: float, y: float, words: str, *, weight: str = "normal", anchor: str = "start") -> str:
+    return f'<text x="{x}" y="{y}" fill="{_INK}" font-weight="{weight}" text-anchor="{anchor}">{escape(words)}</text>'

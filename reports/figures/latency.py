@@ -1,224 +1,279 @@
-"""Figures of a run, as inline SVG."""
+"""How long calls took: the slowest of them, their distribution, and whether the machine was the same all the time."""
 
 from __future__ import annotations
 
-import io
-import math
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from reports.results import OPERATIONS, words
-from reports.statistics import BAND, fires
+from reports.figures.style import (
+    FONT_PT,
+    INK,
+    POINTS,
+    SHADE,
+    SMALL_PT,
+    TARGET,
+    Picture,
+    below,
+    canvas,
+    drawn,
+    heading,
+    in_ink,
+    key,
+    logarithmic,
+    look,
+    number,
+    style,
+    tell,
+)
+from reports.results import OPERATIONS
+from reports.statistics import FAIR, SHARES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
-    from reports.results import Run
-    from reports.statistics import Comparison
-    from reports.usl import Usl
+    from reports.results import Judgement, Run
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; the line styles tell them apart without colour.
-_SUBJECTS = {
-    "kairos": ("Kairos", "#0072B2", "-"),
-    "bare": ("bare redis-py", "#E69F00", "--"),
-    "floor": ("same bytes, raw socket", "#009E73", ":"),
-}
-_TARGET = "#D55E00"
-_INK = "#808080"  # readable on white and on black
-_POINTS = 400
+SPECTRA = ("get_session", "update_session", "delivery", "create_session", "delete_session")
+FILES = "latency"
+# Ours last, so that it lies above the others.
+_DRAWN = ("floor", "bare", "kairos")
+_SHARES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
+# A machine whose slowest run is so many times as slow as its fastest is not one machine.
+DRIFT = 4.0
 
 
-class Picture(NamedTuple):
-    """An SVG that notebooks show and pages inline."""
+class Spectrum(NamedTuple):
+    """How slow the slowest calls are.
 
-    svg: str
-    description: str
+    Attributes:
+        x: 1 / (1 - p), rising: of so many calls the slowest one.
+        ms: the p of each.
+    """
 
-    def _repr_html_(self) -> str:
-        return f'<figure role="img" aria-label="{self.description}">{self.svg}</figure>'
+    x: NDArray[np.float64]
+    ms: NDArray[np.float64]
+
+
+def spectrum(samples: NDArray[np.float64], points: int = POINTS // 2) -> Spectrum:
+    """The percentiles of calls, up to the highest that so many can tell.
+
+    Raises:
+        ValueError: there are no calls.
+    """
+    if not len(samples):
+        raise ValueError("no calls")
+    # Of n calls the slowest is the last percentile: 1 - 1 / n.
+    x = np.geomspace(1, len(samples), points)
+    ms = np.quantile(samples, 1 - 1 / x, method="inverted_cdf")
+    return Spectrum(x, np.asarray(ms, np.float64))
+
+
+def spectra(run: Run) -> list[Picture]:
+    """The percentile spectrum of each operation that users wait for, all with the same scale."""
+    found = [name for name in SPECTRA if len(_pooled(run, name, "kairos"))]
+    lines = {name: {who: spectrum(_pooled(run, name, who)) for who in _there(run, name)} for name in found}
+    targets = {name: [one for one in run.judgements if one.operation == name and one.unit == "ms"] for name in found}
+    every = [line.ms for of_it in lines.values() for line in of_it.values()]
+    limits = [one.limit for some in targets.values() for one in some]
+    if not every:
+        return []
+    lowest = 0.8 * min(float(ms.min()) for ms in every)
+    highest = 3 * max([*limits, *(float(ms.max()) for ms in every)])
+    return [_spectrum(run, name, lines[name], targets[name], (lowest, highest)) for name in found]
+
+
+def _pooled(run: Run, operation: str, subject: str) -> NDArray[np.float64]:
+    some = run.samples.get(operation, {}).get(subject, [])
+    return np.concatenate(some) if some else np.empty(0)
+
+
+def _there(run: Run, operation: str) -> list[str]:
+    return [subject for subject in _DRAWN if len(_pooled(run, operation, subject))]
+
+
+def _spectrum(
+    run: Run, operation: str, lines: dict[str, Spectrum], targets: list[Judgement], y: tuple[float, float]
+) -> Picture:
+    with style():
+        figure = canvas(3.5)
+        axis = figure.subplots()
+        for subject, line in lines.items():
+            shown = look(subject)
+            axis.plot(line.x, line.ms, linestyle=shown.line, color=shown.colour, linewidth=2, label=shown.words)
+        for target in _steps(targets):
+            _step(axis, target, y[1])
+        axis.set_yscale("log")
+        axis.set_ylim(*y)
+        logarithmic(axis.yaxis)
+        _shares(axis, max(line.x[-1] for line in lines.values()))
+        heading(axis, "milliseconds (logarithmic)", over_key=True)
+        below(axis, "share of calls that are faster (more nines to the right)")
+        in_ink(axis)
+        key(axis, 3, _reversed(axis))
+        calls = len(_pooled(run, operation, "kairos"))
+        return drawn(
+            figure,
+            f"{operation}: how slow are the slowest calls?",
+            _said(run, operation, calls, list(lines), targets),
+            "To the right are ever slower calls: at 99 % the slowest in a hundred. Keep left of and below the red step,"
+            " which is the target. A line that climbs steeply at the right end has a long tail.",
+            FILES,
+        )
+
+
+def _reversed(axis: Axes) -> tuple[list[Any], list[str]]:
+    handles, labels = axis.get_legend_handles_labels()
+    return handles[::-1], labels[::-1]
+
+
+def _steps(targets: Sequence[Judgement]) -> list[Judgement]:
+    """The targets that are drawn: those of percentiles; the mean is none, and is drawn where it is all there is."""
+    return [one for one in targets if one.statistic in SHARES] or list(targets[:1])
+
+
+def _step(axis: Axes, target: Judgement, top: float) -> None:
+    """A target: flat at its limit up to its percentile, and open beyond it."""
+    share = SHARES.get(target.statistic)
+    # A mean is of no percentile: of calls like these, most of which are alike, it lies near the middle.
+    until = 1 / (1 - (share if share is not None else 0.5))
+    axis.plot([1, until], [target.limit, target.limit], color=TARGET, linewidth=1.8)
+    if share is not None:
+        axis.plot([until, until], [target.limit, top], color=TARGET, linewidth=1.8)
+    tell(axis, 1, target.limit, f"target: {target.statistic} < {number(target.limit)} ms", dx=3, dy=9)
+
+
+def _shares(axis: Axes, last: float) -> None:
+    """The horizontal axis of a spectrum: 1 / (1 - p), labelled with p."""
+    axis.set_xscale("log")
+    axis.set_xlim(1, max(last, 10.0))
+    shares = [share for share in _SHARES if 1 / (1 - share) <= max(last, 10.0) * 1.001]
+    axis.set_xticks([1 / (1 - share) for share in shares], [f"{share * 100:.6g} %" for share in shares])
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def _said(run: Run, operation: str, calls: int, subjects: list[str], targets: Sequence[Judgement]) -> str:
+    told = []
+    for subject in reversed(subjects):
+        pooled = _pooled(run, operation, subject)
+        p50, p95, p99 = (np.quantile(pooled, share, method="inverted_cdf") for share in SHARES.values())
+        told.append(f"{look(subject).words}: p50 {p50:.3f}, p95 {p95:.3f}, p99 {p99:.3f} ms")
+    limits = [
+        f"target: {one.statistic} below {number(one.limit)} ms, measured {one.measured.value:.3f} ms" for one in targets
+    ]
+    return f"Percentiles of {calls:,} calls of {operation}. {'; '.join([*told, *limits])}."
 
 
 def distributions(run: Run) -> Picture:
-    """The latency distribution of each operation, with its targets as vertical lines."""
-    operations = [name for name in OPERATIONS if name in run.samples]
-    with _style():
-        figure = Figure(figsize=(9, 2.1 * len(operations) + 0.6), layout="constrained")
-        axes = figure.subplots(len(operations), 1, sharex=True, squeeze=False)[:, 0]
-        for axis, operation in zip(axes, operations, strict=True):
+    """The share of calls answered within a time, for each operation, with its targets as vertical lines."""
+    operations = [name for name in OPERATIONS if _there(run, name)]
+    with style():
+        figure = canvas(1.75 * max(1, len(operations)) + 0.9)
+        axes = figure.subplots(max(1, len(operations)), 1, sharex=True, squeeze=False)[:, 0]
+        for axis, operation in zip(axes, operations, strict=False):
             _distribution(axis, run, operation)
-        axes[-1].set_xlabel("latency in milliseconds (logarithmic)", color=_INK)
-        handles, labels = axes[
-            operations.index("get_session") if "get_session" in operations else 0
-        ].get_legend_handles_labels()
-        legend = figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-        for text in legend.get_texts():
-            text.set_color(_INK)
-        return _picture(figure, "Share of calls answered within a time, per operation, with target lines")
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    # Text stays text: small, searchable, and in the reader's own font. The salt makes ids the same in every rendering.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "kairos", "font.family": "sans-serif"}):
-        yield
-
-
-def _picture(figure: Figure, description: str) -> Picture:
-    target = io.StringIO()
-    figure.savefig(
-        target, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    )
-    svg = target.getvalue()
-    return Picture(svg[svg.index("<svg") :], description)
+        logarithmic(axes[-1].xaxis)
+        below(axes[-1], "milliseconds (logarithmic)")
+        if operations:
+            legend = figure.legend(
+                *_reversed(axes[0]), loc="outside upper left", ncols=3, frameon=False, fontsize=SMALL_PT
+            )
+            for text in legend.get_texts():
+                text.set_color(INK)
+        middles = [
+            f"{name} {np.quantile(_pooled(run, name, 'kairos'), 0.5, method='inverted_cdf'):.3f} ms"
+            for name in operations
+            if len(_pooled(run, name, "kairos"))
+        ]
+        return drawn(
+            figure,
+            "How the latencies are spread",
+            f"Share of calls answered within a time. Half of Kairos' calls are answered within: {', '.join(middles)}.",
+            "The further left and the steeper, the better. The red line is the target: it holds where the curve crosses"
+            " it above its percentile.",
+            FILES,
+        )
 
 
 def _distribution(axis: Axes, run: Run, operation: str) -> None:
-    shares = np.concatenate([np.linspace(0, 0.98, _POINTS), np.linspace(0.98, 1, _POINTS // 4)])
-    for subject, (label, colour, style) in _SUBJECTS.items():
-        if subject in run.samples[operation]:
-            pooled = np.concatenate(run.samples[operation][subject])
-            axis.plot(np.quantile(pooled, shares), shares * 100, style, color=colour, label=label, linewidth=1.6)
+    shares = np.concatenate([np.linspace(0, 0.98, POINTS // 2), np.linspace(0.98, 1, POINTS // 8)])
+    for subject in _there(run, operation):
+        shown, pooled = look(subject), _pooled(run, operation, subject)
+        axis.plot(
+            np.quantile(pooled, shares),
+            shares * 100,
+            linestyle=shown.line,
+            color=shown.colour,
+            label=shown.words,
+            linewidth=1.8,
+        )
     for judgement in run.judgements:
         if judgement.operation == operation and judgement.unit == "ms":
-            axis.axvline(judgement.limit, color=_TARGET, linewidth=1.2)
-            axis.annotate(
-                f"{judgement.statistic} target {judgement.limit:g} ms ",
-                (judgement.limit, 50),
-                rotation=90,
-                ha="right",
-                va="center",
-                fontsize=8,
-                color=_TARGET,
-            )
-    axis.set_xscale("log")
-    axis.set_ylim(0, 100)
-    axis.set_title(operation, loc="left", fontsize=10, color=_INK)
-    axis.set_ylabel("% of calls", color=_INK)
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    _in_ink(axis)
+            axis.axvline(judgement.limit, color=TARGET, linewidth=1.4)
+            tell(axis, judgement.limit, 45, judgement.statistic, dx=-3, ha="right")
+    axis.set_ylim(0, 101)
+    axis.set_yticks([0, 50, 100])
+    heading(axis, f"{operation}, % of calls")
+    in_ink(axis)
 
 
-def _in_ink(axis: Axes) -> None:
-    axis.grid(visible=True, which="major", color=_INK, alpha=0.25, linewidth=0.6)
-    axis.tick_params(colors=_INK, which="both")
-    for spine in axis.spines.values():
-        spine.set_color(_INK)
-
-
-class Row(NamedTuple):
-    """One line of a forest plot.
-
-    Attributes:
-        operation: what was measured.
-        subject: with what it is compared, by the name that it has in a run.
-        compared: its ratio.
-    """
-
-    operation: str
-    subject: str
-    compared: Comparison
-
-
-def ratios(run: Run) -> Picture:
-    """The forest plot of a run: each operation beside all that it was compared with."""
-    rows: list[Row] = []
-    for operation in (name for name in OPERATIONS if name in run.samples):
-        subjects = run.samples[operation]
-        count = len(subjects.get("kairos", ()))
-        # Itself first: it says how far the others can be trusted.
-        order = sorted(set(subjects) - {"kairos"}, key=lambda name: (name != "again", name))
-        whole = [subject for subject in order if count and len(subjects[subject]) == count]
-        rows.extend(Row(operation, subject, run.compare(operation, subject)) for subject in whole)
-    return forest(rows)
-
-
-def forest(rows: Sequence[Row], band: float = BAND) -> Picture:
-    """Ratios with their 95 % intervals, one below the other; what is within the shaded band is no difference.
-
-    An operation beside itself has a hollow mark, and the colour of a missed target where that row fires. A row of too
-    few runs to have an interval has a mark alone.
-    """
-    with _style():
-        figure = Figure(figsize=(9, 0.28 * len(rows) + 1.1), layout="constrained")
-        axis = figure.subplots()
-        axis.axvspan(1 / band, band, color=_INK, alpha=0.2, linewidth=0)
-        axis.axvline(1.0, color=_INK, linewidth=1)
-        for place, row in enumerate(rows):
-            _forest_row(axis, place, row)
-        axis.set_yticks(
-            range(len(rows)), [f"{row.operation} over {words(row.operation, row.subject)}" for row in rows], fontsize=8
+def drift(run: Run) -> Picture | None:
+    """Whether the machine was the same in all runs: the floor, and Kairos beside itself, run by run."""
+    of_it = run.samples.get("get_session", {})
+    if not of_it.get("floor"):
+        return None
+    floor = run.per_run("get_session", "floor", "p50")
+    itself = _itself(run)
+    factor = max(floor) / min(floor)
+    with style():
+        figure = canvas(3.9 if itself else 2.3)
+        axes = figure.subplots(2 if itself else 1, 1, sharex=True, squeeze=False)[:, 0]
+        shown = look("floor")
+        runs = range(1, len(floor) + 1)
+        axes[0].plot(runs, floor, linestyle=shown.line, marker=shown.mark, color=shown.colour, linewidth=1.6)
+        axes[0].set_ylim(0, 1.35 * max(floor))
+        heading(axes[0], "p50 of the same bytes on a raw socket, ms")
+        told = f"slowest run {factor:.2f} times the fastest (at most {DRIFT:g})"
+        tell(axes[0], 1, 1.22 * max(floor), told)
+        said = f"The p50 of the floor over {len(floor)} runs is {min(floor):.4f} to {max(floor):.4f} ms; {told}."
+        if itself:
+            said += _beside_itself(axes[1], itself)
+        for axis in axes:
+            in_ink(axis)
+        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+        below(axes[-1], "run")
+        return drawn(
+            figure,
+            "Was it the same machine all the time?",
+            said,
+            "Above: the cheapest thing that can be timed; if it wanders, the machine did. Below: Kairos over itself,"
+            " timed in turns; it should be 1, and the shaded band is how far its median over the runs may be from it.",
+            FILES,
         )
-        axis.invert_yaxis()
-        axis.set_xscale("log")
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.xaxis.set_minor_formatter(FuncFormatter(_sparse))
-        axis.set_xlabel("Kairos takes so many times as long (logarithmic); below 1 it is faster", color=_INK)
-        _in_ink(axis)
-        return _picture(figure, "Ratio of each operation to what it is compared with, with its interval")
 
 
-def _sparse(value: float, _: object) -> str:
-    """Labels of some places between powers of ten: ratios seldom reach one."""
-    first = f"{value:e}"[0]
-    return f"{value:g}" if first in "235" else ""
+def _itself(run: Run) -> list[float]:
+    of_it = run.samples.get("get_session", {})
+    if not of_it.get("again") or len(of_it["again"]) != len(of_it.get("kairos", ())):
+        return []
+    ours, again = (run.per_run("get_session", subject, "p50") for subject in ("kairos", "again"))
+    return [our / other for our, other in zip(ours, again, strict=True)]
 
 
-def _forest_row(axis: Axes, place: int, row: Row) -> None:
-    compared = row.compared
-    itself = row.subject == "again"
-    colour = _TARGET if itself and fires(compared) else _SUBJECTS["kairos"][1]
-    if compared.lower > 0 and math.isfinite(compared.upper):
-        axis.plot([compared.lower, compared.upper], [place, place], "-", color=colour, linewidth=1.6)
-    axis.plot(compared.ratio, place, "o", color=colour, markersize=5, markerfacecolor="none" if itself else colour)
-    axis.annotate(
-        f"{compared.ratio:.2f}",
-        (compared.ratio, place),
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="center",
-        fontsize=7,
-        color=_INK,
+def _beside_itself(axis: Axes, itself: Sequence[float]) -> str:
+    middle, shown = float(np.median(itself)), look("kairos")
+    axis.axhspan(1 / FAIR, FAIR, color=INK, alpha=SHADE, linewidth=0)
+    axis.axhline(1.0, color=INK, linewidth=1)
+    axis.plot(
+        range(1, len(itself) + 1), itself, linestyle="", marker=shown.mark, color=shown.colour, markerfacecolor="none"
     )
-
-
-def scaling(points: Sequence[tuple[int, float]], fit: Usl | None, what: str = "updates a second") -> Picture:
-    """Throughput by the number of instances: each repetition a point, with the fitted law and its interval.
-
-    Args:
-        points: instances, and what they did a second.
-        fit: of these points; None where they were too few to be fitted.
-        what: the unit of the throughput.
-    """
-    with _style():
-        figure = Figure(figsize=(9, 4), layout="constrained")
-        axis = figure.subplots()
-        axis.plot(*zip(*points, strict=True), "o", color=_SUBJECTS["kairos"][1], markersize=4, label="measured")
-        if fit is not None:
-            numbers = np.linspace(1, fit.largest, _POINTS // 4)
-            told = [fit.at(number) for number in numbers]
-            axis.plot(numbers, [one.value for one in told], "-", color=_INK, linewidth=1.4, label="fitted law")
-            lower, upper = [one.lower for one in told], [one.upper for one in told]
-            axis.fill_between(numbers, lower, upper, color=_INK, alpha=0.25, linewidth=0, label="95 % interval")
-            axis.plot(
-                numbers,
-                fit.throughput.value * numbers,
-                ":",
-                color=_SUBJECTS["floor"][1],
-                linewidth=1.2,
-                label="as many times as much",
-            )
-        axis.set_ylim(bottom=0)
-        axis.set_xlabel("instances", color=_INK)
-        axis.set_ylabel(what, color=_INK)
-        _in_ink(axis)
-        for text in axis.legend(frameon=False).get_texts():
-            text.set_color(_INK)
-        return _picture(figure, f"{what} by the number of instances")
+    axis.plot([1, len(itself)], [middle, middle], color=shown.colour, linewidth=1.4)
+    room = 1.25 * max(0.06, *(abs(one - 1) for one in itself))
+    axis.set_ylim(1 - room, 1 + room)
+    heading(axis, f"get_session over itself, × (median {middle:.3f})")
+    axis.tick_params(labelsize=FONT_PT)
+    return f" get_session over itself has a median of {middle:.3f}, from {min(itself):.3f} to {max(itself):.3f}."
