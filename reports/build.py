@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from loadtests import ROOT
-from reports import evidence as files
 from reports.evidence import Evidence
 from reports.findings import Report, write_report
 from reports.judging import judged
@@ -77,21 +75,14 @@ def publish(built: Built) -> Path:
     return LATEST
 
 
-def with_coverage(folder: Path) -> None:
-    """Put the newest measurement of the tests' coverage into a new run, where there is one."""
-    newest = ROOT / "reports" / files.COVERAGE
-    if newest.exists():
-        shutil.copyfile(newest, folder / files.COVERAGE)
-
-
 def _drawn(evidence: Evidence) -> dict[str, list[Picture]]:
     """All pictures; one that cannot be drawn is a problem of the run and does not take the report with it."""
-    try:
-        return pictures(evidence)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the numbers are there all the same
-        traceback.print_exc()
-        evidence.problems.append(f"the pictures cannot be drawn: {type(error).__name__}: {error}")
-        return {}
+
+    def failed(section: str, error: Exception) -> None:
+        traceback.print_exception(error)
+        evidence.problems.append(f"the pictures of {section} cannot be drawn: {type(error).__name__}: {error}")
+
+    return pictures(evidence, failed)
 
 
 def _command(evidence: Evidence, profile: str) -> str:
