@@ -91,7 +91,18 @@ def render(
         number=_number,
         **{
             name: getattr(words, name)
-            for name in ("against_one", "count", "interval", "kind", "lasted", "limit", "percent", "sign", "when", "word")
+            for name in (
+                "against_one",
+                "count",
+                "interval",
+                "kind",
+                "lasted",
+                "limit",
+                "percent",
+                "sign",
+                "when",
+                "word",
+            )
         },
     )
 
