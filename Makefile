@@ -63,7 +63,7 @@ lint: $(READY) ## ruff and mypy
 	@$(BIN)/mypy
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv)
-	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	@uv pip compile pyproject.toml --extra dev --extra lab --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --output-file requirements.lock
 
 clean: ## remove .venv, runs and caches
@@ -76,7 +76,7 @@ $(READY): requirements.lock pyproject.toml
 	  { echo 'kairos: PYTHON=$(PYTHON): Python 3.11 or newer is needed' >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 	  { echo 'kairos: PYTHON=$(PYTHON): its venv module is missing' >&2; exit 2; }
-	@echo 'Setting up .venv (once; about half a minute) ...'
+	@echo 'Setting up .venv (once; about a minute) ...'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
