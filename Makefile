@@ -23,7 +23,7 @@ help: ## list the targets
 
 setup: $(READY) ## create .venv with the locked dependencies and this package
 
-report: $(READY) ## measure on this machine, judge the targets, write the page (PROFILE=quick or full)
+report: $(READY) ## measure all of it, judge, write the page (PROFILE=quick, 6 minutes, or full, half an hour)
 	@$(BIN)/python -m reports --profile $(PROFILE)
 
 bench: $(READY) ## time every operation, compare with the baseline, fail on what became slower (PROFILE=quick or full)

@@ -111,7 +111,7 @@ def private_homes() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def execute(
+async def execute(  # noqa: PLR0913, PLR0917 - what, where, for how long, who is told, by what
     notebook: Any, folder: Path, home: Path, cell_limit_s: float, watch: Watch, kernel: str = KERNEL
 ) -> Outcome:
     """Execute a notebook; one that fails ends there, and what it put out before is kept.

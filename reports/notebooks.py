@@ -32,7 +32,7 @@ _TIMES = "times.json"
 _PAGE = Path(__file__).with_name("notebook_page")
 
 
-def execute_all(
+def execute_all(  # noqa: PLR0913 - the rest has a default
     folder: Path,
     profile: str,
     say: Callable[[str], object],
