@@ -84,12 +84,13 @@ def _stored(folder: Path) -> str:
 def _written(folder: Path, profile: str, *, is_newest: bool) -> int:
     """Write the report and tell it; the exit status that its verdict has."""
     # Jupyter takes its time to import, and what is wrong with a call is said before.
-    from reports.build import PAGE, build, publish, with_coverage  # noqa: PLC0415
+    from reports.build import PAGE, build, publish  # noqa: PLC0415
+    from reports.coverage import write_coverage  # noqa: PLC0415
     from reports.terminal import told  # noqa: PLC0415
     from reports.trend import write_trend  # noqa: PLC0415
 
     if is_newest:
-        with_coverage(folder)
+        write_coverage(folder)
     built = build(folder, profile, _say)
     page = publish(built) if is_newest else folder / PAGE
     trend = write_trend(folder.parent)

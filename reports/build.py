@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from loadtests import ROOT
-from reports import evidence as files
 from reports.evidence import Evidence
 from reports.findings import Report, write_report
 from reports.judging import judged
 from reports.notebooks import execute_all
-from reports.page import render
+from reports.page.render import render
 from reports.parts import STORED, profile_of
 from reports.pictures import pictures
 from reports.summary import summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from reports.figures.style import Picture
@@ -41,7 +39,7 @@ class Built(NamedTuple):
 
     folder: Path
     report: Report
-    drawn: Mapping[str, Sequence[Picture]]
+    drawn: dict[str, list[Picture]]
 
 
 def build(folder: Path, profile: str, say: Callable[[str], object]) -> Built:
@@ -77,21 +75,14 @@ def publish(built: Built) -> Path:
     return LATEST
 
 
-def with_coverage(folder: Path) -> None:
-    """Put the newest measurement of the tests' coverage into a new run, where there is one."""
-    newest = ROOT / "reports" / files.COVERAGE
-    if newest.exists():
-        shutil.copyfile(newest, folder / files.COVERAGE)
-
-
-def _drawn(evidence: Evidence) -> Mapping[str, Sequence[Picture]]:
+def _drawn(evidence: Evidence) -> dict[str, list[Picture]]:
     """All pictures; one that cannot be drawn is a problem of the run and does not take the report with it."""
-    try:
-        return pictures(evidence)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the numbers are there all the same
-        traceback.print_exc()
-        evidence.problems.append(f"the pictures cannot be drawn: {type(error).__name__}: {error}")
-        return {}
+
+    def failed(section: str, error: Exception) -> None:
+        traceback.print_exception(error)
+        evidence.problems.append(f"the pictures of {section} cannot be drawn: {type(error).__name__}: {error}")
+
+    return pictures(evidence, failed)
 
 
 def _command(evidence: Evidence, profile: str) -> str:
@@ -104,8 +95,11 @@ def _write_page(built: Built, path: Path) -> None:
     prefix = os.path.relpath(built.folder, path.parent)
     # All or nothing, where two reports end at once or one is interrupted.
     new = path.with_suffix(f".{built.folder.name}")
-    new.write_text(
-        render(built.report, built.drawn, prefix="" if prefix == "." else f"{prefix}/"),
-        encoding="utf-8",
+    page = render(
+        built.report,
+        built.drawn,
+        prefix="" if prefix == "." else f"{prefix}/",
+        is_there=lambda name: (built.folder / name).exists(),
     )
+    new.write_text(page, encoding="utf-8")
     new.replace(path)

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 DRAIN = benchmarks.DRAIN
 DURABILITY = benchmarks.DURABILITY
-# The page of the newest run.
-LATEST = ROOT / "reports" / "latest.html"
 # Each benchmark that a report needs, and what is timed beside it in the same rounds.
 COMPANIONS = {operation: BENCHMARKS[operation].companions for operation in IN_REPORT}
 OPERATIONS = tuple(operation for operation in COMPANIONS if operation not in {DRAIN, DURABILITY})

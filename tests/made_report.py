@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reports.figures.style import Picture
 from reports.findings import (
     Counterexample,
     Coverage,
@@ -18,7 +19,6 @@ from reports.findings import (
     Target,
     Validity,
 )
-from reports.figures.style import Picture
 from reports.statistics import Verdict
 
 _TEXTS = {
@@ -134,7 +134,9 @@ def made_report(**changed: object) -> Report:
         "notes": ["The load tests' ratios are shown and not judged: full does."],
         "parts": [
             PartRun(name="latency", command="python -m loadtests.measure", status=0, seconds=114.2),
-            PartRun(name="load/audit_outage", command="python -m loadtests.load run audit_outage", left_out="servers given"),
+            PartRun(
+                name="load/audit_outage", command="python -m loadtests.load run audit_outage", left_out="servers given"
+            ),
         ],
         "notebooks": [
             NotebookRun(
@@ -152,7 +154,7 @@ def made_report(**changed: object) -> Report:
 
 
 def made_pictures() -> dict[str, list[Picture]]:
-    """Two pictures, as alike as those of matplotlib: with the same ids, rules for everything around them, and a clip."""
+    """Two pictures, as alike as those of matplotlib: the same ids, rules for all around them, and a clip."""
     svg = (
         '<svg xmlns:xlink="http://www.w3.org/1999/xlink" width="460pt" height="300pt" viewBox="0 0 460 300" '
         'xmlns="http://www.w3.org/2000/svg" version="1.1"><metadata>by whom</metadata>'
@@ -164,7 +166,13 @@ def made_pictures() -> dict[str, list[Picture]]:
     )
     return {
         "latency": [
-            Picture(svg, "Percentile spectrum", 'A curve that rises, under a "step"', "The step is the target.", "latency/run-01.npz"),
+            Picture(
+                svg,
+                "Percentile spectrum",
+                'A curve that rises, under a "step"',
+                "The step is the target.",
+                "latency/run-01.npz",
+            ),
             Picture(svg, "Percentile spectrum of deliveries", "A curve that rises", "Likewise."),
         ],
         "violation": [Picture(svg, "Two writes of one version", "Two boxes in red", "", "validation/validation.json")],
@@ -286,7 +294,7 @@ def _latencies() -> list[Latency]:
 
 
 def _mutants() -> list[MutantRow]:
-    rows = [
+    return [
         MutantRow(
             mutant=mutant,
             guarantee=guarantee,
@@ -309,7 +317,6 @@ def _mutants() -> list[MutantRow]:
             start=1,
         )
     ]
-    return rows
 
 
 def _load() -> LoadRow:
@@ -320,7 +327,7 @@ def _load() -> LoadRow:
         correctness="VALID",
         reasons=[],
         seconds=41.5,
-        instances=4,
+        instances=6,
         offered_per_s=398.7,
         done_per_s=396.4,
         p50_ms=0.5432,
@@ -329,9 +336,9 @@ def _load() -> LoadRow:
         p999_ms=21.98,
         longest_ms=48.76,
         steps=16_543,
-        errors=0,
-        unknown=2,
-        dropped=0,
+        errors=5,
+        unknown=13,
+        dropped=17,
         conflicts=31,
         busiest=0.4123,
         outage_s=8.021,

@@ -16,9 +16,11 @@ from reports.judging.rivals import latencies
 from reports.judging.targets import targets
 from reports.judging.validity import validity
 from reports.parts import profile_of
+from reports.pictures import pictures as all_pictures
 
 if TYPE_CHECKING:
     from reports.evidence import Evidence
+    from reports.figures.style import Picture
     from reports.findings import (
         Counterexample,
         FaultCell,
@@ -106,6 +108,11 @@ def judged(run: Evidence, profile: str = "quick") -> Judged:
         profile: what it is taken for where it does not say so itself.
     """
     return Judged(run, profile_of(run.folder) or profile)
+
+
+def pictures(run: Evidence, section: str) -> list[Picture]:
+    """The pictures of a section of the report."""
+    return all_pictures(run, sections=(section,))[section]
 
 
 def drain(run: Evidence) -> tables.Table | None:
