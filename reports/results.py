@@ -254,13 +254,27 @@ class Run:
     @cached_property
     def problems(self) -> list[str]:
         """Why the run cannot be trusted; empty where it can."""
-        found = []
-        for operation, companions in COMPANIONS.items():
-            found.extend(self._missing(operation, companions) or self._unfair(operation, companions))
-        found.extend(broken(self.manifest, self._reports if not found else None))
+        return [*self.gaps, *(f"{name}: compared with itself it came out at {own} times" for name, own in self.unfair)]
+
+    @cached_property
+    def gaps(self) -> list[str]:
+        """What it should have and has not."""
+        found = [gap for operation in COMPANIONS for gap in self._missing(operation)]
+        found.extend(broken(self.manifest, None if found or self.unfair else self._reports))
         missing = {check.__name__ for check in CHECKS} - {check.name for check in self.checks}
         found.extend(f"check {name}: has no result" for name in sorted(missing))
-        return found or self._unjudged()
+        return found if found or self.unfair else self._unjudged()
+
+    @cached_property
+    def beside_itself(self) -> dict[str, Comparison]:
+        """Each operation that has all its results, over itself in the same rounds: how fair the run was."""
+        whole = [name for name, beside in COMPANIONS.items() if "again" in beside and not self._missing(name)]
+        return {name: self.compare(name, "again") for name in whole}
+
+    @property
+    def unfair(self) -> list[tuple[str, Comparison]]:
+        """Operations that differ from themselves, and by how much."""
+        return [(name, own) for name, own in self.beside_itself.items() if fires(own)]
 
     def _unjudged(self) -> list[str]:
         """What has a target and no verdict: it must not pass for want of one."""
@@ -270,35 +284,43 @@ class Run:
         judged = len(self.judgements)
         return [f"{judged} of {wanted} targets could be judged"] if judged < wanted else []
 
-    def _missing(self, operation: str, companions: tuple[str, ...]) -> list[str]:
+    def _missing(self, operation: str) -> list[str]:
         rounds = DRAIN_ROUNDS if operation == DRAIN else self.manifest["rounds"]
-        found = missing(self.samples.get(operation, {}), operation, companions, self.manifest["runs"], rounds)
+        subjects, companions = self.samples.get(operation, {}), COMPANIONS[operation]
+        found = missing(subjects, operation, companions, self.manifest["runs"], rounds)
         if operation == DRAIN and not found and not self._drained_rows:
             return [f"{operation}: the runs do not say how many rows they drained"]
         return found
 
-    def _unfair(self, operation: str, companions: tuple[str, ...]) -> list[str]:
-        if "again" not in companions:
-            return []
-        own = self.compare(operation, "again")
-        return [f"{operation}: compared with itself it came out at {own} times"] if fires(own) else []
-
     @cached_property
-    def _targets(self) -> list[tuple[str, dict[str, Any]]]:
-        """The targets of its profile, each with its kind."""
+    def _all_targets(self) -> list[tuple[str, dict[str, Any]]]:
+        """The targets of all profiles, each with its kind."""
         targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
         return [
-            (kind, target)
-            for kind in ("latency", "ratio", "difference", "rate")
-            for target in targets.get(kind, ())
-            if target.get("profile", self.manifest["profile"]) == self.manifest["profile"]
+            (kind, target) for kind in ("latency", "ratio", "difference", "rate") for target in targets.get(kind, ())
         ]
+
+    @property
+    def _targets(self) -> list[tuple[str, dict[str, Any]]]:
+        """Those of its own profile."""
+        return [(kind, target) for kind, target in self._all_targets if self._has(target)]
+
+    def _has(self, target: dict[str, Any]) -> bool:
+        return bool(target.get("profile", self.manifest["profile"]) == self.manifest["profile"])
 
     @cached_property
     def judgements(self) -> list[Judgement]:
         """Every target of its profile that the run has the data for; what is missing is among the problems."""
+        return self._judged(self._targets)
+
+    @cached_property
+    def unjudged(self) -> list[Judgement]:
+        """Targets of another profile, as far as there is data: to be shown, while their verdicts say nothing."""
+        return self._judged([(kind, target) for kind, target in self._all_targets if not self._has(target)])
+
+    def _judged(self, targets: list[tuple[str, dict[str, Any]]]) -> list[Judgement]:
         kinds = {"latency": self._latency, "ratio": self._ratio, "difference": self._difference, "rate": self._rate}
-        found = [kinds[kind](target) for kind, target in self._targets]
+        found = [kinds[kind](target) for kind, target in targets]
         return [judgement for judgement in found if judgement is not None]
 
     def _latency(self, target: dict[str, Any]) -> Judgement | None:
