@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from reports.figures.load import AWAY
 from reports.figures.style import (
     BLUE,
     INK,
@@ -102,9 +103,10 @@ def _marked(upper: Axes, lower: Axes, test: LoadTest, back_s: float | None) -> N
         if back_s is not None:
             axis.axvline(back_s, color=INK, linewidth=1.2, linestyle=(0, (2, 2)))
     top = upper.get_ylim()[1]
-    tell(upper, outage.until_s, top, "PostgreSQL was away", dx=4, dy=-9)
+    beside = outage.until_s if back_s is None else back_s
+    tell(upper, beside, top, AWAY, dx=5, dy=-9)
     if back_s is not None:
-        tell(upper, back_s, 0.45 * top, f"made up for within\n{max(0.0, back_s - outage.until_s):.1f} s", dx=5)
+        tell(upper, back_s, 0.45 * top, f"made up for within\n{back_s - outage.until_s:.1f} s", dx=5)
 
 
 def _said(test: LoadTest, found: Waited) -> str:
@@ -112,6 +114,9 @@ def _said(test: LoadTest, found: Waited) -> str:
     oldest = max(moment.lag_s for moment in found.moments)
     last = found.moments[-1]
     outage = test.load.outage
+    if outage is not None:
+        # It was looked at more often then.
+        most, oldest = max(most, outage.most_waiting), max(oldest, outage.longest_lag_s)
     said = f"Entries that wait for the audit trail: at the most {most:,}, the oldest {oldest:.1f} s old."
     if outage is not None:
         said += f" PostgreSQL was away from {outage.from_s:.0f} to {outage.until_s:.0f} s."

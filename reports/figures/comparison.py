@@ -57,7 +57,9 @@ def comparison(found: Sequence[Changed], file: str = "") -> Picture | None:
         for one in some
     ]
     with style():
-        figure = forest(lines, "\N{LEFTWARDS ARROW} faster, after over before (logarithmic), slower \N{RIGHTWARDS ARROW}", band)
+        figure = forest(
+            lines, "\N{LEFTWARDS ARROW} faster, after over before (logarithmic), slower \N{RIGHTWARDS ARROW}", band
+        )
         told = [f"{one.operation} {one.changed} times, {one.word.value}" for one in found]
         return drawn(
             figure,

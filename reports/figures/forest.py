@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 _ROW, _EDGES = 0.26, 1.15
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
-# Of less than this range, these are too few.
-_NEAR = (0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.5)
-_CLOSE = 1.7
+# Of less than such a range, these are too few.
+_NEARER = ((1.3, (0.85, 0.9, 0.95, 1, 1.05, 1.1, 1.15)), (2.5, (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 2)))
 
 
 class Line(NamedTuple):
@@ -64,7 +63,7 @@ def forest(lines: Sequence[Line], axis_words: str, band: float = BAND) -> Figure
         row += 1
     axis.set_ylim(max(rows, 1) - 0.4, -0.7)
     axis.set_xscale("log")
-    _horizontal(axis, lines, axis_words)
+    _horizontal(axis, lines, axis_words, band)
     axis.set_yticks(places, words)
     in_ink(axis)
     axis.grid(visible=False, axis="y")
@@ -82,7 +81,9 @@ def _mark(axis: Axes, row: int, line: Line) -> None:
     if compared.lower > 0 and math.isfinite(compared.upper):
         axis.plot([compared.lower, compared.upper], [row, row], "-", color=colour, linewidth=2)
     mark = "X" if line.is_wrong else "o"
-    axis.plot(compared.ratio, row, mark, color=colour, markersize=7, markerfacecolor="none" if line.is_hollow else colour)
+    axis.plot(
+        compared.ratio, row, mark, color=colour, markersize=7, markerfacecolor="none" if line.is_hollow else colour
+    )
     axis.annotate(
         f"{compared.ratio:.2f} ×",
         (1.0, row),
@@ -96,15 +97,15 @@ def _mark(axis: Axes, row: int, line: Line) -> None:
     )
 
 
-def _horizontal(axis: Axes, lines: Sequence[Line], axis_words: str) -> None:
-    seen = [1.0]
+def _horizontal(axis: Axes, lines: Sequence[Line], axis_words: str, band: float) -> None:
+    seen = [1 / band, band]
     for line in lines:
         compared = line.compared
         ends = (compared.lower, compared.upper) if math.isfinite(compared.upper) else ()
         seen += [end for end in (compared.ratio, *ends) if end > 0]
-    low, high = min(seen) / 1.12, max(seen) * 1.12
+    low, high = min(seen) / 1.08, max(seen) * 1.08
     axis.set_xlim(low, high)
-    ticks = _NEAR if high / low < _CLOSE else _TICKS
+    ticks = next((some for widest, some in _NEARER if high / low < widest), _TICKS)
     axis.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     axis.xaxis.set_minor_locator(NullLocator())

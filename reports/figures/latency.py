@@ -163,7 +163,8 @@ def _said(run: Run, operation: str, calls: int, subjects: list[str], targets: Se
         p50, p95, p99 = (np.quantile(pooled, share, method="inverted_cdf") for share in SHARES.values())
         told.append(f"{look(subject).words}: p50 {p50:.3f}, p95 {p95:.3f}, p99 {p99:.3f} ms")
     limits = [
-        f"target: {one.statistic} below {number(one.limit)} ms, measured {one.measured.value:.3f} ms" for one in targets
+        f"target: {one.statistic} below {number(one.limit)} ms, mean over the runs {one.measured.value:.3f} ms"
+        for one in targets
     ]
     return f"Percentiles of {calls:,} calls of {operation}. {'; '.join([*told, *limits])}."
 
@@ -214,7 +215,8 @@ def _distribution(axis: Axes, run: Run, operation: str) -> None:
     for judgement in run.judgements:
         if judgement.operation == operation and judgement.unit == "ms":
             axis.axvline(judgement.limit, color=TARGET, linewidth=1.4)
-            tell(axis, judgement.limit, 45, judgement.statistic, dx=-3, ha="right")
+            side = 1 if judgement.statistic in SHARES else -1
+            tell(axis, judgement.limit, 45, judgement.statistic, dx=3 * side, ha="left" if side > 0 else "right")
     axis.set_ylim(0, 101)
     axis.set_yticks([0, 50, 100])
     heading(axis, f"{operation}, % of calls")

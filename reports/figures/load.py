@@ -55,6 +55,8 @@ OUTCOMES = {
     ERROR: (RED, "xx"),
     DROPPED: (PURPLE, ".."),
 }
+# Beside the end of what is shaded.
+AWAY = "\N{LEFTWARDS ARROW} PostgreSQL was away"
 # No picture has more moments than this: of a longer test each is of several seconds.
 MOMENTS = 300
 
@@ -176,7 +178,7 @@ def _befell(axis: Axes, test: LoadTest) -> None:
     outage = test.load.outage
     if outage is not None:
         axis.axvspan(outage.from_s, outage.until_s, color=INK, alpha=SHADE, linewidth=0, zorder=0)
-        tell(axis, outage.until_s, top, "PostgreSQL was away", dx=4, dy=-9)
+        tell(axis, outage.until_s, top, AWAY, dx=4, dy=-9)
 
 
 def _seconds(axis: Axes, test: LoadTest) -> None:
@@ -223,8 +225,7 @@ def outcomes(test: LoadTest) -> Picture | None:
             f"{test.load.name}: what came of the steps",
             f"Outcomes of {sum(totals.values()):,} steps over {test.timeline.length_s} s: {told}.{none} Offered were"
             f" {round(float(planned.values.sum()) * planned.step_s):,}.",
-            "The line is what users asked for, the area what they got. A gap between them is work left undone."
-            f"{none}",
+            f"The line is what users asked for, the area what they got. A gap between them is work left undone.{none}",
             f"load/{test.load.name}/load.json",
         )
 
@@ -248,19 +249,20 @@ def knee(test: LoadTest) -> Picture | None:
     with style():
         figure = canvas(4.3)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        _percentiles(upper, steps, limit, statistic)
+        _percentiles(upper, steps, limit, f"{statistic} of {of_it[0].operation}s")
         _done(lower, steps)
         return drawn(
             figure,
             f"{test.load.name}: where is the knee?",
             _said_of_knee(steps, limit, f"{statistic} of {of_it[0].operation}s"),
             "Filled: the system took that load. Cross: it did not. Hollow: the generator itself was at its limit, so"
-            " that step says nothing of the system. The knee is the last filled mark.",
+            " that step says nothing of the system. The knee is the last filled mark, or beyond it where a hollow one"
+            " follows.",
             f"load/{test.load.name}/load_verdict.json",
         )
 
 
-def _percentiles(axis: Axes, steps: Sequence[KneeStep], limit: float, statistic: str) -> None:
+def _percentiles(axis: Axes, steps: Sequence[KneeStep], limit: float, what: str) -> None:
     shown = [(step.offered_per_s, max(step.percentile_ms, 1e-3)) for step in steps]
     axis.plot(*zip(*shown, strict=True), color=BLUE, linewidth=1.2, alpha=0.6)
     for step, (x, y) in zip(steps, shown, strict=True):
@@ -279,7 +281,7 @@ def _percentiles(axis: Axes, steps: Sequence[KneeStep], limit: float, statistic:
         is_end = last + 1 == len(steps) or steps[last + 1].is_saturated
         words = f"at least {round(step.offered_per_s):,}/s" if is_end else f"knee: {round(step.offered_per_s):,}/s"
         tell(axis, *shown[last], words, dy=-17, ha="center", fontweight="bold")
-    heading(axis, f"{statistic} of turns, milliseconds (logarithmic)")
+    heading(axis, f"{what}, milliseconds (logarithmic)")
     in_ink(axis)
 
 

@@ -84,7 +84,9 @@ def forest(found: Sequence[Row], band: float = BAND) -> Picture:
         for row in found
     ]
     with style():
-        figure = forest_of(lines, "\N{LEFTWARDS ARROW} faster, times as long (logarithmic), slower \N{RIGHTWARDS ARROW}", band)
+        figure = forest_of(
+            lines, "\N{LEFTWARDS ARROW} faster, times as long (logarithmic), slower \N{RIGHTWARDS ARROW}", band
+        )
         told = [f"{row.operation} over {words(row.operation, row.subject)} {row.compared}" for row in found]
         return drawn(
             figure,
@@ -117,9 +119,11 @@ def medians(run: Run, operation: str = "update_session") -> Picture | None:
         most = max(max(values) for values in seen.values())
         for place, subject in enumerate(subjects):
             shown, values = look(subject), seen[subject]
-            axis.barh(place, middle[subject], height=0.6, color=shown.colour, alpha=0.85 if subject == "kairos" else 0.6)
+            axis.barh(
+                place, middle[subject], height=0.6, color=shown.colour, alpha=0.85 if subject == "kairos" else 0.6
+            )
             axis.plot([min(values), max(values)], [place, place], "-|", color=INK, linewidth=1.5, markersize=8)
-            told = f"{middle[subject]:.3f} ms" + ("" if subject == "kairos" else f"  {middle[subject] / ours:.2f} ×")
+            told = f"{middle[subject]:.3f} ms" + ("" if subject == "kairos" else f" · {middle[subject] / ours:.2f} ×")
             axis.annotate(
                 told, (max(values), place), xytext=(6, 0), textcoords="offset points", va="center",
                 fontsize=SMALL_PT, color=INK, fontweight="bold" if subject == "kairos" else "normal",

@@ -231,7 +231,9 @@ def _said_of_spreads(result: Result, value: str, found: dict[str, Spread]) -> st
         + ", ".join(f"{number(middle)} at {number(x)}" for x, middle in zip(one.x, one.middle, strict=True))
         for subject, one in found.items()
     ]
-    return f"{value.replace('_', ' ')} by {result.axis}, medians of {result.repetitions} repetitions. {'; '.join(told)}."
+    return (
+        f"{value.replace('_', ' ')} by {result.axis}, medians of {result.repetitions} repetitions. {'; '.join(told)}."
+    )
 
 
 def _at_ends(axis: Axes, ends: Sequence[tuple[float, float, str]]) -> None:

@@ -11,7 +11,6 @@ from reports.figures.style import (
     ORANGE,
     PURPLE,
     RED,
-    SMALL_PT,
     TARGET,
     Picture,
     canvas,
@@ -38,8 +37,10 @@ _MARKS = {
     Verdict.INCONCLUSIVE: (ORANGE, "D"),
     Verdict.INVALID: (PURPLE, "s"),
 }
+# How many times as high as all values a limit may be, to be drawn.
+_FAR = 3.0
 # No more dates than can be read.
-_DATES = 4
+_DATES = 3
 _CAPTION = (
     "Each mark is a run, the newest to the right: circle PASS, cross FAIL, diamond INCONCLUSIVE, square INVALID; filled:"
     " profile full, hollow: quick. The red line is the target."
@@ -107,9 +108,7 @@ def series(ordered: Sequence[Report]) -> list[Series]:
     return found
 
 
-def _value(
-    place: int, report: Report, value: float, lower: float | None = None, upper: float | None = None
-) -> Value:
+def _value(place: int, report: Report, value: float, lower: float | None = None, upper: float | None = None) -> Value:
     return Value(place, value, lower, upper, report.verdict, report.profile == "full")
 
 
@@ -168,7 +167,8 @@ def _multiple(one: Series, dates: Sequence[str]) -> Picture:
         for each in one.values:
             _mark(axis, each)
         _limits(axis, one, len(dates))
-        heading(axis, f"{one.unit}")
+        far = f" (target: {number(one.limit)}, far above)" if one.limit is not None and _is_far(one) else ""
+        heading(axis, f"{one.unit}, newest {number(one.values[-1].value)}{far}")
         in_ink(axis)
         step = max(1, -(-len(dates) // _DATES))
         places = list(range(len(dates)))[::-1][::step][::-1]
@@ -190,23 +190,18 @@ def _mark(axis: Axes, each: Value) -> None:
 def _limits(axis: Axes, one: Series, count: int) -> None:
     ends = [end for each in one.values for end in (each.lower, each.value, each.upper) if end is not None]
     top = 1.25 * max(ends)
-    if one.limit is not None:
-        # A limit that is far away would flatten what there is to see.
-        if one.limit <= 3 * max(ends):
-            top = max(top, 1.25 * one.limit)
-            axis.axhline(one.limit, color=TARGET, linewidth=1.6)
-            tell(axis, -0.5, one.limit, f"target {number(one.limit)}", dx=4, dy=8)
-        else:
-            tell(axis, -0.5, top, f"target {number(one.limit)} {one.unit}, far above", dx=4, dy=-8)
+    if one.limit is not None and not _is_far(one):
+        top = max(top, 1.25 * one.limit)
+        axis.axhline(one.limit, color=TARGET, linewidth=1.6)
+        tell(axis, count - 0.5, one.limit, f"target\n{number(one.limit)}", dx=5, annotation_clip=False)
     axis.set_ylim(0, top or 1.0)
     axis.yaxis.set_major_formatter(lambda value, _: number(value))
     axis.locator_params(axis="y", nbins=4)
-    last = one.values[-1]
-    near_edge = last.place > count / 2
-    tell(
-        axis, last.place, last.value, f"{number(last.value)} {one.unit}", dx=-9 if near_edge else 9, dy=12,
-        ha="right" if near_edge else "left", fontsize=SMALL_PT, fontweight="bold",
-    )  # fmt: skip
+
+
+def _is_far(one: Series) -> bool:
+    """Whether the limit is so far away that it would flatten what there is to see."""
+    return one.limit is not None and one.limit > _FAR * max(each.upper or each.value for each in one.values)
 
 
 def _said(one: Series, dates: Sequence[str]) -> str:

@@ -70,7 +70,7 @@ def render(
         one HTML file, which loads nothing.
     """
     files = Files(prefix, cache(is_there))
-    template = _environment().get_template("page.html")
+    template = environment().get_template("page.html")
     return template.render(
         report=report,
         pictures={name: list(found) for name, found in pictures.items()},
@@ -86,9 +86,9 @@ def render(
         sources=SOURCES,
         linked=files.linked,
         some_are_gone=any(not is_there(name) for name in files_of(report, pictures)),
-        picture=_picture,
+        picture=picture_of,
         has=lambda section: bool(pictures.get(section)),
-        number=_number,
+        number=number,
         **{
             name: getattr(words, name)
             for name in (
@@ -175,13 +175,14 @@ def files_of(report: Report, pictures: dict[str, list[Picture]]) -> set[str]:
     return found | ({SOURCES["parts"]} if report.parts else set())
 
 
-def _number(value: float | None, unit: str = "") -> Markup:
+def number(value: float | None, unit: str = "") -> Markup:
     """A number for people, with the exact one for programs."""
     text = f"{words.figure(value)} {unit}".strip() if value is not None else words.NOTHING
     return Markup("{}").format(text) if value is None else Markup('<data value="{!r}">{}</data>').format(value, text)
 
 
-def _picture(picture: Picture, name: str) -> Markup:
+def picture_of(picture: Picture, name: str) -> Markup:
+    """A picture within the page; `name` is put before the names in it."""
     # The SVG is our own: it was drawn from numbers, and matplotlib escapes what is text in it.
     return Markup(labelled(picture.svg, name, str(escape(picture.description))))  # noqa: S704
 
@@ -196,7 +197,8 @@ def _glossary() -> dict[str, dict[str, str]]:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where templates are found; what is put into one is text, unless it says otherwise."""
     return Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
