@@ -77,7 +77,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pictures: they take their time, and are not what is looked at."""
-    monkeypatch.setattr(build, "pictures", lambda *_: {})
+    monkeypatch.setattr(build, "of_section", lambda *_: [])
 
 
 @pytest.fixture
