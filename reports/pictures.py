@@ -8,7 +8,7 @@ from reports.figures import audit, faults, latency, load, rivals, scaling, viola
 from reports.figures.style import alone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from reports.evidence import Evidence
     from reports.figures.style import Picture
@@ -18,9 +18,7 @@ SECTIONS = ("latency", "load", "rivals", "scaling", "audit", "faults", "violatio
 
 
 def pictures(
-    evidence: Evidence,
-    failed: Callable[[str, Exception], object] | None = None,
-    sections: Sequence[str] = SECTIONS,
+    evidence: Evidence, failed: Callable[[str, Exception], object] | None = None
 ) -> dict[str, list[Picture]]:
     """What can be drawn of a run, by section; of what was not measured there is none.
 
@@ -28,8 +26,23 @@ def pictures(
         evidence: of the run.
         failed: told the section and the error where one cannot be drawn, and the others are drawn all the same; None:
             the error is raised.
-        sections: those that are wanted.
     """
+    found = {}
+    for section in SECTIONS:
+        some: list[Picture] = []
+        try:
+            for picture in of_section(evidence, section):
+                some.append(picture)  # noqa: PERF402 - what was drawn before an error stays
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(section, error)
+        found[section] = some
+    return found
+
+
+def of_section(evidence: Evidence, section: str) -> Iterator[Picture]:
+    """What can be drawn of a run in one section, one after the other."""
     drawers = {
         "latency": _latency,
         "load": _load,
@@ -39,20 +52,9 @@ def pictures(
         "faults": _faults,
         "violation": _violation,
     }
-    found = {}
-    for section in sections:
-        some: list[Picture] = []
-        try:
-            for picture in drawers[section](evidence):
-                if picture is not None:
-                    some.append(picture)
-        except Exception as error:
-            if failed is None:
-                raise
-            failed(section, error)
-        # Pictures of the same title, and the same picture in two sections, must not share an id.
-        found[section] = [alone(picture, f"{section}-{place}") for place, picture in enumerate(some, 1)]
-    return found
+    there = (picture for picture in drawers[section](evidence) if picture is not None)
+    # Pictures of the same title, and the same picture in two sections, must not share an id.
+    yield from (alone(picture, f"{section}-{place}") for place, picture in enumerate(there, 1))
 
 
 def _latency(evidence: Evidence) -> Iterator[Picture | None]:

@@ -16,7 +16,7 @@ from reports.judging.rivals import latencies
 from reports.judging.targets import targets
 from reports.judging.validity import validity
 from reports.parts import profile_of
-from reports.pictures import pictures as all_pictures
+from reports.pictures import of_section
 
 if TYPE_CHECKING:
     from reports.evidence import Evidence
@@ -112,7 +112,7 @@ def judged(run: Evidence, profile: str = "quick") -> Judged:
 
 def pictures(run: Evidence, section: str) -> list[Picture]:
     """The pictures of a section of the report."""
-    return all_pictures(run, sections=(section,))[section]
+    return list(of_section(run, section))
 
 
 def drain(run: Evidence) -> tables.Table | None:
