@@ -23,7 +23,7 @@ help: ## list the targets
 
 setup: $(READY) ## create .venv with the locked dependencies and this package
 
-report: $(READY) ## measure on this machine, judge the targets, write the page (PROFILE=quick or full)
+report: $(READY) ## measure all of it, judge, write the page (PROFILE=quick, 6 minutes, or full, half an hour)
 	@$(BIN)/python -m reports --profile $(PROFILE)
 
 bench: $(READY) ## time every operation, compare with the baseline, fail on what became slower (PROFILE=quick or full)
@@ -63,7 +63,7 @@ lint: $(READY) ## ruff and mypy
 	@$(BIN)/mypy
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv)
-	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	@uv pip compile pyproject.toml --extra dev --extra lab --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --output-file requirements.lock
 
 clean: ## remove .venv, runs and caches
@@ -76,7 +76,7 @@ $(READY): requirements.lock pyproject.toml
 	  { echo 'kairos: PYTHON=$(PYTHON): Python 3.11 or newer is needed' >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 	  { echo 'kairos: PYTHON=$(PYTHON): its venv module is missing' >&2; exit 2; }
-	@echo 'Setting up .venv (once; about half a minute) ...'
+	@echo 'Setting up .venv (once; about a minute) ...'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.lifeline import end_with_parent
 from kairos_core.one_line import OneLineParser
 from loadtests import history
 from loadtests.attack.campaign import run_round
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     validating.add_argument(
         "--folder", type=Path, help="where the run is stored; none: in a new folder of loadtests/runs"
     )
+    validating.add_argument("--end-with-stdin", action="store_true", help="end, too, when standard input closes")
     validating.set_defaults(run=_validate)
 
     judging = commands.add_parser("judge", help="judge a stored run again")
@@ -122,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _validate(options: argparse.Namespace) -> int:
+    if options.end_with_stdin:
+        end_with_parent()
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     folder = short(options.folder or RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{options.profile}")
     print(f"{options.profile} validation, seed {seed}, in {folder}", flush=True)

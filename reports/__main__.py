@@ -1,6 +1,6 @@
-"""`make report`: measure, judge, execute the notebooks, write the page; the exit status is the verdict.
+"""`make report`: measure, execute the notebooks, judge, write the page; the exit status is the verdict.
 
-0: all targets met and all checks held. 1: one missed or broken. 2: it could not be told, or could not be run.
+0: all targets met and all guarantees held. 1: one missed or broken. 2: it could not be told, or could not be run.
 """
 
 from __future__ import annotations
@@ -10,38 +10,41 @@ import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
-from loadtests.measure import PROFILES, unwind_on_termination
-from reports import results, tables
-from reports.folders import INTERRUPTED, new_run, whole_or_gone
+from loadtests.measure import unwind_on_termination
+from loadtests.shown import short
+from reports.children import MeasuringFailed
+from reports.folders import INTERRUPTED, new_run
+from reports.parts import COULD_NOT_RUN, measure_missing, profile_of, profiles
 from reports.statistics import EXIT_STATUS
 
-COULD_NOT_RUN = 2
+if TYPE_CHECKING:
+    import argparse
+
+DEFAULT = "quick"
+# What the notebooks and the page take once all is measured, for the time that is left.
+_THEN_S = 40.0
 
 
 def main() -> int:
     """Run from the command line."""
     parser = OneLineParser(prog="python -m reports", description=__doc__)
-    parser.add_argument("--profile", choices=sorted(PROFILES), default="quick", help="how much to measure")
+    parser.add_argument("--profile", choices=[*profiles()], help=f"how much to measure ({DEFAULT})")
     parser.add_argument("--runs", type=Path, default=ROOT / "reports" / "runs", help="folder of all runs")
-    parser.add_argument("--run", type=Path, help="a run that is there: write its page again")
+    parser.add_argument("--run", type=Path, help="a run that is there: write its report again, and measure nothing")
+    parser.add_argument("--measure", action="store_true", help="with --run: measure first what is missing in it")
     options = parser.parse_args()
     unwind_on_termination()
     try:
-        if options.run:
-            return _report(results.Run(options.run.resolve()))
-        folder = _new_run(options.runs, options.profile)
-        with whole_or_gone(folder):
-            run = results.load(folder, options.profile)
-        return _report(run, newest=True)
+        return _report(options)
     except ConfigurationError as error:
         print(f"kairos: {error}", file=sys.stderr)
-    except results.MeasuringFailed as error:
-        if error.status != COULD_NOT_RUN:
-            print(f"kairos: {error}", file=sys.stderr)
+    except MeasuringFailed as error:
+        print(f"kairos: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         return 128 + signal.SIGINT
@@ -50,27 +53,54 @@ def main() -> int:
     return COULD_NOT_RUN
 
 
+def _report(options: argparse.Namespace) -> int:
+    is_new = options.run is None
+    profile = options.profile or DEFAULT
+    if is_new:
+        folder = _new_run(options.runs, profile)
+    else:
+        folder = options.run.resolve()
+        profile = options.profile or _stored(folder)
+    if is_new or options.measure:
+        measure_missing(folder, profile, _say, then_s=_THEN_S)
+    return _written(folder, profile, is_newest=is_new)
+
+
 def _new_run(runs: Path, profile: str) -> Path:
     """A folder for a new run, whose page can be written where the newest one always is."""
-    folder = new_run(runs, profile)
-    if not os.access(results.LATEST.parent, os.W_OK):
-        raise ConfigurationError("reports", f"{results.LATEST.parent}: the page cannot be written there")
-    return folder
+    if not os.access(ROOT / "reports", os.W_OK):
+        raise ConfigurationError("reports", f"{ROOT / 'reports'}: the page cannot be written there")
+    return new_run(runs.resolve(), profile)
 
 
-def _report(run: results.Run, *, newest: bool = False) -> int:
-    from reports.build import build, publish  # noqa: PLC0415 - Jupyter takes its time to import
+def _stored(folder: Path) -> str:
+    """The profile of a run that is there."""
+    found = profile_of(folder)
+    if found is None and not (folder / "parts.json").exists():
+        raise ConfigurationError("--run", f"{folder}: holds no run")
+    return found or DEFAULT
 
-    page, verdict = build(run, lambda text: print(text, flush=True))
-    shown = publish(page) if newest else page
-    print()
-    print(tables.targets(run).text())
-    for check in run.checks:
-        print(f"{check.guarantee}  {tables.signed('PASS' if check.passed else 'FAIL')}  {check.name}: {check.evidence}")
-    for problem in run.problems:
-        print(f"cannot be trusted: {problem}")
-    print(f"\n{tables.signed(verdict.value)}   {os.path.relpath(shown)}   (this run: {os.path.relpath(page.parent)})")
-    return EXIT_STATUS[verdict]
+
+def _written(folder: Path, profile: str, *, is_newest: bool) -> int:
+    """Write the report and tell it; the exit status that its verdict has."""
+    # Jupyter takes its time to import, and what is wrong with a call is said before.
+    from reports.build import PAGE, build, publish  # noqa: PLC0415
+    from reports.coverage import write_coverage  # noqa: PLC0415
+    from reports.terminal import told  # noqa: PLC0415
+    from reports.trend import write_trend  # noqa: PLC0415
+
+    if is_newest:
+        write_coverage(folder)
+    built = build(folder, profile, _say)
+    page = publish(built) if is_newest else folder / PAGE
+    trend = write_trend(folder.parent)
+    print("\n" + "\n".join(told(built.report)))
+    print(f"\npage: {short(page)}   (this run: {short(folder)}; all runs: {short(trend)})")
+    return EXIT_STATUS[built.report.verdict]
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -32,15 +32,14 @@ from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
 from loadtests.benchmarks import BENCHMARKS, GATED
 from loadtests.measure import BENCHMARK_PROFILES, FORMAT, unwind_on_termination
+from reports.children import MeasuringFailed, run_to_its_end
 from reports.folders import INTERRUPTED, new_run, whole_or_gone
 from reports.results import (
-    MeasuringFailed,
     broken,
     missing,
     read_manifest,
     read_reports,
     read_samples,
-    run_to_its_end,
 )
 from reports.statistics import (
     BAND,

@@ -1,108 +1,107 @@
-"""From a run to a page: executes the notebooks, and writes one self-contained HTML file and report.json."""
+"""From a run's folder to its report: notebooks, verdict, pictures, page, `report.json` and the summary."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import string
-from html import escape
-from typing import TYPE_CHECKING, Any
+import os
+import traceback
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from loadtests import ROOT
-from reports import tables
-from reports.notebooks import Executed, execute
-from reports.results import LATEST
-from reports.statistics import Verdict, overall
+from reports.evidence import Evidence
+from reports.findings import Report, write_report
+from reports.judging import judged
+from reports.notebooks import execute_all
+from reports.page.render import render
+from reports.parts import STORED, profile_of
+from reports.pictures import SECTIONS, of_section
+from reports.summary import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from reports.results import Run
+    from reports.figures.style import Picture
 
-NOTEBOOKS = ("01_latency",)
-
-
-def build(run: Run, say: Callable[[str], None]) -> tuple[Path, Verdict]:
-    """Execute the notebooks and write the page; return where it is and the report's verdict."""
-    profile = run.manifest["profile"]
-    executed = [
-        execute(
-            ROOT / "notebooks" / f"{name}.ipynb",
-            run.folder / f"{name}.ipynb",
-            {"folder": str(run.folder), "profile": profile},
-            ROOT,
-            say,
-        )
-        for name in NOTEBOOKS
-    ]
-    verdict = overall([run.verdict] + [Verdict.INVALID for notebook in executed if notebook.error])
-    (run.folder / "report.json").write_text(json.dumps(_summary(run, verdict), indent=2) + "\n", encoding="utf-8")
-    page = run.folder / "report.html"
-    page.write_text(_page(run, verdict, executed), encoding="utf-8")
-    return page, verdict
+PAGE, SUMMARY = "report.html", "summary.md"
+# The page of the newest run.
+LATEST = ROOT / "reports" / "latest.html"
 
 
-def publish(page: Path) -> Path:
-    """Copy the page to where the newest one always is."""
-    # All or nothing, where two reports end at once or one is interrupted.
-    new = LATEST.with_suffix(f".{page.parent.name}")
-    shutil.copyfile(page, new)
-    new.replace(LATEST)
+class Built(NamedTuple):
+    """A report that was written.
+
+    Attributes:
+        folder: of the run.
+        report: what it says.
+        drawn: its pictures by section.
+    """
+
+    folder: Path
+    report: Report
+    drawn: dict[str, list[Picture]]
+
+
+def build(folder: Path, profile: str, say: Callable[[str], object]) -> Built:
+    """Execute the notebooks on what is in a run's folder, judge it, and write the report beside it.
+
+    Args:
+        folder: of the run.
+        profile: what it is taken for where it does not say so itself.
+        say: told of progress, a line at a time.
+    """
+    profile = profile_of(folder) or profile
+    notebooks = execute_all(folder, STORED, say)
+    say("judging what was seen, drawing it, writing the page ...")
+    evidence = Evidence(folder)
+    drawn = _drawn(evidence)
+    report = judged(
+        evidence,
+        notebooks,
+        profile=profile,
+        command=_command(evidence, profile),
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_report(folder, report)
+    (folder / SUMMARY).write_text(markdown(report), encoding="utf-8")
+    built = Built(folder, report, drawn)
+    _write_page(built, folder / PAGE)
+    return built
+
+
+def publish(built: Built) -> Path:
+    """Write the page to where the newest one always is, with links that lead from there."""
+    _write_page(built, LATEST)
     return LATEST
 
 
-def _summary(run: Run, verdict: Verdict) -> dict[str, Any]:
-    return {
-        "verdict": verdict.value,
-        "problems": run.problems,
-        "targets": [
-            {
-                "operation": judgement.operation,
-                "statistic": judgement.statistic,
-                "unit": judgement.unit,
-                "limit": judgement.limit,
-                "verdict": judgement.verdict.value,
-                **judgement.measured._asdict(),
-                **({} if judgement.counted is None else judgement.counted._asdict()),
-            }
-            for judgement in run.judgements
-        ],
-        "checks": [
-            {
-                "name": check.name,
-                "guarantee": check.guarantee,
-                "passed": check.passed,
-                "evidence": check.evidence,
-            }
-            for check in run.checks
-        ],
-        "manifest": run.manifest,
-    }
+def _drawn(evidence: Evidence) -> dict[str, list[Picture]]:
+    """All pictures; what cannot be drawn is a problem of the run and does not take the report with it."""
+    found: dict[str, list[Picture]] = {}
+    for section in SECTIONS:
+        try:
+            found[section] = of_section(evidence, section)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the numbers are there all the same
+            traceback.print_exc()
+            evidence.problems.append(f"the pictures of {section} cannot be drawn: {type(error).__name__}: {error}")
+    return found
 
 
-def _command(run: Run) -> str:
-    given = "KAIROS_REDIS_URL=… KAIROS_POSTGRES_URL=… " if run.manifest["servers_given"] else ""
-    return f"{given}make report PROFILE={run.manifest['profile']}"
+def _command(evidence: Evidence, profile: str) -> str:
+    run = evidence.latency
+    given = "KAIROS_REDIS_URL=… KAIROS_POSTGRES_URL=… " if run and run.manifest["servers_given"] else ""
+    return f"{given}make report PROFILE={profile}"
 
 
-def _page(run: Run, verdict: Verdict, executed: list[Executed]) -> str:
-    reasons = [*run.problems, *(f"{item.path.stem}: {item.error}" for item in executed if item.error)]
-    if not reasons:
-        met = sum(judgement.verdict is Verdict.PASS for judgement in run.judgements)
-        held = sum(check.passed for check in run.checks)
-        reasons = [
-            f"{met} of {len(run.judgements)} targets met; {held} of {len(run.checks)} checks between instances held."
-        ]
-    template = string.Template((ROOT / "reports" / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        verdict=verdict.value,
-        verdict_class=verdict.value.lower(),
-        sign=tables.SIGNS[verdict.value],
-        reasons="".join(f"<p>{escape(reason)}</p>" for reason in reasons),
-        targets=tables.targets(run)._repr_html_(),
-        checks=tables.checks(run)._repr_html_(),
-        environment=tables.environment(run)._repr_html_(),
-        notebooks="\n".join(f"<hr>\n<section>{item.html}</section>" for item in executed),
-        command=escape(_command(run)),
+def _write_page(built: Built, path: Path) -> None:
+    prefix = os.path.relpath(built.folder, path.parent)
+    # All or nothing, where two reports end at once or one is interrupted.
+    new = path.with_suffix(f".{built.folder.name}")
+    page = render(
+        built.report,
+        built.drawn,
+        prefix="" if prefix == "." else f"{prefix}/",
+        is_there=lambda name: (built.folder / name).exists(),
     )
+    new.write_text(page, encoding="utf-8")
+    new.replace(path)

@@ -52,6 +52,7 @@ class LoadTest(NamedTuple):
         verdict: on its speed.
         correctness: VALID, VIOLATION or UNDECIDED.
         timeline: what was counted in each second, with the deliveries.
+        judged: all that the judge found in its history; None: nobody judged it.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class LoadTest(NamedTuple):
     verdict: LoadVerdict
     correctness: str
     timeline: Timeline
+    judged: RunVerdict | None = None
 
 
 class Evidence:
@@ -144,6 +146,7 @@ def _age(folder: Path) -> str:
 def _load_test(folder: Path) -> LoadTest:
     load, verdict = read_load(folder), read_load_verdict(folder)
     path = folder / "verdict.json"
-    correctness = msgspec.json.decode(path.read_bytes(), type=RunVerdict).status if path.exists() else UNDECIDED
+    judged = msgspec.json.decode(path.read_bytes(), type=RunVerdict) if path.exists() else None
+    correctness = str(judged.status) if judged else UNDECIDED
     timeline = Timeline(load.seconds, told_of(load, records_of(folder / "rounds" / "001")))
-    return LoadTest(folder, load, verdict, str(correctness), timeline)
+    return LoadTest(folder, load, verdict, correctness, timeline, judged)

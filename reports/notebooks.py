@@ -1,132 +1,186 @@
-"""Executes notebooks with parameters, with progress, and keeps what they put out, even when a cell fails."""
+"""Executes the notebooks on a run, with progress, and keeps them with what they put out, however they end."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import re
-import shutil
-import signal
-import tempfile
+import json
+import string
 import time
+from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
-from nbconvert.preprocessors import TagRemovePreprocessor
+
+from loadtests import ROOT
+from reports.findings import NotebookRun
+from reports.kernels import KERNEL, Outcome, Watch, execute, private_homes, with_parameters
+from reports.time_left import TimeLeft
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
-# Where Jupyter, IPython and matplotlib would otherwise write into the user's home.
-_HOMES = ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR")
-CELL_TIMEOUT_S = 1_800
-# IPython colours tracebacks for a terminal (ECMA-48, select graphic rendition).
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+SOURCES = ROOT / "notebooks"
+# In a run's folder.
+FOLDER = "notebooks"
+# What a notebook reads is there when a report executes it: what takes longer hangs.
+CELL_LIMIT_S = 120.0
+# More would only share the two cores that a small machine has; fewer would wait while a kernel starts.
+AT_A_TIME = 2
+_TIMES = "times.json"
+_PAGE = Path(__file__).with_name("notebook_page")
+# The report's, and what a notebook has besides.
+_STYLES = (Path(__file__).with_name("page") / "templates" / "style.css", _PAGE / "style.css")
 
 
-class Executed(NamedTuple):
-    """An executed notebook.
+def execute_all(  # noqa: PLR0913 - the rest has a default
+    folder: Path,
+    profile: str,
+    say: Callable[[str], object],
+    *,
+    sources: Path = SOURCES,
+    cell_limit_s: float = CELL_LIMIT_S,
+    kernel: str = KERNEL,
+) -> list[NotebookRun]:
+    """Execute all notebooks on a run; one that raises, hangs or loses its kernel ends there, and the others go on.
 
-    Attributes:
-        path: where it is, with its outputs.
-        html: its body as HTML, code left out.
-        error: what ended it early, or None.
+    Args:
+        folder: of the run; each is kept in `notebooks/` within it, as NAME.ipynb and as NAME.html.
+        profile: quick or full.
+        say: takes a line for each cell that begins, and for each notebook that ended.
+        sources: where the notebooks are.
+        cell_limit_s: a cell that takes longer is ended.
+        kernel: what executes them, by its name.
     """
-
-    path: Path
-    html: str
-    error: str | None
-
-
-def with_parameters(notebook: Any, parameters: Mapping[str, object]) -> Any:
-    """The notebook with a cell after the one tagged `parameters` that sets these values."""
-    cell = nbformat.v4.new_code_cell("\n".join(f"{name} = {value!r}" for name, value in parameters.items()))
-    for position, found in enumerate(notebook.cells):
-        if "parameters" in found.metadata.get("tags", []):
-            notebook.cells.insert(position + 1, cell)
-            return notebook
-    raise ValueError("no cell is tagged parameters")
+    target = folder / FOLDER
+    target.mkdir(parents=True, exist_ok=True)
+    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in sorted(sources.glob("*.ipynb"))}
+    given = {"folder": _within_the_project(folder), "profile": profile}
+    parameterised = {name: with_parameters(notebook, given) for name, notebook in notebooks.items()}
+    before = _last_times(target)
+    left = TimeLeft({name: len(_code(notebook)) for name, notebook in parameterised.items()}, before, AT_A_TIME)
+    every = _All(target, left, say, list(parameterised), cell_limit_s, kernel)
+    with private_homes() as home:
+        found = asyncio.run(every.run(parameterised, home))
+    (target / _TIMES).write_text(json.dumps({**before, **left.times}) + "\n", encoding="utf-8")
+    return found
 
 
-def _keep_own_signal_handlers() -> Callable[..., None]:
-    """A hook that takes signals back from nbclient, which would end its kernel and go on as if a cell had failed."""
-    own = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+class _All(NamedTuple):
+    """All notebooks while they are executed."""
 
-    def take_back(**_: Any) -> None:
-        loop = asyncio.get_running_loop()
-        for number, handler in own.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+    target: Path
+    left: TimeLeft
+    say: Callable[[str], object]
+    names: list[str]
+    cell_limit_s: float
+    kernel: str
 
-    return take_back
+    async def run(self, notebooks: Mapping[str, Any], home: Path) -> list[NotebookRun]:
+        """Execute them, some at a time; in their order."""
+        lanes = asyncio.Semaphore(AT_A_TIME)
+        return list(await asyncio.gather(*(self._one(name, notebooks[name], home, lanes) for name in self.names)))
 
-
-async def _run(client: NotebookClient, manager: AsyncKernelManager) -> None:
-    try:
-        await client.async_execute()
-    finally:
-        # nbclient leaves a manager that it was given, and so its kernel, alone.
-        if client.kc is not None:
-            client.kc.stop_channels()
-        if manager.has_kernel:
-            await manager.shutdown_kernel(now=True)
-
-
-def execute(
-    source: Path, target: Path, parameters: Mapping[str, object], folder: Path, say: Callable[[str], None]
-) -> Executed:
-    """Run a notebook from `folder` and write it, with its outputs, to `target`.
-
-    A cell that raises, hangs or kills its kernel ends the run there; what came before is kept.
-    """
-    notebook = with_parameters(nbformat.read(source, as_version=4), parameters)
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    started = time.monotonic()
-    done = 0
-
-    def on_cell_complete(cell: Any, cell_index: int) -> None:  # noqa: ARG001 - nbclient's names
-        nonlocal done
-        done += 1
-        say(f"notebook  {source.stem}: cell {done} of {len(cells)}   {time.monotonic() - started:.1f} s")
-
-    error = None
-    # Sockets of its own instead of ports: nobody else on the machine can talk to the kernel. Its connection file and
-    # its settings go to a folder that is removed, so that nothing is left in the user's home.
-    private = tempfile.mkdtemp(prefix="kairos-kernel-")
-    previous = {name: os.environ.get(name) for name in _HOMES}
-    os.environ.update(dict.fromkeys(previous, private))
-    try:
-        manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{private}/kernel")
-        client = NotebookClient(
-            notebook,
-            km=manager,
-            timeout=CELL_TIMEOUT_S,
-            resources={"metadata": {"path": str(folder)}},
-            on_cell_complete=on_cell_complete,
-            on_notebook_start=_keep_own_signal_handlers(),
+    async def _one(self, name: str, notebook: Any, home: Path, lanes: asyncio.Semaphore) -> NotebookRun:
+        async with lanes:
+            where = f"notebook {self.names.index(name) + 1} of {len(self.names)}, {name}"
+            cells = len(_code(notebook))
+            watch = Watch(
+                lambda cell: self.say(f"{where}: cell {cell} of {cells}, {self.left.words}"),
+                lambda _, seconds: self.left.cell_ended(name, seconds),
+            )
+            try:
+                outcome = await execute(notebook, ROOT, home, self.cell_limit_s, watch, self.kernel)
+            finally:
+                # Also where all of it is interrupted: what it put out so far is kept.
+                nbformat.write(notebook, self.target / f"{name}.ipynb")
+            self.left.notebook_ended(name)
+            self.say(f"{where}: {_ended(outcome)}")
+            page = as_html(notebook, name, self.names, outcome.error)
+            (self.target / f"{name}.html").write_text(page, encoding="utf-8")
+        return NotebookRun(
+            name=name,
+            question=question_of(notebook) or name,
+            seconds=round(outcome.seconds, 3),
+            cells=outcome.cells,
+            cells_run=outcome.cells_run,
+            error=outcome.error,
+            file=f"{FOLDER}/{name}.ipynb",
         )
-        # nbclient logs what it also raises.
-        for name in ("traitlets", "asyncio"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        asyncio.run(_run(client, manager))
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
-        error = _COLOURS.sub("", str(failure)).strip()
-    finally:
-        for name, value in previous.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-        shutil.rmtree(private, ignore_errors=True)
-        nbformat.write(notebook, target)
-    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_anchor_links=True)
-    # What the page shows before the notebooks need not be shown twice.
-    exporter.register_preprocessor(TagRemovePreprocessor(remove_cell_tags={"summary"}), enabled=True)
+
+
+def question_of(notebook: Any) -> str:
+    """Its first heading; empty: it has none."""
+    for cell in notebook.cells:
+        for line in cell.source.splitlines() if cell.cell_type == "markdown" else ():
+            if line.startswith("# "):
+                return str(line[2:].strip())
+    return ""
+
+
+def as_html(notebook: Any, name: str, names: list[str], error: str | None = None) -> str:
+    """An executed notebook as a page of its own, with its code folded; nothing in it comes from the network.
+
+    Args:
+        notebook: with its outputs.
+        name: its name.
+        names: of all, which the page links to.
+        error: what ended it early; the page says so first.
+    """
+    exporter = HTMLExporter(
+        template_name=_PAGE.name, extra_template_basedirs=[str(_PAGE.parent)], exclude_anchor_links=True
+    )
     body, _ = exporter.from_notebook_node(notebook)
-    return Executed(target, body, error)
+    here = ' aria-current="page"'
+    links = " ".join(f'<a href="{other}.html"{here if other == name else ""}>{other}</a>' for other in names)
+    head, _, rest = (error or "").partition("\n")
+    stopped = (
+        f'<div class="box invalid"><strong>! This notebook ended early: {escape(head)}</strong>'
+        f"<details><summary>Traceback</summary><pre>{escape(rest.strip())}</pre></details></div>\n"
+        if error
+        else ""
+    )
+    shell = string.Template((_PAGE / "shell.html").read_text(encoding="utf-8"))
+    return shell.substitute(
+        title=f"{escape(question_of(notebook) or name)} · Kairos",
+        style="".join(path.read_text(encoding="utf-8") for path in _STYLES),
+        links=links,
+        error=stopped,
+        body=body,
+    )
+
+
+def _code(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _ended(outcome: Outcome) -> str:
+    if outcome.error is None:
+        return f"done after {outcome.seconds:.1f} s"
+    return f"ended early, {outcome.error.partition(chr(10))[0]}"
+
+
+def _within_the_project(folder: Path) -> str:
+    """A folder as the notebooks name it: where it is within the project, so that it says nothing of the machine."""
+    folder = folder.resolve()
+    return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)
+
+
+def _last_times(target: Path) -> dict[str, list[float]]:
+    """What the cells took the last time: in this run's folder, or else in the newest one beside it."""
+    beside = sorted(target.parent.parent.glob(f"*/{FOLDER}/{_TIMES}"), key=_age, reverse=True)
+    for path in (target / _TIMES, *beside):
+        try:
+            found = json.loads(path.read_bytes())
+            return {str(name): [float(seconds) for seconds in took] for name, took in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            continue
+    return {}
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return time.time()

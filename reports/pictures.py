@@ -19,6 +19,11 @@ SECTIONS = ("latency", "load", "rivals", "scaling", "audit", "faults", "violatio
 
 def pictures(evidence: Evidence) -> dict[str, list[Picture]]:
     """What can be drawn of a run, by section; of what was not measured there is none."""
+    return {section: of_section(evidence, section) for section in SECTIONS}
+
+
+def of_section(evidence: Evidence, section: str) -> list[Picture]:
+    """What can be drawn of a run in one section."""
     drawers = {
         "latency": _latency,
         "load": _load,
@@ -28,12 +33,9 @@ def pictures(evidence: Evidence) -> dict[str, list[Picture]]:
         "faults": _faults,
         "violation": _violation,
     }
-    found = {}
-    for section in SECTIONS:
-        some = [picture for picture in drawers[section](evidence) if picture is not None]
-        # Pictures of the same title, and the same picture in two sections, must not share an id.
-        found[section] = [alone(picture, f"{section}-{place}") for place, picture in enumerate(some, 1)]
-    return found
+    some = [picture for picture in drawers[section](evidence) if picture is not None]
+    # Pictures of the same title, and the same picture in two sections, must not share an id.
+    return [alone(picture, f"{section}-{place}") for place, picture in enumerate(some, 1)]
 
 
 def _latency(evidence: Evidence) -> Iterator[Picture | None]:

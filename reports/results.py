@@ -1,14 +1,11 @@
-"""Results of a run: asked for, measured if they are not there yet, read, and judged."""
+"""Results of the latency benchmarks and of the checks between instances: read, and judged."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tomllib
 import zlib
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from zipfile import BadZipFile
 
@@ -41,11 +38,10 @@ from reports.statistics import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 DRAIN = benchmarks.DRAIN
 DURABILITY = benchmarks.DURABILITY
-# The page of the newest run.
-LATEST = ROOT / "reports" / "latest.html"
 # Each benchmark that a report needs, and what is timed beside it in the same rounds.
 COMPANIONS = {operation: BENCHMARKS[operation].companions for operation in IN_REPORT}
 OPERATIONS = tuple(operation for operation in COMPANIONS if operation not in {DRAIN, DURABILITY})
@@ -61,8 +57,6 @@ WORDS = {
     "watch_multi": "WATCH/MULTI",
 }
 
-# What removing servers and traces may take on a busy machine.
-_CLEAN_UP_S = 30.0
 # So many calls do not all take the same nanoseconds, unless the clock stands still.
 _NEVER_ALIKE = 20
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error)
@@ -260,13 +254,27 @@ class Run:
     @cached_property
     def problems(self) -> list[str]:
         """Why the run cannot be trusted; empty where it can."""
-        found = []
-        for operation, companions in COMPANIONS.items():
-            found.extend(self._missing(operation, companions) or self._unfair(operation, companions))
-        found.extend(broken(self.manifest, self._reports if not found else None))
+        return [*self.gaps, *(f"{name}: compared with itself it came out at {own} times" for name, own in self.unfair)]
+
+    @cached_property
+    def gaps(self) -> list[str]:
+        """What it should have and has not."""
+        found = [gap for operation in COMPANIONS for gap in self._missing(operation)]
+        found.extend(broken(self.manifest, None if found or self.unfair else self._reports))
         missing = {check.__name__ for check in CHECKS} - {check.name for check in self.checks}
         found.extend(f"check {name}: has no result" for name in sorted(missing))
-        return found or self._unjudged()
+        return found if found or self.unfair else self._unjudged()
+
+    @cached_property
+    def beside_itself(self) -> dict[str, Comparison]:
+        """Each operation that has all its results, over itself in the same rounds: how fair the run was."""
+        whole = [name for name, beside in COMPANIONS.items() if "again" in beside and not self._missing(name)]
+        return {name: self.compare(name, "again") for name in whole}
+
+    @property
+    def unfair(self) -> list[tuple[str, Comparison]]:
+        """Operations that differ from themselves, and by how much."""
+        return [(name, own) for name, own in self.beside_itself.items() if fires(own)]
 
     def _unjudged(self) -> list[str]:
         """What has a target and no verdict: it must not pass for want of one."""
@@ -276,35 +284,43 @@ class Run:
         judged = len(self.judgements)
         return [f"{judged} of {wanted} targets could be judged"] if judged < wanted else []
 
-    def _missing(self, operation: str, companions: tuple[str, ...]) -> list[str]:
+    def _missing(self, operation: str) -> list[str]:
         rounds = DRAIN_ROUNDS if operation == DRAIN else self.manifest["rounds"]
-        found = missing(self.samples.get(operation, {}), operation, companions, self.manifest["runs"], rounds)
+        subjects, companions = self.samples.get(operation, {}), COMPANIONS[operation]
+        found = missing(subjects, operation, companions, self.manifest["runs"], rounds)
         if operation == DRAIN and not found and not self._drained_rows:
             return [f"{operation}: the runs do not say how many rows they drained"]
         return found
 
-    def _unfair(self, operation: str, companions: tuple[str, ...]) -> list[str]:
-        if "again" not in companions:
-            return []
-        own = self.compare(operation, "again")
-        return [f"{operation}: compared with itself it came out at {own} times"] if fires(own) else []
-
     @cached_property
-    def _targets(self) -> list[tuple[str, dict[str, Any]]]:
-        """The targets of its profile, each with its kind."""
+    def _all_targets(self) -> list[tuple[str, dict[str, Any]]]:
+        """The targets of all profiles, each with its kind."""
         targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text(encoding="utf-8"))
         return [
-            (kind, target)
-            for kind in ("latency", "ratio", "difference", "rate")
-            for target in targets.get(kind, ())
-            if target.get("profile", self.manifest["profile"]) == self.manifest["profile"]
+            (kind, target) for kind in ("latency", "ratio", "difference", "rate") for target in targets.get(kind, ())
         ]
+
+    @property
+    def _targets(self) -> list[tuple[str, dict[str, Any]]]:
+        """Those of its own profile."""
+        return [(kind, target) for kind, target in self._all_targets if self._has(target)]
+
+    def _has(self, target: dict[str, Any]) -> bool:
+        return bool(target.get("profile", self.manifest["profile"]) == self.manifest["profile"])
 
     @cached_property
     def judgements(self) -> list[Judgement]:
         """Every target of its profile that the run has the data for; what is missing is among the problems."""
+        return self._judged(self._targets)
+
+    @cached_property
+    def unjudged(self) -> list[Judgement]:
+        """Targets of another profile, as far as there is data: to be shown, while their verdicts say nothing."""
+        return self._judged([(kind, target) for kind, target in self._all_targets if not self._has(target)])
+
+    def _judged(self, targets: list[tuple[str, dict[str, Any]]]) -> list[Judgement]:
         kinds = {"latency": self._latency, "ratio": self._ratio, "difference": self._difference, "rate": self._rate}
-        found = [kinds[kind](target) for kind, target in self._targets]
+        found = [kinds[kind](target) for kind, target in targets]
         return [judgement for judgement in found if judgement is not None]
 
     def _latency(self, target: dict[str, Any]) -> Judgement | None:
@@ -359,56 +375,3 @@ class Run:
             return Verdict.INVALID
         checks = [Verdict.PASS if check.passed else Verdict.FAIL for check in self.checks]
         return overall([judgement.verdict for judgement in self.judgements] + checks)
-
-
-def load(folder: str | Path, profile: str = "quick") -> Run:
-    """The run in a folder; measured there first, in another process, if it is not there yet.
-
-    Raises:
-        ConfigurationError: it could not be measured, or was written by another version.
-    """
-    folder = Path(folder).resolve()
-    if not (folder / "manifest.json").exists():
-        command = [sys.executable, "-m", "loadtests.measure", str(folder), "--profile", profile, "--end-with-stdin"]
-        status = run_to_its_end(command)
-        if status != 0:
-            raise MeasuringFailed(status)
-        return Run(folder)
-    run = Run(folder)
-    found = run.manifest.get("profile")
-    print(f"stored run of {run.manifest.get('started_at')}, profile {found}: delete {folder} to measure anew")
-    if found != profile:
-        raise ConfigurationError("profile", f"{profile} was asked for, {folder} holds a run of another")
-    return run
-
-
-def run_to_its_end(command: list[str]) -> int:
-    """Run a process that cleans up after itself, and give it the time to do so where this one is interrupted."""
-    # It ends when the pipe closes, so it does not outlive this process, not even one that was killed.
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE)
-    try:
-        return process.wait()
-    except BaseException:
-        # Ctrl-C has reached it, too; a second signal of another kind does not disturb what that began.
-        process.terminate()
-        try:
-            process.wait(_CLEAN_UP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        raise
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()
-
-
-class MeasuringFailed(Exception):  # noqa: N818 - a fact, and the process that failed has said why
-    """The measuring process ended without a result.
-
-    Attributes:
-        status: its exit status.
-    """
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-        super().__init__(f"measuring ended with status {status}; its own message says why")

@@ -23,8 +23,8 @@ from loadtests import ROOT
 from loadtests.measure import unwind_on_termination
 from loadtests.studies.registry import STUDIES
 from loadtests.studies.study import Result, asked, read
+from reports.children import MeasuringFailed, run_to_its_end
 from reports.folders import INTERRUPTED, new_run, whole_or_gone
-from reports.results import MeasuringFailed, run_to_its_end
 from reports.statistics import (
     EXIT_STATUS,
     Estimate,

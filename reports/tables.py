@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from html import escape
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from reports import results
+from reports.guarantees import GUARANTEES
 from reports.results import OPERATIONS
 from reports.statistics import FEWEST_RUNS
 
@@ -20,15 +22,6 @@ SIGNS = {"PASS": "✔", "FAIL": "✘", "INCONCLUSIVE": "?", "INVALID": "!"}
 
 # From here on decimals are noise.
 _WHOLE = 1_000
-
-
-# The guarantees that the checks bear on, in a few words; the README has them in full.
-GUARANTEES = {
-    "G1": "atomic versioned write",
-    "G2": "linearizable per session",
-    "G7": "complete audit",
-    "G8": "watching never goes back",
-}
 
 
 # The subjects of the durability benchmark, and what each is.
@@ -132,7 +125,7 @@ def latencies(run: Run) -> Table:
         row = [operation]
         for statistic in ("p50", "p95", "p99"):
             values = sorted(run.per_run(operation, "kairos", statistic))
-            row.append(f"{values[len(values) // 2]:.3f} ms ({values[0]:.3f} to {values[-1]:.3f})")
+            row.append(f"{median(values):.3f} ms ({values[0]:.3f} to {values[-1]:.3f})")
         for against in ("floor", "bare", "again"):
             if against in whole and len(subjects["kairos"]) >= FEWEST_RUNS:
                 ratio = run.ratio(operation, against)
@@ -158,7 +151,7 @@ def drain(run: Run) -> Table:
     ):
         rates = sorted(run.drain_rates(subject)) if results.DRAIN in run.samples else []
         if rates:
-            rows.append((label, f"{rates[len(rates) // 2]:,.0f} rows/s", f"{rates[0]:,.0f} to {rates[-1]:,.0f}"))
+            rows.append((label, f"{median(rates):,.0f} rows/s", f"{rates[0]:,.0f} to {rates[-1]:,.0f}"))
     return Table(("what", "median of the runs", "smallest to largest run"), rows)
 
 
@@ -174,7 +167,7 @@ def durability(run: Run) -> Table:
         row = [level, waits_for]
         for statistic in ("p50", "p95"):
             values = sorted(run.per_run(results.DURABILITY, subject, statistic))
-            row.append(f"{values[len(values) // 2]:.3f} ms ({values[0]:.3f} to {values[-1]:.3f})")
+            row.append(f"{median(values):.3f} ms ({values[0]:.3f} to {values[-1]:.3f})")
         if subject == "kairos" or runs != memory or runs < FEWEST_RUNS:
             row.append("–")
         else:

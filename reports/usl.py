@@ -9,6 +9,7 @@ Planning", 2007, chapter 4. With κ = 0 it is Amdahl's law; with κ > 0 throughp
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -112,6 +113,12 @@ def fit_usl(points: Sequence[tuple[int, float]], *, resamples: int = 400) -> Usl
         ValueError: fewer than 6 levels, or fewer than 3 repetitions of one; or a throughput that is not above 0; or
             they obey no such law.
     """
+    return _fitted(tuple(points), resamples)
+
+
+@lru_cache(maxsize=32)
+def _fitted(points: tuple[tuple[int, float], ...], resamples: int) -> Usl:
+    """The same, once for all who ask: tables, figures and judges ask for the same fits, which take seconds."""
     levels: dict[int, list[float]] = {}
     for instances, throughput in points:
         levels.setdefault(instances, []).append(throughput)

@@ -76,7 +76,7 @@ def write_capacity(folder: Path) -> None:
 def _write_load(folder: Path, name: str, time: float, size: float, system: Any, share: float) -> None:
     folder.mkdir(parents=True)
     load, _ = made(scenarios()[name].scaled(time, size), system)
-    load.name, load.time, load.size, load.began_at = name, time, size, f"2026-01-01 10:0{len(name)}"
+    load.name, load.time, load.size, load.began_at = name, time, size, f"2026-01-01T10:{len(name):02d}:00+00:00"
     for part in load.parts:
         part.cpu = [share] * len(part.cpu)
         part.histories, part.watchers = [part.place + 1], [part.place + 201]

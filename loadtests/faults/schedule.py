@@ -17,6 +17,7 @@ FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in (*STORE, *PROCE
 
 # What is to befall an arena of a kind in any case.
 FIRST = {
+    "fsync": "Valkey killed",
     "memory": "Valkey killed",
     "everysec": "Valkey killed",
     "sentinel": "failover",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.lifeline import end_with_parent
 from kairos_core.one_line import OneLineParser
 from loadtests.attack.rounds import RoundError
 from loadtests.history import HistoryError
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--seed", type=int, default=0, help="what all is drawn from; 0: another each time")
     running.add_argument("--folder", type=Path, help="where the run goes; none: a new folder of loadtests/runs")
     running.add_argument("--quiet", action="store_true", help="do not show how it goes")
+    running.add_argument("--end-with-stdin", action="store_true", help="end, too, when standard input closes")
     running.set_defaults(do=_run)
     judging = commands.add_parser("judge", help="judge a stored run again")
     judging.add_argument("folder", type=Path, metavar="RUN", help="a folder of loadtests/runs")
@@ -75,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.end_with_stdin:
+        end_with_parent()
     scenario = scenario_named(options.scenario).scaled(options.time, options.size)
     for name, count, most in (("INSTANCES", options.instances, MOST_PLACES), ("--workers", options.workers, _MOST)):
         if not 1 <= count <= most:

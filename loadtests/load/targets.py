@@ -46,6 +46,11 @@ def too_few(counted: Counted, statistic: str, what: str) -> str:
     return f"too few: {counted.calls:,} {what}, where {needed:,} are needed for its {statistic}"
 
 
+def shows_too_little(result: TargetResult) -> bool:
+    """Whether there were too few calls, or too little time, to judge it."""
+    return result.verdict == Speed.INCONCLUSIVE and result.sentence.startswith(("too few", "too short"))
+
+
 def _doubt(counted: Counted, target: Target) -> str:
     """Why there is no interval that can be relied upon, in a sentence; empty: there is."""
     few = too_few(counted, target.statistic, target.operation)

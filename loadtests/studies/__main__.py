@@ -12,7 +12,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.lifeline import end_with_parent
 from loadtests.measure import unwind_on_termination
 from loadtests.studies.registry import STUDIES
-from loadtests.studies.study import ask, run
+from loadtests.studies.study import PROFILES, ask, run
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.studies", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*STUDIES, []], help="which; all, if none is named")
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--profile", choices=("quick", "full"), default="quick")
+    parser.add_argument("--profile", choices=PROFILES, default="quick")
     parser.add_argument("--end-with-stdin", action="store_true", help="end, too, when standard input closes")
     options = parser.parse_args()
     unwind_on_termination()

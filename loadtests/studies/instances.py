@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from loadtests.orders import Helper
 
 COMPARED = ("kairos", "kairos_changed", "bare")
+# Of these alone a law is fitted, and one is judged by the other.
+IN_BRIEF = ("kairos", "bare")
 CEILING = "ceiling"
 # Processes that are to find the ceiling: one may not be able to keep the server busy, more take its core away.
 CEILING_COUNTS = (1, 2)
@@ -38,7 +40,10 @@ _OUTBOX_LIMIT = 10_000_000
 
 def measure(bench: Bench) -> list[Point]:
     """Let them update."""
-    counts, repetitions, seconds = ((1, 2, 3, 4, 6, 8), 3, 0.8) if bench.is_quick else (range(1, 9), 10, 3.0)
+    counts, repetitions, seconds = ((1, 2, 3, 4, 6, 8), 3, 0.8) if bench.is_quick else (range(1, 9), 10, 0.8)
+    subjects: Sequence[str] = COMPARED
+    if bench.is_brief:
+        seconds, subjects = 0.4, IN_BRIEF
     bench.note(
         "bare: redis-py's evalsha of Kairos' own script. Its state was encoded once, beforehand; each call makes only"
         " an operation id, the receipt's key and the version, and checks the reply. kairos: update_session of the state"
@@ -52,10 +57,17 @@ def measure(bench: Bench) -> list[Point]:
         " ..._cores is how many of them were busy."
     )
     with harness(new_namespace("instances")) as settings:
-        return points(bench, settings, counts, repetitions, seconds)
+        return points(bench, settings, counts, repetitions, seconds, subjects)
 
 
-def points(bench: Bench, settings: Settings, counts: Sequence[int], repetitions: int, seconds: float) -> list[Point]:
+def points(  # noqa: PLR0913, PLR0917 - what is measured
+    bench: Bench,
+    settings: Settings,
+    counts: Sequence[int],
+    repetitions: int,
+    seconds: float,
+    subjects: Sequence[str] = COMPARED,
+) -> list[Point]:
     """Let so many processes update for so long, a part of it at a time; fresh processes in each repetition."""
     found = []
     settings = msgspec.structs.replace(settings, outbox_limit=_OUTBOX_LIMIT)
@@ -67,7 +79,7 @@ def points(bench: Bench, settings: Settings, counts: Sequence[int], repetitions:
             with ExitStack() as processes:
                 helpers = helpers_of("loadtests.throughput", max(*counts, *CEILING_COUNTS), settings, processes)
                 connect(helpers, run=run)
-                for name, count in _turns(counts)[:: 1 if repetition % 2 else -1]:
+                for name, count in _turns(counts, subjects)[:: 1 if repetition % 2 else -1]:
                     one = updated(helpers[:count], client, name, seconds / 2 / _ROUNDS)
                     slices.setdefault((name, count), []).append(one)
                     # Nobody reads what they hold: a copy of every state that was written.
@@ -86,9 +98,9 @@ def points(bench: Bench, settings: Settings, counts: Sequence[int], repetitions:
     return found
 
 
-def _turns(counts: Sequence[int]) -> list[tuple[str, int]]:
+def _turns(counts: Sequence[int], subjects: Sequence[str]) -> list[tuple[str, int]]:
     """Who goes when: one, the other, the other, the first, so that what drifts befalls both alike."""
-    groups = [[(name, count) for name in COMPARED] for count in counts]
+    groups = [[(name, count) for name in subjects] for count in counts]
     groups.append([(CEILING, count) for count in CEILING_COUNTS])
     return [place for group in groups for place in (*group, *reversed(group)) * _ROUNDS]
 

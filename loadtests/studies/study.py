@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # 1: NAME.json as `Result`; where samples are kept, NAME.npz has them in nanoseconds, by "subject/x/repetition/what".
 FORMAT = 1
+# How much is measured, from the least on. `brief` is for a report that has little time: it is `quick`, but for the
+# study of instances, which then leaves out what nothing is judged by.
+PROFILES = ("brief", "quick", "full")
 # In a folder of studies: the names of those that were asked for.
 ASKED = "asked.json"
 
@@ -52,7 +55,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         study: its name.
         question: what it answers.
         axis: what `x` is, with its unit.
-        profile: quick or full.
+        profile: of `PROFILES`.
         repetitions: how often each point was measured.
         points: what was seen.
         facts: the machine, the servers and what else the numbers depend on.
@@ -78,7 +81,7 @@ class Bench(NamedTuple):
     """What a study is given.
 
     Attributes:
-        profile: quick or full: how much it measures.
+        profile: of `PROFILES`: how much it measures.
         say: tells the reader of progress, a line at a time.
         keep: takes samples in nanoseconds that are to be stored beside the points, under a key.
         note: takes a sentence that a reader has to know.
@@ -92,7 +95,12 @@ class Bench(NamedTuple):
     @property
     def is_quick(self) -> bool:
         """Whether it is to be done within a minute or so."""
-        return self.profile == "quick"
+        return self.profile != "full"
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether it is to be done in even less."""
+        return self.profile == "brief"
 
 
 class Study(NamedTuple):

@@ -236,9 +236,10 @@ def test_the_full_profile_is_what_it_is_said_to_be() -> None:
         assert profile.rounds.keys() <= set(KINDS)
 
 
-def test_the_full_profile_has_all_faults() -> None:
-    """Each fault befalls at least one arena that it fits."""
-    full = profiles()["full"]
+@pytest.mark.parametrize("name", ["full", "report_full"])
+def test_a_full_profile_has_all_faults(name: str) -> None:
+    """Each fault befalls at least one arena that it fits, in a full validation and in that of a full report."""
+    full = profiles()[name]
     for seed in range(5):
         found = {fault.name for kind, count in full.rounds.items() for fault in schedule(seed, kind, count)}
         assert FAULTS.keys() == found, f"seed {seed}"
