@@ -31,7 +31,7 @@ def pictures(
     for section in SECTIONS:
         some: list[Picture] = []
         try:
-            for picture in of_section(evidence, section):
+            for picture in _each(evidence, section):
                 some.append(picture)  # noqa: PERF402 - what was drawn before an error stays
         except Exception as error:
             if failed is None:
@@ -41,8 +41,12 @@ def pictures(
     return found
 
 
-def of_section(evidence: Evidence, section: str) -> Iterator[Picture]:
-    """What can be drawn of a run in one section, one after the other."""
+def of_section(evidence: Evidence, section: str) -> list[Picture]:
+    """What can be drawn of a run in one section."""
+    return list(_each(evidence, section))
+
+
+def _each(evidence: Evidence, section: str) -> Iterator[Picture]:
     drawers = {
         "latency": _latency,
         "load": _load,

@@ -112,7 +112,7 @@ def judged(run: Evidence, profile: str = "quick") -> Judged:
 
 def pictures(run: Evidence, section: str) -> list[Picture]:
     """The pictures of a section of the report."""
-    return list(of_section(run, section))
+    return of_section(run, section)
 
 
 def drain(run: Evidence) -> tables.Table | None:
