@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
@@ -19,6 +18,7 @@ from tests.made_run import made_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -127,28 +127,9 @@ def test_pictures_are_those_of_the_report(shown: Callable[[str], Shown]) -> None
         assert "<svg" in shown(name).html, name
 
 
-@pytest.mark.parametrize(
-    ("name", "wrong", "word"),
-    [
-        ("latency", {"slow": "get_session"}, "FAIL"),
-        ("latency", {"itself": "get_session"}, "INVALID"),
-        ("consistency", {"has_violation": True}, "FAIL"),
-        ("faults", {"has_violation": True}, "FAIL"),
-    ],
-)
-def test_what_is_wrong_is_said(tmp_path: Path, name: str, wrong: dict[str, Any], word: str) -> None:
-    """Of a run in which something is wrong the notebook that asks for it says so, with what it is."""
-    needed = {"latency": "latency"}.get(name, "validation")
-    parts = ("latency", "validation", "load/audit_outage", "load/capacity", "studies")
-    run = made_run(tmp_path / "run", without=tuple(part for part in parts if part != needed), **wrong)
-    answer = run_cells(name, folder=str(run), profile="stored").answer
-    assert word == answer.word
-    assert any(str(value) in str(answer) or value is True for value in wrong.values())
-
-
 def test_a_run_without_a_part_is_no_error(tmp_path: Path) -> None:
     """Where nothing was measured of its question, a notebook says so and does not raise: the others have their say."""
     run = made_run(tmp_path / "run", without=("validation", "load/audit_outage", "load/capacity", "studies"))
-    for name in ("scaling", "consistency", "audit", "faults", "load"):
-        answer = run_cells(name, folder=str(run), profile="stored").answer
-        assert "PASS" != answer.word or name == "audit"
+    names = ("scaling", "consistency", "audit", "faults", "load")
+    words = {name: run_cells(name, folder=str(run), profile="stored").answer.word for name in names}
+    assert dict.fromkeys(names, "INCONCLUSIVE") == words
