@@ -17,6 +17,7 @@ import pytest
 from loadtests import ROOT
 from reports.findings import NotebookRun
 from reports.kernels import without_paths
+from reports.lab import Answer
 from reports.notebooks import as_html, execute_all, question_of
 
 if TYPE_CHECKING:
@@ -289,6 +290,17 @@ def is_gone(pid: int) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_the_answer_is_below_the_question() -> None:
+    """The page of a notebook that came to its end shows the answer first, below the question, and where it follows."""
+    answer = Answer("PASS", ["All is well."])._repr_html_()
+    output = nbformat.v4.new_output("execute_result", {"text/html": answer}, execution_count=1)
+    last = nbformat.v4.new_code_cell("answer", outputs=[output], execution_count=1)
+    cells = [nbformat.v4.new_markdown_cell("# Is it?\n\nWhy."), last]
+    page = as_html(nbformat.v4.new_notebook(cells=cells), "1", ["1"])
+    places = [page.index("Is it?</h1>"), page.index(answer), page.index("Why."), page.rindex(answer)]
+    assert sorted(set(places)) == places
 
 
 def test_the_page_can_be_made_again(made: Made) -> None:
