@@ -80,7 +80,15 @@ class _All(NamedTuple):
     async def run(self, notebooks: Mapping[str, Any], home: Path) -> list[NotebookRun]:
         """Execute them, some at a time; in their order."""
         lanes = asyncio.Semaphore(AT_A_TIME)
-        return list(await asyncio.gather(*(self._one(name, notebooks[name], home, lanes) for name in self.names)))
+        every = (self._one(name, notebooks[name], home, lanes) for name in self.names)
+        # Where it is interrupted, each is waited for: none may be interrupted twice, and leave its kernel behind.
+        found = await asyncio.gather(*every, return_exceptions=True)
+        runs = []
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+            runs.append(one)
+        return runs
 
     async def _one(self, name: str, notebook: Any, home: Path, lanes: asyncio.Semaphore) -> NotebookRun:
         async with lanes:
