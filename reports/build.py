@@ -13,7 +13,7 @@ from reports.findings import Report, write_report
 from reports.judging import judged
 from reports.notebooks import execute_all
 from reports.page.render import render
-from reports.parts import STORED, profile_of
+from reports.parts import STORED, note_missing, profile_of
 from reports.pictures import SECTIONS, of_section
 from reports.summary import markdown
 
@@ -51,6 +51,7 @@ def build(folder: Path, profile: str, say: Callable[[str], object]) -> Built:
         say: told of progress, a line at a time.
     """
     profile = profile_of(folder) or profile
+    note_missing(folder, profile)
     notebooks = execute_all(folder, STORED, say)
     say("judging what was seen, drawing it, writing the page ...")
     evidence = Evidence(folder)

@@ -27,7 +27,8 @@ FIRST_LINE = """() => {
 
 WIDER = "() => document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
 
-UNSEEN = """atLeast => {
+UNSEEN = (
+    """atLeast => {
   const name = %s;
   const problem = element => {
     element.scrollIntoView({block: 'center', inline: 'nearest', behavior: 'instant'});
@@ -57,10 +58,13 @@ UNSEEN = """atLeast => {
   }
   scrollTo(0, 0);
   return found;
-}""" % NAME  # noqa: UP031 - the text is full of braces
+}"""
+    % NAME
+)  # noqa: UP031 - the text is full of braces
 
 # WCAG 2.2, 1.4.3: 4.5 to 1. axe-core does not look at the text of an SVG.
-FAINT = """() => {
+FAINT = (
+    """() => {
   const name = %s;
   const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
   const rgba = colour => {
@@ -109,4 +113,6 @@ FAINT = """() => {
   }
   scrollTo(0, 0);
   return found;
-}""" % NAME  # noqa: UP031 - likewise
+}"""
+    % NAME
+)  # noqa: UP031 - likewise

@@ -81,9 +81,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tell(
-    sources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Told]:
+def tell(sources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
     """Writes the report of a run as the command does, with these arguments besides."""
     assert sources.exists()
 
@@ -139,7 +137,7 @@ def test_a_sound_run_passes(tell: Callable[..., Told], sources: Path, tmp_path: 
 def test_the_first_line_says_what_is_wrong(
     tell: Callable[..., Told], tmp_path: Path, wanted: dict[str, object], verdict: Verdict, status: int
 ) -> None:
-    """A run with a missed target, with a violation, or one that shows nothing: its page, and its status, say so first."""
+    """A run with a missed target, with a violation, or one that shows nothing: its page and its status say so first."""
     told = tell(made_run(tmp_path / "runs" / "run", **wanted))
     assert (status, verdict) == (told.status, told.report.verdict)
     assert verdict.value in told.page.first
@@ -174,7 +172,9 @@ def test_a_picture_that_cannot_be_drawn_does_not_lose_the_report(
     monkeypatch.setattr("reports.figures.latency.spectra", draw)
     told = tell(made_run(tmp_path / "runs" / "run", without=("studies", "load/capacity", "load/audit_outage")))
     assert (2, Verdict.INVALID) == (told.status, told.report.verdict)
-    assert any("the pictures of latency cannot be drawn: ZeroDivisionError: no width" in one for one in told.report.reasons)
+    assert any(
+        "the pictures of latency cannot be drawn: ZeroDivisionError: no width" in one for one in told.report.reasons
+    )
     assert "<svg" in (told.folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -182,11 +182,18 @@ def test_a_picture_that_cannot_be_drawn_does_not_lose_the_report(
 def test_a_new_run_is_measured_and_published(
     tell: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is missing is measured, and the newest page leads to the files of its run; `--run` alone measures nothing."""
+    """What is missing is measured, and the newest page leads to the files of its run; `--run` measures nothing."""
     stored = made_run(tmp_path / "stored")
-    copied = [Part(name=name, command=f"tests.a_copy {stored} RUN {name}", results=[result], seconds=60.0)
-              for name, result in (("latency", "manifest.json"), ("validation", "validation/validation.json"),
-                                   ("load", "load/capacity/load_verdict.json"), ("studies", "studies/instances.json"))]  # fmt: skip
+    results = {
+        "latency": "manifest.json",
+        "validation": "validation/validation.json",
+        "load": "load/capacity/load_verdict.json",
+        "studies": "studies/instances.json",
+    }
+    copied = [
+        Part(name=name, command=f"tests.a_copy {stored} RUN {name}", results=[result], seconds=60.0)
+        for name, result in results.items()
+    ]
     monkeypatch.setattr(parts, "profiles", lambda: {"quick": copied})
     told = tell(tmp_path, "--runs", str(tmp_path / "runs"))
     (run,) = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
