@@ -14,8 +14,8 @@ from reports.judging import judged
 from reports.notebooks import execute_all
 from reports.page.render import render
 from reports.parts import STORED, profile_of
-from reports.pictures import pictures
-from reports.summary import summary
+from reports.pictures import SECTIONS, of_section
+from reports.summary import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def build(folder: Path, profile: str, say: Callable[[str], object]) -> Built:
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     write_report(folder, report)
-    (folder / SUMMARY).write_text(summary(report), encoding="utf-8")
+    (folder / SUMMARY).write_text(markdown(report), encoding="utf-8")
     built = Built(folder, report, drawn)
     _write_page(built, folder / PAGE)
     return built
@@ -76,13 +76,15 @@ def publish(built: Built) -> Path:
 
 
 def _drawn(evidence: Evidence) -> dict[str, list[Picture]]:
-    """All pictures; one that cannot be drawn is a problem of the run and does not take the report with it."""
-
-    def failed(section: str, error: Exception) -> None:
-        traceback.print_exception(error)
-        evidence.problems.append(f"the pictures of {section} cannot be drawn: {type(error).__name__}: {error}")
-
-    return pictures(evidence, failed)
+    """All pictures; what cannot be drawn is a problem of the run and does not take the report with it."""
+    found: dict[str, list[Picture]] = {}
+    for section in SECTIONS:
+        try:
+            found[section] = of_section(evidence, section)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the numbers are there all the same
+            traceback.print_exc()
+            evidence.problems.append(f"the pictures of {section} cannot be drawn: {type(error).__name__}: {error}")
+    return found
 
 
 def _command(evidence: Evidence, profile: str) -> str:

@@ -30,6 +30,8 @@ CELL_LIMIT_S = 120.0
 AT_A_TIME = 2
 _TIMES = "times.json"
 _PAGE = Path(__file__).with_name("notebook_page")
+# The report's, and what a notebook has besides.
+_STYLES = (Path(__file__).with_name("page") / "templates" / "style.css", _PAGE / "style.css")
 
 
 def execute_all(  # noqa: PLR0913 - the rest has a default
@@ -142,7 +144,7 @@ def as_html(notebook: Any, name: str, names: list[str], error: str | None = None
     shell = string.Template((_PAGE / "shell.html").read_text(encoding="utf-8"))
     return shell.substitute(
         title=f"{escape(question_of(notebook) or name)} · Kairos",
-        style=(_PAGE / "style.css").read_text(encoding="utf-8"),
+        style="".join(path.read_text(encoding="utf-8") for path in _STYLES),
         links=links,
         error=stopped,
         body=body,

@@ -6,7 +6,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from loadtests.mutants.catch import CAUGHT, FAILED, GREEN
-from reports.statistics import Comparison, band_of, change, smallest_visible
+from reports.judging.guarantees import guarantees
+from reports.statistics import Comparison, Verdict, band_of, change, smallest_visible
 
 if TYPE_CHECKING:
     from reports.comparing.runs import Side
@@ -183,5 +184,11 @@ def turned_loads(pairs: list[LoadPair]) -> list[Turned]:
 
 
 def turned_guarantees(before: Side, after: Side) -> list[Turned]:
-    """Guarantees whose verdict is another now."""
-    return []
+    """Guarantees whose verdict is another now, of those that both runs had anything to say of."""
+    good, open_ = frozenset({Verdict.PASS.value}), frozenset({Verdict.INCONCLUSIVE.value})
+    found = []
+    for then, now in zip(guarantees(before.evidence), guarantees(after.evidence), strict=True):
+        one = turned(f"{now.number}, {now.text}", then.verdict.value, now.verdict.value, good=good, open_=open_)
+        if one is not None:
+            found.append(one)
+    return found

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reports.statistics import Comparison
 
 _NOTHING = "–"
-_NONE = ("none", "", "")
+_ALIKE = ("nothing: the same machine, servers, packages and profile", "", "")
 _SHARES = ("p50", "p95", "p99")
 # What of a load test is set side by side, and how long it took from when it was due.
 _STEPS = (("turn", "latency"), ("create", "latency"), ("delivery", "latency"))
@@ -56,7 +56,7 @@ def unlike(found: Compared) -> Table:
     """What is other than the code; where there is anything, no time is judged."""
     rows: list[tuple[str, ...]] = [(one.what, one.before, one.after) for one in found.unlike]
     rows += [(problem, _NOTHING, _NOTHING) for problem in found.problems]
-    return Table(("not alike", "before", "after"), rows or [_NONE])
+    return Table(("not alike", "before", "after"), rows or [_ALIKE])
 
 
 def speeds(found: Compared) -> Table:
@@ -113,8 +113,9 @@ def _ms(value: float | None) -> str:
 
 def turned(found: Compared) -> Table:
     """Guarantees, mutants, checks and histories that are not what they were."""
+    nothing = "nothing was changed between the halves of one run" if found.is_one else "nothing"
     rows: list[tuple[str, ...]] = [(one.what, one.before, one.now, one.word.value) for one in found.turned]
-    return Table(("what", "before", "now", ""), rows or [("nothing changed", "", "", "")])
+    return Table(("what", "before", "now", ""), rows or [(nothing, "", "", "")])
 
 
 def loads(found: Compared) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reports.comparing.changes import (
     LoadPair,
@@ -17,7 +17,11 @@ from reports.comparing.changes import (
     turned_mutants,
 )
 from reports.comparing.runs import Difference, Side, differences
+from reports.figures.comparison import comparison
 from reports.lab.answer import Answer
+
+if TYPE_CHECKING:
+    from reports.figures.style import Picture
 
 # What might take so many times as long unseen was not looked at.
 BLIND = 2.0
@@ -117,6 +121,11 @@ def compared(before: Side, after: Side) -> Compared:
     found = speeds(before, after)
     problems += missing(before, after)
     return Compared(before, after, differences(before, after), list(dict.fromkeys(problems)), found, turns, loads)
+
+
+def picture(found: Compared) -> Picture | None:
+    """The change of each operation with its interval, beside the band; None: no operation was timed by both."""
+    return comparison(found.speeds)
 
 
 def _problems(side: Side) -> list[str]:

@@ -12,25 +12,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from reports.findings import Guarantee, Law, Report, Target, Validity
+    from reports.lab.read import Judged
 
 # The guarantees of the trail; the others are of the state.
 TRAIL = ("G7", "G13")
+# Where the files of the latency benchmarks are.
+LATENCY = ("latency", "manifest", "checks")
 _NONE = "Nothing of it was measured in this run."
 # A sentence names so many; the tables have all.
 _MOST = 3
 
 
-def latency(report: Report) -> Answer:
+def latency(report: Report | Judged) -> Answer:
     """Are the targets met?"""
-    return _answer(targets_of(report, "latency"), validity=_within(report.validity, "latency", "manifest", "checks"))
+    return _answer(targets_of(report, "latency"), validity=within(report.validity, *LATENCY))
 
 
-def scaling(report: Report) -> Answer:
+def scaling(report: Report | Judged) -> Answer:
     """How does cost grow?"""
     return _answer(targets_of(report, "study"), told=[_law(law) for law in report.laws])
 
 
-def consistency(report: Report) -> Answer:
+def consistency(report: Report | Judged) -> Answer:
     """Is anything lost?"""
     found = of_state(report)
     told = []
@@ -39,7 +42,7 @@ def consistency(report: Report) -> Answer:
     return _answer(guarantees=found, told=told)
 
 
-def audit(report: Report) -> Answer:
+def audit(report: Report | Judged) -> Answer:
     """Is the trail complete, and how late is it?"""
     late = [
         f"PostgreSQL was away for {one.outage_s:.0f} s: {one.most_waiting:,} entries waited at the most, "
@@ -47,11 +50,10 @@ def audit(report: Report) -> Answer:
         for one in report.loads
         if one.outage_s is not None
     ]
-    targets = [one for one in report.targets if "audit_outage" in one.file or one.what.startswith("drain")]
-    return _answer(targets, of_trail(report), _within(report.validity, "load/audit_outage"), late)
+    return _answer(targets_of_audit(report), of_trail(report), within(report.validity, "load/audit_outage"), late)
 
 
-def faults(report: Report) -> Answer:
+def faults(report: Report | Judged) -> Answer:
     """What happens when things break?"""
     verdicts = [cell.verdict for cell in report.fault_cells]
     if not verdicts:
@@ -77,28 +79,38 @@ def _recovery(row: object) -> float:
     return float(getattr(row, "recovery_s", None) or 0.0)
 
 
-def load(report: Report) -> Answer:
+def load(report: Report | Judged) -> Answer:
     """Where is the knee?"""
     targets = [one for one in report.targets if one.source == "load" and "audit_outage" not in one.file]
     wrong = [one for one in report.loads if one.correctness == "VIOLATION"]
-    answer = _answer(targets, validity=_within(report.validity, "load/"))
+    answer = _answer(targets, validity=within(report.validity, "load/"))
     if wrong:
         told = f"The histories of {_some([one.name for one in wrong])} hold a violation."
         return Answer(Verdict.FAIL.value, [told, *answer.sentences])
     return answer
 
 
-def targets_of(report: Report, source: str) -> list[Target]:
+def targets_of(report: Report | Judged, source: str) -> list[Target]:
     """The targets that one kind of measuring has."""
     return [one for one in report.targets if one.source == source]
 
 
-def of_state(report: Report) -> list[Guarantee]:
+def targets_of_audit(report: Report | Judged) -> list[Target]:
+    """Those of the outage, and of how fast it is worked off."""
+    return [one for one in report.targets if "audit_outage" in one.file or one.what.startswith("drain")]
+
+
+def within(found: Iterable[Validity], *places: str) -> list[Validity]:
+    """What has to be so of the measuring whose files begin so."""
+    return [one for one in found if one.file.startswith(places)]
+
+
+def of_state(report: Report | Judged) -> list[Guarantee]:
     """The guarantees of the state."""
     return [one for one in report.guarantees if one.number not in TRAIL]
 
 
-def of_trail(report: Report) -> list[Guarantee]:
+def of_trail(report: Report | Judged) -> list[Guarantee]:
     """The guarantees of the audit trail."""
     return [one for one in report.guarantees if one.number in TRAIL]
 
@@ -181,10 +193,6 @@ def _law(law: Law) -> str:
     if law.peak is not None:
         peak = f"beyond {law.peak:.1f} instances more do less"
     return f"{law.subject}: one instance does {law.one_per_s[0]:,.0f} updates a second, and {peak}."
-
-
-def _within(found: Iterable[Validity], *places: str) -> list[Validity]:
-    return [one for one in found if one.file.startswith(places)]
 
 
 def _some(found: Sequence[str]) -> str:

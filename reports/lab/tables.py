@@ -34,7 +34,8 @@ def figure(value: float | None, unit: str = "") -> str:
     """A number as people read it, with its unit."""
     if value is None:
         return NOTHING
-    shown = f"{value:,.0f}" if abs(value) >= _WHOLE else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    is_whole = abs(value) >= _WHOLE or float(value).is_integer()
+    shown = f"{value:,.0f}" if is_whole else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
     return f"{shown} {unit}".strip()
 
 
