@@ -177,7 +177,7 @@ def _judge(evidence: Evidence) -> Iterator[Validity]:
             seen=f"{one.status} after {one.seconds:.1f} s",
             limit=f"{Status.VIOLATION}{within}: it is wrong on purpose" if one.should_be_caught else f"{Status.VALID}",
             is_valid=one.is_as_it_should_be,
-            file=f"{VALIDATION}/subjects/{one.subject}",
+            file=file,
         )
     harness = [one for one in validation.mutants if one.guarantee == HARNESS]
     caught = sum(one.result == CAUGHT for one in harness)
