@@ -101,9 +101,10 @@ def test_what_tells_of_a_machine_is_taken_out(text: str, clean: str) -> None:
 
 def test_what_is_too_large_is_refused_and_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sample over its limit is not made: the largest files are named, and the sample that was there stays."""
+    monkeypatch.setattr(sample, "MOST_BYTES", MOST_BYTES // 10)
     to = make_sample(run, tmp_path / "sample")
-    (run / "studies" / "growth.json").write_text("1" * MOST_BYTES, encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=r"the largest: studies/growth.json 3,000,000"):
+    (run / "studies" / "growth.json").write_text("1" * 300_000, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"the largest: studies/growth.json 300,000"):
         make_sample(run, to)
     assert [] == unresolved(to / "report.html")
     assert 2 == _called(monkeypatch, run, to)
@@ -113,7 +114,8 @@ def test_what_does_not_fit_beside_the_rest_is_left_out(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Notebooks and what load tests counted are kept as far as there is room, and what is left out is said."""
-    (run / "notebooks" / "02_scaling.ipynb").write_text(" " * MOST_BYTES, encoding="utf-8")
+    monkeypatch.setattr(sample, "MOST_BYTES", MOST_BYTES // 10)
+    (run / "notebooks" / "02_scaling.ipynb").write_text(" " * 300_000, encoding="utf-8")
     assert 0 == _called(monkeypatch, run, tmp_path / "sample")
     assert "left out: notebooks/02_scaling.ipynb" in capsys.readouterr().out
     assert (tmp_path / "sample" / "load" / "audit_outage" / "load.json").exists()
