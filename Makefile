@@ -1,6 +1,6 @@
 # Each target works alone from a fresh clone with python3 (3.11 or newer) and make.
 .DEFAULT_GOAL := help
-.PHONY: help setup test report bench validate load scale studies profile coverage lint lock clean
+.PHONY: help setup test report bench validate load scale studies profile coverage lab lint lock clean
 
 PYTHON ?= python3
 PROFILE ?= quick
@@ -25,6 +25,10 @@ setup: $(READY) ## create .venv with the locked dependencies and this package
 
 report: $(READY) ## measure all of it, judge, write the page (PROFILE=quick, 6 minutes, or full, half an hour)
 	@$(BIN)/python -m reports --profile $(PROFILE)
+
+# On this machine alone, without a look at the network, and no output gets into the notebooks when they are saved.
+lab: $(READY) ## open the notebooks in JupyterLab; Ctrl-C ends it
+	@JUPYTER_CONFIG_PATH=$(CURDIR)/reports/lab/jupyter $(BIN)/jupyter lab notebooks
 
 bench: $(READY) ## time every operation, compare with the baseline, fail on what became slower (PROFILE=quick or full)
 	@$(BIN)/python -m reports.bench --profile $(PROFILE)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 KERNEL = "python3"
 # A kernel takes a second or two, on a machine that does much else ten times as long.
 START_LIMIT_S = 60
-# What hangs is interrupted, which shows where it hung; what does not heed that is killed so much later.
+# What hangs is interrupted, which shows where it hung; what does not heed that is killed so much later, at the most.
 _GRACE_S = 5.0
 # Where Jupyter, IPython and matplotlib would otherwise write into the user's home.
 _HOMES = ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR")
@@ -158,7 +158,7 @@ class _One:
         client = NotebookClient(
             self.notebook,
             km=manager,
-            timeout=self.limit_s + _GRACE_S,
+            timeout=self.limit_s + min(_GRACE_S, self.limit_s),
             startup_timeout=START_LIMIT_S,
             coalesce_streams=True,
             resources={"metadata": {"path": str(folder)}},

@@ -67,6 +67,8 @@ def write_trend(runs: Path) -> Path:
     """
     rows, unreadable = _read(runs)
     load = load_of([row.report for row in rows])
+    # How to read one is how to read all: it is said once.
+    drawn = trend([row.report for row in rows]) if rows else []
     text = (
         environment()
         .get_template("trend.html")
@@ -74,7 +76,8 @@ def write_trend(runs: Path) -> Path:
             rows=[(row, main_numbers(row.report, load), *_counts(row.report)) for row in rows],
             unreadable=unreadable,
             load=load,
-            pictures={"trend": trend([row.report for row in rows]) if rows else []},
+            pictures={"trend": [picture._replace(caption="") for picture in drawn]},
+            how_to=drawn[0].caption if drawn else "",
             picture=picture_of,
             number=number,
             linked=lambda text, *_: text,
