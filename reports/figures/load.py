@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from loadtests.load.histograms import values_ms
+from loadtests.load.histograms import Name, values_ms
 from loadtests.load.offered import offered
 from loadtests.load.resampling import percentile
-from loadtests.load.timeline import CONFLICT, DROPPED, ERROR, OK, STEPS, UNKNOWN, Name
+from loadtests.load.timeline import CONFLICT, DROPPED, ERROR, OK, STEPS, UNKNOWN
 from reports.figures.style import (
     BLUE,
     GREEN,
@@ -53,7 +53,7 @@ OUTCOMES = {
     CONFLICT: (SKY, "///"),
     UNKNOWN: (ORANGE, "\\\\\\"),
     ERROR: (RED, "xx"),
-    DROPPED: (PURPLE, ".."),
+    DROPPED: (PURPLE, "--"),
 }
 # Beside the end of what is shaded.
 AWAY = "\N{LEFTWARDS ARROW} PostgreSQL was away"
@@ -101,7 +101,7 @@ def _percentile(found: dict[int, int], share: float) -> float:
 
 
 def _middles(count: int, step_s: int) -> NDArray[np.float64]:
-    return (np.arange(count) + 0.5) * step_s
+    return np.asarray((np.arange(count) + 0.5) * step_s, np.float64)
 
 
 def outcomes_over_time(timeline: Timeline) -> dict[str, OverTime]:
@@ -236,7 +236,7 @@ def _planned(test: LoadTest) -> OverTime:
     count = math.ceil(len(by_second) / step_s)
     padded = np.zeros(count * step_s)
     padded[: len(by_second)] = by_second
-    return OverTime(_middles(count, step_s), step_s, padded.reshape(count, step_s).mean(axis=1))
+    return OverTime(_middles(count, step_s), step_s, np.asarray(padded.reshape(count, step_s).mean(axis=1), np.float64))
 
 
 def knee(test: LoadTest) -> Picture | None:

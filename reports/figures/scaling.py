@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,7 +23,6 @@ from reports.figures.style import (
     look,
     number,
     style,
-    tell,
 )
 from reports.usl import fit_usl
 
@@ -71,12 +71,13 @@ class Spread(NamedTuple):
 
 
 def points_of(result: Result, subject: str, value: str) -> list[tuple[int, float]]:
-    """The points of a subject along an axis of numbers, one for each repetition."""
-    return [
-        (point.x, point.values[value])
+    """The points of a subject along an axis of numbers, one for each repetition; what is not above 0 is none."""
+    found = [
+        (point.x, point.values.get(value, 0.0))
         for point in result.points
-        if point.subject == subject and isinstance(point.x, int) and value in point.values
+        if point.subject == subject and isinstance(point.x, int) and point.x > 0
     ]
+    return [(x, seen) for x, seen in found if math.isfinite(seen) and seen > 0]
 
 
 def spread(points: Sequence[tuple[int, float]]) -> Spread:
@@ -110,9 +111,7 @@ def curved(curves: Sequence[Curve], file: str = "") -> Picture:
     with style():
         figure = canvas(3.7)
         axis = figure.subplots()
-        ends = []
-        for curve in curves:
-            ends.append(_curve(axis, curve))
+        ends = [_curve(axis, curve) for curve in curves]
         last = max(x for curve in curves for x, _ in curve.points)
         axis.set_xlim(0.6, last * 1.02)
         axis.set_ylim(0, 1.15 * max(value for curve in curves for _, value in curve.points))
@@ -126,9 +125,9 @@ def curved(curves: Sequence[Curve], file: str = "") -> Picture:
             figure,
             "Updates a second by instances",
             _said_of_curves(curves),
-            "Each mark is one repetition, the line the Universal Scalability Law with its 95 % interval. Where it bends,"
-            " instances wait for something in common; where it falls, they hinder each other. Instances and server share"
-            " the cores of one machine.",
+            "Each mark is one repetition, the line the Universal Scalability Law with its 95 % interval. Where it"
+            " bends, instances wait for something in common; where it falls, they hinder each other. Instances and"
+            " server share the cores of one machine.",
             file,
         )
 
@@ -168,8 +167,8 @@ def contention(result: Result) -> Picture | None:
         "useful_per_s",
         title="Writes that come through, by writers of one session",
         words="useful writes a second (logarithmic)",
-        caption="All write the same session as fast as they can. The higher and the flatter, the better; the thin bars are"
-        " the range of the repetitions. The unsafe set checks and then writes: it loses writes.",
+        caption="All write the same session as fast as they can. The higher and the flatter, the better; the thin bars"
+        " are the range of the repetitions. The unsafe set checks and then writes: it loses writes.",
         subjects=_RIVALS,
     )
 
@@ -194,7 +193,7 @@ def along(  # noqa: PLR0913 - what is drawn, and what is said about it
     """A value by the place on the axis, both logarithmic: medians with the range of the repetitions."""
     wanted = subjects or list(dict.fromkeys(point.subject for point in result.points))
     found = {subject: spread(points_of(result, subject, value)) for subject in wanted}
-    found = {subject: one for subject, one in found.items() if one.x and min(one.smallest) > 0}
+    found = {subject: one for subject, one in found.items() if one.x}
     if not found:
         return None
     with style():

@@ -180,12 +180,14 @@ def logarithmic(axis: Axis) -> None:
 
 def number(value: float) -> str:
     """A number as people read it: three digits, and commas in large ones."""
-    if abs(value) >= 1_000:  # noqa: PLR2004 - from here on decimals are noise
+    if abs(value) >= 1_000:
         return f"{round(value):,}"
     return f"{value:.3g}"
 
 
-def tell(axis: Axes, x: float, y: float, text: str, *, dx: float = 0, dy: float = 0, **more: Any) -> None:
+def tell(  # noqa: PLR0913 - where it is, what it says, and how far from there
+    axis: Axes, x: float, y: float, text: str, *, dx: float = 0, dy: float = 0, **more: Any
+) -> None:
     """A label beside what it is about, so many points from it."""
     settings: dict[str, Any] = {"fontsize": SMALL_PT, "color": INK, "ha": "left", "va": "center"}
     axis.annotate(text, (x, y), xytext=(dx, dy), textcoords="offset points", **(settings | more))
