@@ -114,7 +114,7 @@ def _spectrum(
         axis.set_ylim(*y)
         logarithmic(axis.yaxis)
         _shares(axis, max(line.x[-1] for line in lines.values()))
-        heading(axis, "milliseconds (logarithmic)", over_key=True)
+        heading(axis, "milliseconds (logarithmic)", key_rows=1)
         below(axis, "share of calls that are faster (more nines to the right)")
         in_ink(axis)
         key(axis, 3, _reversed(axis))

@@ -38,11 +38,13 @@ _COMPARED = ("kairos", "bare")
 _RIVALS = ("kairos", "watch_multi", "lock", "check_then_set")
 # Studies of one subject or a few along an axis of numbers: which value, and what it is in words.
 _GROWTH = {
-    "live_sessions": ("update_p50_ms", "p50 of an update, ms"),
-    "state_size": ("update_p50_ms", "p50 of an update, ms"),
-    "watchers": ("last_p50_ms", "p50 until the last watcher is told, ms"),
-    "lanes": ("drain_rows_per_s", "rows drained a second"),
+    "live_sessions": ("update_p50_ms", "p50 of an update", "ms"),
+    "state_size": ("update_p50_ms", "p50 of an update", "ms"),
+    "watchers": ("last_p50_ms", "p50 until the last is told", "ms"),
+    "lanes": ("drain_rows_per_s", "drained by all workers", "rows/s"),
 }
+# How many times as high as its foot a logarithmic axis is, at the least.
+_LEAST_RANGE = 4.0
 # Labels at the ends of lines are so many points apart.
 _APART_PT = 15
 
@@ -177,12 +179,12 @@ def growth(result: Result) -> Picture | None:
     """What another study shows along its axis; None: it is none of numbers."""
     if result.study not in _GROWTH:
         return None
-    value, words = _GROWTH[result.study]
+    value, words, unit = _GROWTH[result.study]
     return along(
         result,
         value,
-        title=f"{words} by {result.axis}".capitalize(),
-        words=f"{words} (logarithmic)",
+        title=f"{result.study.replace('_', ' ').capitalize()}: {words}",
+        words=f"{words}, {unit} (logarithmic)",
         caption=f"{result.question} A flat line: it does not matter how many there are.",
     )
 
@@ -212,6 +214,9 @@ def along(  # noqa: PLR0913 - what is drawn, and what is said about it
             )  # fmt: skip
             ends.append((one.x[-1], one.middle[-1], shown.words))
         axis.set_yscale("log")
+        # What hardly differs is not to look as if it did.
+        low, high = axis.get_ylim()
+        axis.set_ylim(min(low, high / _LEAST_RANGE), max(high, low * _LEAST_RANGE))
         logarithmic(axis.yaxis)
         places = sorted({x for one in found.values() for x in one.x})
         axis.set_xscale("log")

@@ -154,9 +154,15 @@ def in_ink(axis: Axes) -> None:
         spine.set_visible(name in {"left", "bottom"})
 
 
-def heading(axis: Axes, text: str, *, over_key: bool = False) -> None:
-    """What the vertical axis has, with its unit: above it, where it can be read without turning one's head."""
-    axis.set_title(text, loc="left", fontsize=FONT_PT, color=INK, pad=26 if over_key else 9)
+def heading(axis: Axes, text: str, *, key_rows: int = 0) -> None:
+    """What the vertical axis has, with its unit: above it, where it can be read without turning one's head.
+
+    Args:
+        axis: what it is of.
+        text: the words.
+        key_rows: of the legend between the two (see `key`).
+    """
+    axis.set_title(text, loc="left", fontsize=FONT_PT, color=INK, pad=9 + 17 * key_rows)
 
 
 def below(axis: Axes, text: str) -> None:

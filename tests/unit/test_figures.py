@@ -335,6 +335,24 @@ def test_outcomes_are_counted_in_words() -> None:
     assert "No step ended as: conflict, unknown, error." in picture.caption
 
 
+def test_what_failed_can_be_seen() -> None:
+    """A few failures beside thousands that ended well have a scale of their own; where there are none, no such part."""
+    well = {second: {"ok": [1.0] * 50} for second in range(5)}
+    failed = well | {2: {"ok": [1.0] * 50, "error": [1.0], "unknown": [1.0], "conflict": [1.0]}}
+    shown = [texts(load.outcomes(outage_test(timeline_of(turns)))) for turns in (well, failed)]
+    assert [False, True] == ["of them not ok, steps a second" in found for found in shown]
+
+
+def test_no_moment_of_the_trail_is_flattened() -> None:
+    """Of many moments so many remain as can be seen, and the highest is among them."""
+    values = [float(number % 97) for number in range(3_000)]
+    at_s, seen = audit.thinned([float(number) for number in range(3_000)], values)
+    assert len(at_s) == len(seen) <= style.POINTS // 2
+    assert max(seen) == max(values)
+    assert all(values[int(moment)] == value for moment, value in zip(at_s, seen, strict=True))
+    assert ([1.0], [2.0]) == audit.thinned([1.0], [2.0])
+
+
 def test_a_test_without_calls_is_left_out() -> None:
     """Nothing was counted, nothing is drawn; where there are no moments neither."""
     empty = outage_test(Timeline([]), moments=[])
