@@ -14,7 +14,7 @@ from reports.judging import judged
 from reports.notebooks import execute_all
 from reports.page.render import render
 from reports.parts import STORED, note_missing, profile_of
-from reports.pictures import SECTIONS, of_section
+from reports.pictures import pictures
 from reports.summary import markdown
 
 if TYPE_CHECKING:
@@ -78,14 +78,12 @@ def publish(built: Built) -> Path:
 
 def _drawn(evidence: Evidence) -> dict[str, list[Picture]]:
     """All pictures; what cannot be drawn is a problem of the run and does not take the report with it."""
-    found: dict[str, list[Picture]] = {}
-    for section in SECTIONS:
-        try:
-            found[section] = of_section(evidence, section)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the numbers are there all the same
-            traceback.print_exc()
-            evidence.problems.append(f"the pictures of {section} cannot be drawn: {type(error).__name__}: {error}")
-    return found
+
+    def failed(section: str, error: Exception) -> None:
+        traceback.print_exception(error)
+        evidence.problems.append(f"the pictures of {section} cannot be drawn: {type(error).__name__}: {error}")
+
+    return pictures(evidence, failed)
 
 
 def _command(evidence: Evidence, profile: str) -> str:

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import nbformat
@@ -23,6 +22,7 @@ from tests.read_page import ReadPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from reports.findings import Report
 
@@ -77,7 +77,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pictures: they take their time, and are not what is looked at."""
-    monkeypatch.setattr(build, "of_section", lambda *_: [])
+    monkeypatch.setattr(build, "pictures", lambda *_: {})
 
 
 @pytest.fixture
