@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from reports.findings import Guarantee, Report, Target
 
 _NOTHING = "–"
+# So many reasons beside the first are told here; all of them are on the page.
+_MOST_REASONS = 5
 
 
 def told(report: Report) -> list[str]:
@@ -21,7 +23,9 @@ def told(report: Report) -> list[str]:
     lines += [f"note: {note}" for note in report.notes]
     lines += [f"{part.name} ended without a result: {part.tail[-1]}" for part in report.parts if part.tail]
     # The first of them is in the headline.
-    lines += [f"besides: {reason}" for reason in report.reasons[1:]]
+    more = report.reasons[1 + _MOST_REASONS :]
+    lines += [f"besides: {reason}" for reason in report.reasons[1 : 1 + _MOST_REASONS]]
+    lines += [f"besides: {len(more)} more, which are on the page"] if more else []
     return [*lines, f"{signed(report.verdict.value)}   {report.headline}"]
 
 
