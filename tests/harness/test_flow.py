@@ -211,6 +211,23 @@ def test_a_new_run_is_measured_and_published(
     assert (run / "studies" / "instances.json").exists()
 
 
+def test_an_interruption_of_the_writing_keeps_what_was_measured(
+    tell: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where writing the report is interrupted, or fails, the run is kept, and it is said how to write it again."""
+    folder = made_run(tmp_path / "runs" / "run")
+    for error, status in ((KeyboardInterrupt, 130), (ZeroDivisionError, 2)):
+
+        def end(*_: object, error: type[BaseException] = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(build, "judged", end)
+        told = tell(folder)
+        assert status == told.status
+        assert told.out.splitlines()[-1].endswith(f"-m reports --run {folder} writes its report")
+        assert (folder / "manifest.json").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
