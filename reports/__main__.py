@@ -66,7 +66,7 @@ def _report(options: argparse.Namespace) -> int:
     try:
         return _written(folder, profile, is_newest=is_new)
     except BaseException:
-        # Whatever it was: hours may have been measured.
+        # Whatever it was: what was measured took its time, and is there.
         _say(f"kept in {short(folder)}; .venv/bin/python -m reports --run {short(folder)} writes its report")
         raise
 

@@ -211,6 +211,7 @@ def test_a_new_run_is_measured_and_published(
     assert (run / "studies" / "instances.json").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_interruption_of_the_writing_keeps_what_was_measured(
     tell: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
