@@ -298,8 +298,8 @@ def outage_test(timeline: Timeline, **changes: Any) -> LoadTest:
     moments = [
         Moment(at_s=at_s, waiting=waiting, lag_s=lag_s, keys=1)
         for at_s, waiting, lag_s in [
-            (-1.0, 9, 9.0), (1.0, 5, 0.1), (5.0, 90, 1.0), (6.0, 500, 2.0), (8.0, 900, 4.0), (9.0, 700, 3.0), (9.5, 3, 0.1),
-            (11.0, 0, 0.0),
+            (-1.0, 9, 9.0), (1.0, 5, 0.1), (5.0, 90, 1.0), (6.0, 500, 2.0), (8.0, 900, 4.0), (9.0, 700, 3.0),
+            (9.5, 3, 0.1), (11.0, 0, 0.0),
         ]
     ]  # fmt: skip
     facts = {
