@@ -311,7 +311,7 @@ def _percentiles(axis: Axes, steps: Sequence[KneeStep], limit: float, what: str)
 
 def knee_of(steps: Sequence[KneeStep]) -> int | None:
     """The place of the last step that the system took before one that it did not; None: it took none."""
-    taken = list(itertools.takewhile(lambda step: step.is_taken and not step.is_saturated, steps))
+    taken = list(itertools.takewhile(lambda step: step.is_taken, steps))
     return len(taken) - 1 if taken else None
 
 

@@ -74,8 +74,9 @@ def test_what_is_missing_or_broken_is_left_out(tmp_path: Path) -> None:
     broken = made_run(tmp_path / "broken", without=("latency", "load/capacity", "load/audit_outage", "validation"))
     (broken / "load" / "audit_outage").mkdir(parents=True)
     (broken / "load" / "audit_outage" / "load.json").write_text("{")
+    (broken / "studies" / "instances.json").write_text("[]")
     study = broken / "studies" / "contention.json"
     found = msgspec.json.decode(study.read_bytes(), type=Result)
     study.write_bytes(msgspec.json.encode(msgspec.structs.replace(found, points=found.points[:1])))
     evidence = Evidence(broken)
-    assert {"scaling": 2} == {section: len(found) for section, found in pictures(evidence).items() if found}
+    assert {"scaling": 1} == {section: len(found) for section, found in pictures(evidence).items() if found}
