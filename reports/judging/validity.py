@@ -211,7 +211,7 @@ def _notebooks(notebooks: Sequence[NotebookRun]) -> Iterator[Validity]:
         reason = (one.error or "").strip().splitlines()
         yield Validity(
             what=f"the notebook {one.name}",
-            seen=f"{one.cells_run} of {one.cells} cells" + (f"; {reason[-1]}" if reason else ""),
+            seen=f"{one.cells_run} of {one.cells} cells" + (f"; {reason[0]}" if reason else ""),
             limit="all cells",
             is_valid=not reason and one.cells_run == one.cells,
             file=one.file,

@@ -43,6 +43,7 @@ def test_the_page_needs_nothing_but_itself(opened: Opened) -> None:
 def test_verdict_and_figures_are_seen(opened: Opened) -> None:
     """The verdict and every figure have a place within the page's width, and nothing lies over them."""
     assert [] == opened.unseen
+    assert "✔ PASS" in opened.first_line
 
 
 def test_figures_are_painted(opened: Opened) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from typing import TYPE_CHECKING, Any
+import shutil
+from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
@@ -13,7 +15,7 @@ from reports.findings import NotebookRun
 from reports.notebooks import as_html
 from reports.statistics import Verdict
 from reports.trend import write_trend
-from tests.browser.opened import DESK, PHONE, SCREENS, Look, dead
+from tests.browser.opened import SCREENS, dead
 from tests.browser.written import Written, written
 from tests.made_report import made_pictures
 from tests.made_run import made_run
@@ -21,7 +23,7 @@ from tests.made_run import made_run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.browser.opened import Opened, Window
+    from tests.browser.opened import Look, Opened, Window
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 _ERROR = "ValueError: there is no such percentile"
@@ -44,16 +46,14 @@ def _notebook(error: str | None) -> NotebookRun:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Written]:
     """Runs that did not go well, beside one that did, without their pictures."""
     folder = tmp_path_factory.mktemp("reports") / "runs"
-    wanted: dict[str, tuple[dict[str, Any], str | None]] = {
-        "sound": ({}, None),
-        "missed": ({"slow": "update_session"}, None),
-        "invalid": ({"itself": "get_session"}, None),
-        "crashed": ({}, _TRACEBACK),
-        "violated": ({"has_violation": True, "itself": "get_session"}, None),
-    }
+    made_run(folder / "sound")
+    shutil.copytree(folder / "sound", folder / "crashed")
+    made_run(folder / "missed", slow="update_session")
+    made_run(folder / "invalid", itself="get_session")
+    made_run(folder / "violated", itself="get_session", has_violation=True)
     return {
-        name: written(made_run(folder / name, **facts), [_notebook(error)], is_drawn=False)
-        for name, (facts, error) in wanted.items()
+        path.name: written(path, [_notebook(_TRACEBACK if path.name == "crashed" else None)], is_drawn=False)
+        for path in sorted(folder.iterdir())
     }
 
 
@@ -67,13 +67,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Written]:
         ("violated", Verdict.FAIL, "✘ FAIL"),
     ],
 )
-@pytest.mark.parametrize("width", [PHONE, DESK])
 def test_the_first_line_says_what_came_of_it(
-    runs: dict[str, Written], window: Window, name: str, width: int, verdict: Verdict, words: str
+    runs: dict[str, Written], window: Window, name: str, verdict: Verdict, words: str
 ) -> None:
     """The first line of a page says whether the run is good, and if it is not, why not; in the window as it opens."""
     run = runs[name]
-    opened = window.open(run.path, Look(width, "light"))
+    opened = window.open(run.path, SCREENS[0])
     assert verdict == run.report.verdict
     assert opened.first_line.endswith(f"{words} {run.report.headline}")
     assert words.split()[1] in opened.page.title()
@@ -120,13 +119,18 @@ def notebook_pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return pages
 
 
-@pytest.mark.parametrize("look", SCREENS, ids=str)
-def test_notebooks_open_likewise(notebook_pages: list[Path], window: Window, look: Look) -> None:
-    """Each notebook's page asks for nothing, shows its pictures, leads somewhere and keeps nobody out."""
+def test_notebooks_open_likewise(notebook_pages: list[Path], window: Window) -> None:
+    """Each notebook's page asks for nothing, shows its pictures and leads somewhere; each in another look."""
     assert notebook_pages
-    for path in notebook_pages:
-        opened = window.open(path, look)
-        assert [] == whole(opened, path), path.name
+    for path, look in zip(notebook_pages, itertools.cycle(SCREENS), strict=False):
+        assert [] == whole(window.open(path, look), path), (path.name, look)
+
+
+@pytest.mark.parametrize("look", SCREENS, ids=str)
+def test_a_notebook_that_crashed_says_so(notebook_pages: list[Path], window: Window, look: Look) -> None:
+    """Its page says first how it ended, is whole all the same, and keeps nobody out."""
+    opened = window.open(notebook_pages[-1], look)
+    assert [] == whole(opened, notebook_pages[-1])
     assert [] == opened.violations()
     assert f"ended early: cell 3 of 5: {_ERROR}" in opened.page.locator("body").inner_text()
 
