@@ -114,8 +114,10 @@ def _missed(targets: Sequence[Target]) -> Iterator[str]:
 
 
 def _doubts(evidence: Evidence, targets: Sequence[Target], guarantees: Sequence[Guarantee]) -> Iterator[str]:
+    nothing = tuple(f"{name}: " for name, test in evidence.loads.items() if test.verdict.reasons)
     for target in targets:
-        if target.verdict is Verdict.INCONCLUSIVE:
+        # What a load test that shows nothing leaves open is said by what makes it invalid.
+        if target.verdict is Verdict.INCONCLUSIVE and not (target.source == "load" and target.what.startswith(nothing)):
             note = f" ({target.note.rstrip('.')})" if target.note else ""
             yield f"{measured(target)}, {wanted(target)}{note}"
     for one in guarantees:
