@@ -537,7 +537,7 @@ def test_rows_of_faults(sound: Evidence) -> None:
     assert (1, 1, 7, 0.4) == (row.rounds, row.hit, row.expected_losses, round(row.recovery_s or 0, 3))
     assert "validation/rounds/004" == row.file
     assert found["PostgreSQL stopped", "audit_outage"].operations > 0
-    assert any("memory 7, sentinel 7, cluster 7" in note for note in notes(sound, []))
+    assert any(": memory 7, sentinel 7, cluster 7. They" in note for note in notes(sound, []))
 
 
 def of_source(found: list[Target], source: str) -> list[Target]:
