@@ -11,9 +11,10 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import nbformat
 from jupyter_client.manager import AsyncKernelManager
@@ -23,12 +24,14 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from loadtests import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+
+_T = TypeVar("_T")
 
 KERNEL = "python3"
 # A kernel takes a second or two, on a machine that does much else ten times as long.
 START_LIMIT_S = 60
-# What hangs is interrupted, which shows where it hung; what does not heed that is killed so much later.
+# What hangs is interrupted, which shows where it hung; what does not heed that is killed so much later, at the most.
 _GRACE_S = 5.0
 # Where Jupyter, IPython and matplotlib would otherwise write into the user's home.
 _HOMES = ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR")
@@ -85,6 +88,30 @@ def with_parameters(notebook: Any, parameters: Mapping[str, object]) -> Any:
     raise ValueError("no cell is tagged parameters")
 
 
+def run_aside(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run it on a loop in a thread of its own, and end it in peace where this thread is interrupted.
+
+    A signal would otherwise raise in the midst of whatever the loop happened to do, and a kernel might outlive it.
+    """
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[_T]]] = Future()
+
+    async def beginning() -> _T:
+        task = asyncio.ensure_future(work)
+        begun.set_result((asyncio.get_running_loop(), task))
+        return await task
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(asyncio.run, beginning())
+        try:
+            return running.result()
+        except BaseException:
+            if not running.done():
+                loop, task = begun.result()
+                loop.call_soon_threadsafe(task.cancel)
+                wait([running])
+            raise
+
+
 @contextmanager
 def private_homes() -> Iterator[Path]:
     """A folder for the kernels' sockets, connection files and settings, which is removed: nothing is left behind.
@@ -132,13 +159,17 @@ async def execute(  # noqa: PLR0913, PLR0917 - what, where, for how long, who is
         try:
             manager = AsyncKernelManager(kernel_name=kernel, transport="ipc", ip=f"{place}/kernel")
             await one.run(manager, folder, said)
-        except Exception as failure:  # noqa: BLE001 - whatever it is ends this notebook, and the others go on
+        except Exception as failure:
+            task = asyncio.current_task()
+            # nbclient takes it for a kernel that died.
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError from failure
             error = one.why(failure, said)
         finally:
             # nbclient leaves a manager that it was given, and so its kernel, alone.
             if manager is not None and manager.has_kernel:
                 await manager.shutdown_kernel(now=True)
-    _without_paths(notebook)
+            _without_paths(notebook)
     return Outcome(notebook, time.monotonic() - one.started, len(one.cells), one.ran, error)
 
 
@@ -158,14 +189,13 @@ class _One:
         client = NotebookClient(
             self.notebook,
             km=manager,
-            timeout=self.limit_s + _GRACE_S,
+            timeout=self.limit_s + min(_GRACE_S, self.limit_s),
             startup_timeout=START_LIMIT_S,
             coalesce_streams=True,
             resources={"metadata": {"path": str(folder)}},
         )
         try:
-            # Not `client.execute`: it takes the signals of this process, and would go on after Ctrl-C as if a cell had
-            # failed.
+            # Not `client.execute`: it takes the signals of this process and has an end of its own for kernels.
             await client.async_start_new_kernel(stdout=said, stderr=said)
             await client.async_start_new_kernel_client()
             client.reset_execution_trackers()

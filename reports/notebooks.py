@@ -15,7 +15,7 @@ from nbconvert import HTMLExporter
 
 from loadtests import ROOT
 from reports.findings import NotebookRun
-from reports.kernels import KERNEL, Outcome, Watch, execute, private_homes, with_parameters
+from reports.kernels import KERNEL, Outcome, Watch, execute, private_homes, run_aside, with_parameters
 from reports.time_left import TimeLeft
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def execute_all(  # noqa: PLR0913 - the rest has a default
     left = TimeLeft({name: len(_code(notebook)) for name, notebook in parameterised.items()}, before, AT_A_TIME)
     every = _All(target, left, say, list(parameterised), cell_limit_s, kernel)
     with private_homes() as home:
-        found = asyncio.run(every.run(parameterised, home))
+        found = run_aside(every.run(parameterised, home))
     (target / _TIMES).write_text(json.dumps({**before, **left.times}) + "\n", encoding="utf-8")
     return found
 

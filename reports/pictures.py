@@ -8,7 +8,7 @@ from reports.figures import audit, faults, latency, load, rivals, scaling, viola
 from reports.figures.style import alone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from reports.evidence import Evidence
     from reports.figures.style import Picture
@@ -17,13 +17,34 @@ if TYPE_CHECKING:
 SECTIONS = ("latency", "load", "rivals", "scaling", "audit", "faults", "violation")
 
 
-def pictures(evidence: Evidence) -> dict[str, list[Picture]]:
-    """What can be drawn of a run, by section; of what was not measured there is none."""
-    return {section: of_section(evidence, section) for section in SECTIONS}
+def pictures(evidence: Evidence, failed: Callable[[str, Exception], object] | None = None) -> dict[str, list[Picture]]:
+    """What can be drawn of a run, by section; of what was not measured there is none.
+
+    Args:
+        evidence: of the run.
+        failed: told the section and the error where one cannot be drawn, and the others are drawn all the same; None:
+            the error is raised.
+    """
+    found = {}
+    for section in SECTIONS:
+        some: list[Picture] = []
+        try:
+            for picture in _each(evidence, section):
+                some.append(picture)  # noqa: PERF402 - what was drawn before an error stays
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(section, error)
+        found[section] = some
+    return found
 
 
 def of_section(evidence: Evidence, section: str) -> list[Picture]:
     """What can be drawn of a run in one section."""
+    return list(_each(evidence, section))
+
+
+def _each(evidence: Evidence, section: str) -> Iterator[Picture]:
     drawers = {
         "latency": _latency,
         "load": _load,
@@ -33,9 +54,9 @@ def of_section(evidence: Evidence, section: str) -> list[Picture]:
         "faults": _faults,
         "violation": _violation,
     }
-    some = [picture for picture in drawers[section](evidence) if picture is not None]
+    there = (picture for picture in drawers[section](evidence) if picture is not None)
     # Pictures of the same title, and the same picture in two sections, must not share an id.
-    return [alone(picture, f"{section}-{place}") for place, picture in enumerate(some, 1)]
+    yield from (alone(picture, f"{section}-{place}") for place, picture in enumerate(there, 1))
 
 
 def _latency(evidence: Evidence) -> Iterator[Picture | None]:

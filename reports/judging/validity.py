@@ -76,9 +76,11 @@ def _profiles(name: str, evidence: Evidence) -> set[str] | None:
 
 
 def _ended(name: str, one: PartRun | None) -> str:
-    """How a part ended that came to no result; empty: it did not end so."""
-    if one is None or one.status is None:
+    """How a part ended that came to no result; empty: it did not end so, or nothing is noted of it."""
+    if one is None:
         return ""
+    if one.status is None:
+        return "not measured, or not to its end"
     finds = name == VALIDATION or name.startswith(LOAD)
     return "" if one.status in (_FOUND if finds else (0,)) else f"ended with status {one.status}"
 

@@ -2,9 +2,8 @@
 
 from reports.lab import answers, tables
 from reports.lab.answer import Answer
-from reports.lab.read import Judged, drain, durability, judged, studied
+from reports.lab.read import Judged, drain, durability, judged, pictures, studied
 from reports.lab.show import Shown, show
-from reports.pictures import of_section as pictures
 
 __all__ = [
     "Answer",

@@ -15,7 +15,7 @@ _OTHERS = {
     "better": ("✔", "PASS"),
     "no difference shown": ("=", "PASS"),
     "it could not be told": ("?", "INCONCLUSIVE"),
-    NOT_JUDGED: ("–", "INCONCLUSIVE"),
+    NOT_JUDGED: ("–", "unjudged"),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reports.figures.style import look
 from reports.lab.answer import NOT_JUDGED, Answer
 from reports.lab.tables import figure
 from reports.statistics import Verdict, overall
@@ -171,7 +172,8 @@ def _of_targets(found: Sequence[Target]) -> Iterable[str]:
         yield f"{len(met)} of {len(judged)} targets are met; the nearest is {_seen(nearest)}, {nearest.margin}."
     open_ = len(found) - len(judged)
     if open_:
-        yield f"{open_} more {'is' if open_ == 1 else 'are'} shown and not judged: this profile measures too little."
+        more = " more" if judged else ""
+        yield f"{open_}{more} {'is' if open_ == 1 else 'are'} shown and not judged: this profile measures too little."
 
 
 def _seen(one: Target) -> str:
@@ -187,12 +189,13 @@ def _room(one: Target) -> float:
 
 
 def _law(law: Law) -> str:
+    name = look(law.subject).words
     if law.note:
-        return f"{law.subject}: {law.note}"
+        return f"{name}: no law was fitted, {law.note}."
     peak = "no number of instances beyond which more do less was shown"
     if law.peak is not None:
         peak = f"beyond {law.peak:.1f} instances more do less"
-    return f"{law.subject}: one instance does {law.one_per_s[0]:,.0f} updates a second, and {peak}."
+    return f"{name}: one instance does {law.one_per_s[0]:,.0f} updates a second, and {peak}."
 
 
 def _some(found: Sequence[str]) -> str:

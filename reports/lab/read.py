@@ -1,4 +1,4 @@
-"""What a notebook reads of a run: the rows of its report, each kind when it is asked for, and tables of what has none."""
+"""What a notebook reads of a run: the rows of its report, each kind when asked for, and tables of what has none."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from reports.judging.rivals import latencies
 from reports.judging.targets import targets
 from reports.judging.validity import validity
 from reports.parts import profile_of
+from reports.pictures import of_section
 
 if TYPE_CHECKING:
     from reports.evidence import Evidence
+    from reports.figures.style import Picture
     from reports.findings import (
         Counterexample,
         FaultCell,
@@ -108,6 +110,11 @@ def judged(run: Evidence, profile: str = "quick") -> Judged:
     return Judged(run, profile_of(run.folder) or profile)
 
 
+def pictures(run: Evidence, section: str) -> list[Picture]:
+    """The pictures of a section of the report."""
+    return of_section(run, section)
+
+
 def drain(run: Evidence) -> tables.Table | None:
     """Rows a second of the drain, beside a bare COPY."""
     return tables.drain(run.latency) if run.latency else None
@@ -120,4 +127,9 @@ def durability(run: Evidence) -> tables.Table | None:
 
 def studied(run: Evidence) -> list[tables.Table]:
     """The tables of each study."""
-    return [table for result in run.studies.values() for table in studies.tables_of(result)]
+    found = []
+    for result in run.studies.values():
+        found += studies.measured(result)
+        # The law of instances has rows of its own.
+        found += [table for table in (studies.ratios(result), studies.along(result)) if table.rows]
+    return found

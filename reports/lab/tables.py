@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from reports.figures.style import look
 from reports.tables import Table, signed
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 NOTHING = "–"
 # From here on decimals are noise.
 _WHOLE = 1_000
+# What was seen, in so many characters; the report has all of it.
+_WIDEST = 90
 _NOT_JUDGED = "not judged here"
 
 
@@ -148,7 +152,7 @@ def subjects(found: Sequence[SubjectResult]) -> Table:
                 str(one.status),
                 f"{one.counts.get('attempted', 0):,}",
                 f"{one.seconds:.1f}",
-                one.sentence or NOTHING,
+                shorten(one.sentence, 2 * _WIDEST, placeholder=" …") or NOTHING,
             )
             for one in found
         ],
@@ -196,9 +200,9 @@ def mutants(found: Sequence[MutantRow]) -> Table:
                 signed("PASS" if one.is_well else "FAIL"),
                 one.guarantee or NOTHING,
                 f"{one.mutant}: {one.bug}" if one.mutant else "nothing: the core as it is",
-                one.check,
+                one.check.replace("_", " "),
                 one.result,
-                one.evidence,
+                shorten(one.evidence, _WIDEST, placeholder=" …"),
             )
             for one in found
         ],
@@ -294,7 +298,7 @@ def laws(found: Sequence[Law]) -> Table:
         ("subject", "updates/s of one instance", "contention", "coherency", "most at", "note"),
         [
             (
-                one.subject,
+                look(one.subject).words,
                 _interval(one.one_per_s, ",.0f") if not one.note else NOTHING,
                 _interval(one.contention, ".3f") if not one.note else NOTHING,
                 _interval(one.coherency, ".4f") if not one.note else NOTHING,

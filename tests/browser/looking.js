@@ -50,7 +50,7 @@ const unseen = atLeast => {
       // A figure that is taller than the window is looked at where it is within it.
       const inside = Math.min(Math.max(top, 2), innerHeight - 3);
       const hit = document.elementFromPoint(left, inside);
-      if (hit && (element.contains(hit) || hit.contains(element))) own += 1;
+      if (element.contains(hit)) own += 1;
       else beside = hit ? hit.outerHTML.slice(0, 80) : 'nothing';
     }
     return own < atLeast ? `is covered by ${beside}` : '';
