@@ -267,9 +267,9 @@ def test_a_run_of_another_profile_is_invalid(sound: Evidence) -> None:
     assert "the part latency: of the profile quick, where it has to be: measured, of the profile full" in found.headline
 
 
-@pytest.mark.parametrize(("error", "run_cells"), [("Traceback\nNameError: x", 4), (None, 3)])
+@pytest.mark.parametrize(("error", "run_cells"), [("NameError: x\nTraceback", 4), ("NameError: x", 5), (None, 3)])
 def test_a_notebook_that_did_not_end_makes_it_invalid(sound: Evidence, error: str | None, run_cells: int) -> None:
-    """A crashed notebook is named with the last line of what it said."""
+    """A crashed notebook is named with the first line of what ended it."""
     book = NotebookRun(
         name="03_consistency",
         question="Is anything lost?",
@@ -302,6 +302,26 @@ def test_a_floor_that_drifts(folder: Path, factor: float, is_valid: bool) -> Non
     assert is_valid == row.is_valid
     assert row.seen.startswith(f"{factor:.2f} times")
     assert is_valid == (judged(evidence).verdict != Verdict.INVALID)
+
+
+def test_a_benchmark_process_that_failed(folder: Path) -> None:
+    """A process that ended with an error makes the run invalid, though it left all its results."""
+    evidence = Evidence(folder)
+    assert evidence.latency is not None
+    evidence.latency.manifest["exit_statuses"][3] = 1
+    (row,) = rows(validity(evidence, [], "quick"), "benchmark processes")
+    assert (False, "9 of 10") == (row.is_valid, row.seen)
+
+
+def test_a_result_that_is_missing(folder: Path) -> None:
+    """What a benchmark that raised left out makes the run invalid, and is named; no target of it is met."""
+    evidence = Evidence(folder)
+    assert evidence.latency is not None
+    evidence.latency.samples["delivery"]["kairos"].pop()
+    found = judged(evidence)
+    assert Verdict.INVALID == found.verdict
+    assert "delivery: 9 of 10 runs have a result of kairos" in found.headline
+    assert Verdict.PASS not in [one.verdict for one in targets(evidence, "quick") if one.what.startswith("delivery")]
 
 
 def test_an_operation_that_differs_from_itself(folder: Path) -> None:
@@ -517,7 +537,7 @@ def test_rows_of_faults(sound: Evidence) -> None:
     assert (1, 1, 7, 0.4) == (row.rounds, row.hit, row.expected_losses, round(row.recovery_s or 0, 3))
     assert "validation/rounds/004" == row.file
     assert found["PostgreSQL stopped", "audit_outage"].operations > 0
-    assert any("memory 7, sentinel 7, cluster 7" in note for note in notes(sound, []))
+    assert any(": memory 7, sentinel 7, cluster 7. They" in note for note in notes(sound, []))
 
 
 def of_source(found: list[Target], source: str) -> list[Target]:
@@ -551,6 +571,19 @@ def test_what_a_full_run_judges(folder: Path, sound: Evidence) -> None:
     doubts = {one.what for one in found if one.verdict is not Verdict.PASS}
     assert {"audit_outage: turn.update p99 away over before", "audit_outage: turn.update p99 back"} == doubts
     assert {Verdict.INCONCLUSIVE, Verdict.PASS} == {one.verdict for one in found}
+
+
+def test_reasons_begin_as_sentences_do(sound: Evidence) -> None:
+    """With a capital letter, but for names; each ends with one full stop."""
+    doubted(sound)
+    missed(sound)
+    set_load(sound, "audit_outage", correctness="UNDECIDED")
+    invalid(sound)
+    found = judged(sound).reasons
+    assert all(re.match(r"([A-Z]|[a-z]+[_:])", reason) and reason.endswith(".") for reason in found)
+    assert not any(reason.endswith("..") for reason in found)
+    put(sound, latency=None)
+    assert any(reason.startswith("The part latency") for reason in judged(sound).reasons)
 
 
 @pytest.mark.parametrize(
