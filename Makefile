@@ -15,6 +15,8 @@ SUBJECT ?= kairos
 SEED ?= 0
 BIN := .venv/bin
 READY := .venv/.ready
+# Three processes share the files: a test waits half of its time and more, and a file's servers are its own.
+TESTS := pytest -q -n auto --dist loadfile --no-loadscope-reorder
 # The managers, the commands, and what sends the scripts.
 HOT := kairos_core/*state_manager.py,kairos_core/operations.py,kairos_core/commands.py,kairos_core/link.py,kairos_core/attempts.py,kairos_core/expiry.py,kairos_core/audit/outbox.py
 
@@ -49,14 +51,14 @@ studies: $(READY) ## measure how cost grows and what a user would pick instead, 
 profile: $(READY) ## show where a call's time goes, as flame graphs (OPERATION=get, update, mutate, delivery, drain or all)
 	@$(BIN)/python -m loadtests.profiling --operation $(OPERATION)
 
-# Three processes share the files: a test waits half of its time and more, and a file's servers are its own.
 test: $(READY) ## run all tests against real servers
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m $(TESTS)
 
-coverage: $(READY) ## run all tests and show which lines and branches of the core they reach
+# The digest says of which core it is: only if that is still the same behind the tests, it is written down.
+coverage: $(READY) ## run all tests, show what of the core they reach, and keep that for the next report
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -q
-	@$(BIN)/coverage combine --quiet
+	@digest=$$($(BIN)/python -m reports.coverage) && $(BIN)/coverage run -m $(TESTS) && \
+	  $(BIN)/coverage combine --quiet && $(BIN)/python -m reports.coverage --digest $$digest --managers '$(HOT)'
 	@$(BIN)/coverage report --fail-under=95
 	@$(BIN)/coverage report --fail-under=98 --include='$(HOT)' >/dev/null || \
 	  { $(BIN)/coverage report --include='$(HOT)'; exit 1; }
@@ -71,7 +73,7 @@ lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv)
 	  --no-header --no-annotate --output-file requirements.lock
 
 clean: ## remove .venv, runs and caches
-	@rm -rf .venv reports/runs loadtests/runs reports/latest.html .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis .coverage .coverage.*
+	@rm -rf .venv reports/runs loadtests/runs reports/latest.html reports/coverage.json .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis .coverage .coverage.*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: a set-up that was interrupted starts again.

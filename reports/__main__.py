@@ -63,7 +63,12 @@ def _report(options: argparse.Namespace) -> int:
         profile = options.profile or _stored(folder)
     if is_new or options.measure:
         measure_missing(folder, profile, _say, then_s=_THEN_S)
-    return _written(folder, profile, is_newest=is_new)
+    try:
+        return _written(folder, profile, is_newest=is_new)
+    except BaseException:
+        # Whatever it was: what was measured took its time, and is there.
+        _say(f"kept in {short(folder)}; .venv/bin/python -m reports --run {short(folder)} writes its report")
+        raise
 
 
 def _new_run(runs: Path, profile: str) -> Path:

@@ -13,8 +13,8 @@ from reports.findings import Report, write_report
 from reports.judging import judged
 from reports.notebooks import execute_all
 from reports.page.render import render
-from reports.parts import STORED, profile_of
-from reports.pictures import SECTIONS, of_section
+from reports.parts import STORED, note_missing, profile_of
+from reports.pictures import pictures
 from reports.summary import markdown
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def build(folder: Path, profile: str, say: Callable[[str], object]) -> Built:
         say: told of progress, a line at a time.
     """
     profile = profile_of(folder) or profile
+    note_missing(folder, profile)
     notebooks = execute_all(folder, STORED, say)
     say("judging what was seen, drawing it, writing the page ...")
     evidence = Evidence(folder)
@@ -77,14 +78,12 @@ def publish(built: Built) -> Path:
 
 def _drawn(evidence: Evidence) -> dict[str, list[Picture]]:
     """All pictures; what cannot be drawn is a problem of the run and does not take the report with it."""
-    found: dict[str, list[Picture]] = {}
-    for section in SECTIONS:
-        try:
-            found[section] = of_section(evidence, section)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the numbers are there all the same
-            traceback.print_exc()
-            evidence.problems.append(f"the pictures of {section} cannot be drawn: {type(error).__name__}: {error}")
-    return found
+
+    def failed(section: str, error: Exception) -> None:
+        traceback.print_exception(error)
+        evidence.problems.append(f"the pictures of {section} cannot be drawn: {type(error).__name__}: {error}")
+
+    return pictures(evidence, failed)
 
 
 def _command(evidence: Evidence, profile: str) -> str:

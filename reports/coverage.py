@@ -1,4 +1,4 @@
-"""How much of the core the tests reach: `make coverage` writes it into `reports/coverage.json`, and a run takes it along.
+"""How much of the core the tests reach: `make coverage` writes `reports/coverage.json`, and a run takes it along.
 
 What it says holds for the core that was tested and for no other, so a digest of that stands beside it.
 """
@@ -107,14 +107,15 @@ def _told(data: Path | None, patterns: Sequence[Sequence[str] | None]) -> list[d
     from coverage import Coverage as Measuring  # noqa: PLC0415
     from coverage.exceptions import NoDataError  # noqa: PLC0415
 
-    measuring = Measuring(config_file=str(ROOT / "pyproject.toml"), **({"data_file": str(data)} if data else {}))
+    settings = str(ROOT / "pyproject.toml")
+    measuring = Measuring(str(data), config_file=settings) if data else Measuring(config_file=settings)
     measuring.load()
     found = []
     with tempfile.TemporaryDirectory() as place:
         told = Path(place) / "told.json"
         for include in patterns:
             try:
-                measuring.json_report(include=include, outfile=str(told))
+                measuring.json_report(include=list(include) if include else None, outfile=str(told))
             except NoDataError as error:
                 raise ConfigurationError("make coverage", f"nothing was measured: {error}") from error
             found.append(json.loads(told.read_text(encoding="utf-8")))

@@ -8,6 +8,7 @@ A run is one folder:
     studies/NAME.json                       `python -m loadtests.studies NAME`
     coverage.json                           `make coverage`, copied
     parts.json                              which of these were run, by what command, and how they ended
+    said/NAME.txt                           all that such a command said
     notebooks/NAME.ipynb                    as they were executed
     report.json, report.html, summary.md    what follows from it
 

@@ -146,6 +146,13 @@ def _note(folder: Path, one: PartRun) -> None:
     half.replace(folder / evidence.PARTS)
 
 
+def note_missing(folder: Path, profile: str) -> None:
+    """Note the parts of a profile that are not there and of which nothing is noted: so that they are missed."""
+    for part in profiles().get(profile, []):
+        if part.name not in records(folder) and not part.has_results(folder):
+            _note(folder, PartRun(name=part.name, command=part.shown))
+
+
 def is_whole(folder: Path, part: Part) -> bool:
     """Whether a part is there: its results are, and it did not leave them half way.
 

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 SECTIONS = ("latency", "load", "rivals", "scaling", "audit", "faults", "violation")
 
 
-def pictures(
-    evidence: Evidence, failed: Callable[[str, Exception], object] | None = None
-) -> dict[str, list[Picture]]:
+def pictures(evidence: Evidence, failed: Callable[[str, Exception], object] | None = None) -> dict[str, list[Picture]]:
     """What can be drawn of a run, by section; of what was not measured there is none.
 
     Args:

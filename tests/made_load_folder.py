@@ -108,6 +108,7 @@ def _write_load(folder: Path, name: str, time: float, size: float, system: Any, 
         "attempted": 2 * writes,
         "acknowledged": 2 * writes,
         "audit rows": writes,
+        "reads": writes,
         "unknown": 0,
     }
     counts |= {"writes acknowledged": writes, "lost (expected)": 0, "notifications": 2 * writes, "adopted": 0}

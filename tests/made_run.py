@@ -225,6 +225,9 @@ def _manifest(facts: Made, rounds: int) -> dict[str, Any]:
 
 def _write_validation(folder: Path, facts: Made) -> None:
     wrong = _write_subject(folder / "subjects" / "check_then_set")
+    names = ("kairos", "kairos_async", "check_then_set", "watch_multi", "lock")
+    for name in names:
+        (folder / "subjects" / name).mkdir(exist_ok=True)
     subjects = [
         SubjectResult(
             subject=name,
@@ -235,7 +238,7 @@ def _write_validation(folder: Path, facts: Made) -> None:
             counts={**COUNTS, **wrong.counts} if name == "check_then_set" else COUNTS,
             sentence=wrong.violations[0].sentence if name == "check_then_set" else "",
         )
-        for name in ("kairos", "kairos_async", "check_then_set", "watch_multi", "lock")
+        for name in names
     ]
     for number in range(1, len(ROUNDS) + 1):
         of_it = folder / "rounds" / f"{number:03d}"

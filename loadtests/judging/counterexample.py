@@ -195,7 +195,8 @@ def _lane(lane: Lane, scale: _Scale, y: int) -> list[str]:
     weight = "bold" if lane.is_accused else "normal"
     words = _label(one)
     if one.kind in _NOT_TIMED:
-        return [_text(_MARGIN, y + 13, f"{words}: row {one.start_ns} of the trail", weight=weight)]
+        row = _text(_MARGIN, y + _BAR_BELOW + _BAR - 3, f"row {one.start_ns} of the trail")
+        return [_text(_MARGIN, y + 13, words, weight=weight), row]
     left = scale.at(one.start_ns)
     is_open = one.end_ns == NEVER
     right = scale.at(scale.last_ns if is_open else one.end_ns)
@@ -203,9 +204,11 @@ def _lane(lane: Lane, scale: _Scale, y: int) -> list[str]:
     dashes = ' stroke-dasharray="5 3"' if is_open else ""
     return [
         _text(_MARGIN, y + 13, words, weight=weight),
-        f'<rect x="{left}" y="{y + _BAR_BELOW}" width="{max(right - left, 3):.2f}" height="{_BAR}" rx="2"'
-        f' fill="{_COLOURS[one.outcome]}" stroke="{colour}" stroke-width="{width}"{dashes}>'
-        f"<title>{escape(one.words)}</title></rect>",
+        (
+            f'<rect x="{left}" y="{y + _BAR_BELOW}" width="{max(right - left, 3):.2f}" height="{_BAR}" rx="2"'
+            f' fill="{_COLOURS[one.outcome]}" stroke="{colour}" stroke-width="{width}"{dashes}>'
+            f"<title>{escape(one.words)}</title></rect>"
+        ),
     ]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from reports.figures.load import AWAY
 from reports.figures.style import (
     BLUE,
     INK,
+    POINTS,
     PURPLE,
     SHADE,
     Picture,
@@ -66,8 +68,8 @@ def lag(test: LoadTest) -> Picture | None:
         figure = canvas(4.3)
         upper, lower = figure.subplots(2, 1, sharex=True)
         at_s = [moment.at_s for moment in found.moments]
-        _line(upper, at_s, [moment.lag_s for moment in found.moments], BLUE, "-")
-        _line(lower, at_s, [moment.waiting for moment in found.moments], PURPLE, "--")
+        _line(upper, *thinned(at_s, [moment.lag_s for moment in found.moments]), BLUE, "-")
+        _line(lower, *thinned(at_s, [moment.waiting for moment in found.moments]), PURPLE, "--")
         heading(upper, "age of the oldest entry, seconds")
         heading(lower, "entries in the outboxes")
         _marked(upper, lower, test, found.back_s)
@@ -83,6 +85,14 @@ def lag(test: LoadTest) -> Picture | None:
             else "Both should stay flat: what is written goes to the trail as fast as it comes.",
             f"load/{test.load.name}/load.json",
         )
+
+
+def thinned(at_s: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Of so many moments in a row the one with the highest value, so that no more than can be seen remain."""
+    step = max(1, math.ceil(len(values) / (POINTS // 2)))
+    parts = [range(start, min(start + step, len(values))) for start in range(0, len(values), step)]
+    highest = [max(part, key=values.__getitem__) for part in parts]
+    return [at_s[place] for place in highest], [values[place] for place in highest]
 
 
 def _line(axis: Axes, at_s: Sequence[float], values: Sequence[float], colour: str, dashes: str) -> None:

@@ -43,6 +43,8 @@ FILES = "latency"
 # Ours last, so that it lies above the others.
 _DRAWN = ("floor", "bare", "kairos")
 _SHARES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
+# From so many calls on.
+_CLOSE = 5_000
 # A machine whose slowest run is so many times as slow as its fastest is not one machine.
 DRIFT = 4.0
 
@@ -51,8 +53,8 @@ class Spectrum(NamedTuple):
     """How slow the slowest calls are.
 
     Attributes:
-        x: 1 / (1 - p), rising: of so many calls the slowest one.
-        ms: the p of each.
+        x: 1 / (1 - p), rising, up to the number of calls.
+        ms: the p of each; the last is the slowest call of all.
     """
 
     x: NDArray[np.float64]
@@ -67,10 +69,11 @@ def spectrum(samples: NDArray[np.float64], points: int = POINTS // 2) -> Spectru
     """
     if not len(samples):
         raise ValueError("no calls")
-    # Of n calls the slowest is the last percentile: 1 - 1 / n.
     x = np.geomspace(1, len(samples), points)
-    ms = np.quantile(samples, 1 - 1 / x, method="inverted_cdf")
-    return Spectrum(x, np.asarray(ms, np.float64))
+    ms = np.asarray(np.quantile(samples, 1 - 1 / x, method="inverted_cdf"), np.float64)
+    # The percentile of the last place is the slowest but one: no picture may hide the slowest.
+    ms[-1] = samples.max()
+    return Spectrum(x, ms)
 
 
 def spectra(run: Run) -> list[Picture]:
@@ -111,7 +114,7 @@ def _spectrum(
         axis.set_ylim(*y)
         logarithmic(axis.yaxis)
         _shares(axis, max(line.x[-1] for line in lines.values()))
-        heading(axis, "milliseconds (logarithmic)", over_key=True)
+        heading(axis, "milliseconds (logarithmic)", key_rows=1)
         below(axis, "share of calls that are faster (more nines to the right)")
         in_ink(axis)
         key(axis, 3, _reversed(axis))
@@ -144,7 +147,9 @@ def _step(axis: Axes, target: Judgement, top: float) -> None:
     axis.plot([1, until], [target.limit, target.limit], color=TARGET, linewidth=1.8)
     if share is not None:
         axis.plot([until, until], [target.limit, top], color=TARGET, linewidth=1.8)
-    tell(axis, 1, target.limit, f"target: {target.statistic} < {number(target.limit)} ms", dx=3, dy=9)
+    words = f"target: {target.statistic} < {number(target.limit)} ms"
+    # Within the step; what is no step is short, and lines may cross what stands beside it.
+    tell(axis, 1, target.limit if share is not None else top, words, dx=4, dy=9 if share is not None else -9)
 
 
 def _shares(axis: Axes, last: float) -> None:
@@ -152,7 +157,10 @@ def _shares(axis: Axes, last: float) -> None:
     axis.set_xscale("log")
     axis.set_xlim(1, max(last, 10.0))
     shares = [share for share in _SHARES if 1 / (1 - share) <= max(last, 10.0) * 1.001]
-    axis.set_xticks([1 / (1 - share) for share in shares], [f"{share * 100:.6g} %" for share in shares])
+    labels = [f"{share * 100:.6g} %" for share in shares]
+    # The more nines there are, the nearer the first two come to each other.
+    labels[0] = "0" if last > _CLOSE else labels[0]
+    axis.set_xticks([1 / (1 - share) for share in shares], labels)
     axis.xaxis.set_minor_locator(NullLocator())
 
 
@@ -169,22 +177,21 @@ def _said(run: Run, operation: str, calls: int, subjects: list[str], targets: Se
     return f"Percentiles of {calls:,} calls of {operation}. {'; '.join([*told, *limits])}."
 
 
-def distributions(run: Run) -> Picture:
+def distributions(run: Run) -> Picture | None:
     """The share of calls answered within a time, for each operation, with its targets as vertical lines."""
     operations = [name for name in OPERATIONS if _there(run, name)]
+    if not operations:
+        return None
     with style():
-        figure = canvas(1.75 * max(1, len(operations)) + 0.9)
-        axes = figure.subplots(max(1, len(operations)), 1, sharex=True, squeeze=False)[:, 0]
-        for axis, operation in zip(axes, operations, strict=False):
+        figure = canvas(1.75 * len(operations) + 0.9)
+        axes = figure.subplots(len(operations), 1, sharex=True, squeeze=False)[:, 0]
+        for axis, operation in zip(axes, operations, strict=True):
             _distribution(axis, run, operation)
         logarithmic(axes[-1].xaxis)
         below(axes[-1], "milliseconds (logarithmic)")
-        if operations:
-            legend = figure.legend(
-                *_reversed(axes[0]), loc="outside upper left", ncols=3, frameon=False, fontsize=SMALL_PT
-            )
-            for text in legend.get_texts():
-                text.set_color(INK)
+        legend = figure.legend(*_reversed(axes[0]), loc="outside upper left", ncols=3, frameon=False, fontsize=SMALL_PT)
+        for text in legend.get_texts():
+            text.set_color(INK)
         middles = [
             f"{name} {np.quantile(_pooled(run, name, 'kairos'), 0.5, method='inverted_cdf'):.3f} ms"
             for name in operations

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from loadtests.load.histograms import values_ms
+from loadtests.load.histograms import Name, values_ms
 from loadtests.load.offered import offered
 from loadtests.load.resampling import percentile
-from loadtests.load.timeline import CONFLICT, DROPPED, ERROR, OK, STEPS, UNKNOWN, Name
+from loadtests.load.timeline import CONFLICT, DROPPED, ERROR, OK, STEPS, UNKNOWN
 from reports.figures.style import (
     BLUE,
     GREEN,
@@ -53,12 +53,12 @@ OUTCOMES = {
     CONFLICT: (SKY, "///"),
     UNKNOWN: (ORANGE, "\\\\\\"),
     ERROR: (RED, "xx"),
-    DROPPED: (PURPLE, ".."),
+    DROPPED: (PURPLE, "--"),
 }
 # Beside the end of what is shaded.
 AWAY = "\N{LEFTWARDS ARROW} PostgreSQL was away"
 # No picture has more moments than this: of a longer test each is of several seconds.
-MOMENTS = 300
+MOMENTS = 200
 
 
 class OverTime(NamedTuple):
@@ -101,7 +101,7 @@ def _percentile(found: dict[int, int], share: float) -> float:
 
 
 def _middles(count: int, step_s: int) -> NDArray[np.float64]:
-    return (np.arange(count) + 0.5) * step_s
+    return np.asarray((np.arange(count) + 0.5) * step_s, np.float64)
 
 
 def outcomes_over_time(timeline: Timeline) -> dict[str, OverTime]:
@@ -135,7 +135,7 @@ def latency(test: LoadTest) -> Picture | None:
         logarithmic(axis.yaxis)
         _befell(axis, test)
         _seconds(axis, test)
-        heading(axis, "turns, milliseconds (logarithmic)", over_key=True)
+        heading(axis, "turns, milliseconds (logarithmic)", key_rows=1)
         in_ink(axis)
         key(axis)
         return drawn(
@@ -175,10 +175,15 @@ def _befell(axis: Axes, test: LoadTest) -> None:
     if ramp_s > 0:
         axis.axvline(ramp_s, color=INK, linewidth=1, linestyle=(0, (2, 2)))
         tell(axis, ramp_s, top, "end of ramp", dx=4, dy=-9)
+    if test.load.outage is not None:
+        _shaded(axis, test)
+        tell(axis, test.load.outage.until_s, top, AWAY, dx=4, dy=-9)
+
+
+def _shaded(axis: Axes, test: LoadTest) -> None:
     outage = test.load.outage
     if outage is not None:
         axis.axvspan(outage.from_s, outage.until_s, color=INK, alpha=SHADE, linewidth=0, zorder=0)
-        tell(axis, outage.until_s, top, AWAY, dx=4, dy=-9)
 
 
 def _seconds(axis: Axes, test: LoadTest) -> None:
@@ -195,29 +200,27 @@ def outcomes(test: LoadTest) -> Picture | None:
     planned = _planned(test)
     there = [name for name, total in totals.items() if total]
     absent = [name for name, total in totals.items() if not total]
+    others = [name for name in there if name != OK]
     with style():
-        figure = canvas(3.3)
-        axis = figure.subplots()
-        base = np.zeros(len(found[OK].at_s))
-        for name in there:
-            colour, hatch = OUTCOMES[name]
-            # Each second is as wide as it was long.
-            edges = np.append(found[name].at_s - found[name].step_s / 2, found[name].at_s[-1] + found[name].step_s / 2)
-            above = base + found[name].values
-            axis.stairs(
-                above, edges, baseline=base, fill=True, facecolor=colour, edgecolor=INK, hatch=hatch or None,
-                linewidth=0, alpha=0.6, label=f"{name} {totals[name]:,}",
-            )  # fmt: skip
-            base = above
-        ends = np.append(planned.at_s - planned.step_s / 2, planned.at_s[-1] + planned.step_s / 2)
-        axis.stairs(planned.values, ends, color=INK, linewidth=1.8, baseline=None, label="offered")
-        axis.set_ylim(0, 1.2 * max(base.max(), planned.values.max()))
-        axis.yaxis.set_major_formatter(lambda value, _: number(value))
-        _befell(axis, test)
-        _seconds(axis, test)
-        heading(axis, "steps a second", over_key=True)
-        in_ink(axis)
-        key(axis)
+        figure = canvas(4.9 if others else 3.3)
+        axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2)) if others else [figure.subplots()]
+        top = _stacked(axes[0], {name: found[name] for name in there}, totals)
+        axes[0].stairs(planned.values, _edges(planned), color=INK, linewidth=1.8, baseline=None, label="offered")
+        axes[0].set_ylim(0, 1.2 * max(top, planned.values.max()))
+        _befell(axes[0], test)
+        if others:
+            # Beside thousands that ended well, a few that did not cannot be seen.
+            lower_top = _stacked(axes[1], {name: found[name] for name in others}, totals)
+            axes[1].set_ylim(0, 1.2 * lower_top)
+            heading(axes[1], "of them not ok, steps a second")
+            _shaded(axes[1], test)
+        for axis in axes:
+            axis.yaxis.set_major_formatter(lambda value, _: number(value))
+            axis.locator_params(axis="y", nbins=5)
+            in_ink(axis)
+        _seconds(axes[-1], test)
+        heading(axes[0], "steps a second", key_rows=math.ceil((len(there) + 1) / 3))
+        key(axes[0])
         none = f" No step ended as: {', '.join(absent)}." if absent else ""
         told = ", ".join(f"{totals[name]:,} {name}" for name in there)
         return drawn(
@@ -230,13 +233,34 @@ def outcomes(test: LoadTest) -> Picture | None:
         )
 
 
+def _stacked(axis: Axes, found: dict[str, OverTime], totals: dict[str, int]) -> float:
+    """Outcomes on each other; returns the highest sum."""
+    base = np.zeros(len(next(iter(found.values())).values))
+    for name, one in found.items():
+        colour, hatch = OUTCOMES[name]
+        above = base + one.values
+        # Where there is none of it nothing is drawn, not even what is 0 high.
+        shown = np.where(one.values > 0, above, np.nan)
+        axis.stairs(
+            shown, _edges(one), baseline=base, fill=True, facecolor=colour, edgecolor=INK, hatch=hatch or None,
+            linewidth=0, alpha=0.6, label=f"{name} {totals[name]:,}",
+        )  # fmt: skip
+        base = above
+    return float(base.max())
+
+
+def _edges(one: OverTime) -> NDArray[np.float64]:
+    """When each stretch begins, and when the last one ends."""
+    return np.append(one.at_s - one.step_s / 2, one.at_s[-1] + one.step_s / 2)
+
+
 def _planned(test: LoadTest) -> OverTime:
     by_second = offered(test.load.scenario, test.load.seed, max(1, len(test.load.parts))).by_second
     step_s = stretch_s(test.timeline.length_s)
     count = math.ceil(len(by_second) / step_s)
     padded = np.zeros(count * step_s)
     padded[: len(by_second)] = by_second
-    return OverTime(_middles(count, step_s), step_s, padded.reshape(count, step_s).mean(axis=1))
+    return OverTime(_middles(count, step_s), step_s, np.asarray(padded.reshape(count, step_s).mean(axis=1), np.float64))
 
 
 def knee(test: LoadTest) -> Picture | None:
@@ -287,7 +311,7 @@ def _percentiles(axis: Axes, steps: Sequence[KneeStep], limit: float, what: str)
 
 def knee_of(steps: Sequence[KneeStep]) -> int | None:
     """The place of the last step that the system took before one that it did not; None: it took none."""
-    taken = list(itertools.takewhile(lambda step: step.is_taken and not step.is_saturated, steps))
+    taken = list(itertools.takewhile(lambda step: step.is_taken, steps))
     return len(taken) - 1 if taken else None
 
 

@@ -104,7 +104,7 @@ def short(operation: str, subject: str) -> str:
 
 
 def medians(run: Run, operation: str = "update_session") -> Picture | None:
-    """How long an operation takes, of each that does it: the median over runs of the p50, with the range of the runs."""
+    """How long an operation takes, of each that does it: the median over runs of the p50, and its range."""
     subjects = [subject for subject in _MEDIANS if run.samples.get(operation, {}).get(subject)]
     if "kairos" not in subjects or len(subjects) == 1:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,7 +23,6 @@ from reports.figures.style import (
     look,
     number,
     style,
-    tell,
 )
 from reports.usl import fit_usl
 
@@ -38,11 +38,13 @@ _COMPARED = ("kairos", "bare")
 _RIVALS = ("kairos", "watch_multi", "lock", "check_then_set")
 # Studies of one subject or a few along an axis of numbers: which value, and what it is in words.
 _GROWTH = {
-    "live_sessions": ("update_p50_ms", "p50 of an update, ms"),
-    "state_size": ("update_p50_ms", "p50 of an update, ms"),
-    "watchers": ("last_p50_ms", "p50 until the last watcher is told, ms"),
-    "lanes": ("drain_rows_per_s", "rows drained a second"),
+    "live_sessions": ("update_p50_ms", "p50 of an update", "ms"),
+    "state_size": ("update_p50_ms", "p50 of an update", "ms"),
+    "watchers": ("last_p50_ms", "p50 until the last is told", "ms"),
+    "lanes": ("drain_rows_per_s", "drained by all workers", "rows/s"),
 }
+# How many times as high as its foot a logarithmic axis is, at the least.
+_LEAST_RANGE = 4.0
 # Labels at the ends of lines are so many points apart.
 _APART_PT = 15
 
@@ -71,12 +73,13 @@ class Spread(NamedTuple):
 
 
 def points_of(result: Result, subject: str, value: str) -> list[tuple[int, float]]:
-    """The points of a subject along an axis of numbers, one for each repetition."""
-    return [
-        (point.x, point.values[value])
+    """The points of a subject along an axis of numbers, one for each repetition; what is not above 0 is none."""
+    found = [
+        (point.x, point.values.get(value, 0.0))
         for point in result.points
-        if point.subject == subject and isinstance(point.x, int) and value in point.values
+        if point.subject == subject and isinstance(point.x, int) and point.x > 0
     ]
+    return [(x, seen) for x, seen in found if math.isfinite(seen) and seen > 0]
 
 
 def spread(points: Sequence[tuple[int, float]]) -> Spread:
@@ -110,9 +113,7 @@ def curved(curves: Sequence[Curve], file: str = "") -> Picture:
     with style():
         figure = canvas(3.7)
         axis = figure.subplots()
-        ends = []
-        for curve in curves:
-            ends.append(_curve(axis, curve))
+        ends = [_curve(axis, curve) for curve in curves]
         last = max(x for curve in curves for x, _ in curve.points)
         axis.set_xlim(0.6, last * 1.02)
         axis.set_ylim(0, 1.15 * max(value for curve in curves for _, value in curve.points))
@@ -126,9 +127,9 @@ def curved(curves: Sequence[Curve], file: str = "") -> Picture:
             figure,
             "Updates a second by instances",
             _said_of_curves(curves),
-            "Each mark is one repetition, the line the Universal Scalability Law with its 95 % interval. Where it bends,"
-            " instances wait for something in common; where it falls, they hinder each other. Instances and server share"
-            " the cores of one machine.",
+            "Each mark is one repetition, the line the Universal Scalability Law with its 95 % interval. Where it"
+            " bends, instances wait for something in common; where it falls, they hinder each other. Instances and"
+            " server share the cores of one machine.",
             file,
         )
 
@@ -168,8 +169,8 @@ def contention(result: Result) -> Picture | None:
         "useful_per_s",
         title="Writes that come through, by writers of one session",
         words="useful writes a second (logarithmic)",
-        caption="All write the same session as fast as they can. The higher and the flatter, the better; the thin bars are"
-        " the range of the repetitions. The unsafe set checks and then writes: it loses writes.",
+        caption="All write the same session as fast as they can. The higher and the flatter, the better; the thin bars"
+        " are the range of the repetitions. The unsafe set checks and then writes: it loses writes.",
         subjects=_RIVALS,
     )
 
@@ -178,12 +179,12 @@ def growth(result: Result) -> Picture | None:
     """What another study shows along its axis; None: it is none of numbers."""
     if result.study not in _GROWTH:
         return None
-    value, words = _GROWTH[result.study]
+    value, words, unit = _GROWTH[result.study]
     return along(
         result,
         value,
-        title=f"{words} by {result.axis}".capitalize(),
-        words=f"{words} (logarithmic)",
+        title=f"{result.study.replace('_', ' ').capitalize()}: {words}",
+        words=f"{words}, {unit} (logarithmic)",
         caption=f"{result.question} A flat line: it does not matter how many there are.",
     )
 
@@ -194,7 +195,7 @@ def along(  # noqa: PLR0913 - what is drawn, and what is said about it
     """A value by the place on the axis, both logarithmic: medians with the range of the repetitions."""
     wanted = subjects or list(dict.fromkeys(point.subject for point in result.points))
     found = {subject: spread(points_of(result, subject, value)) for subject in wanted}
-    found = {subject: one for subject, one in found.items() if one.x and min(one.smallest) > 0}
+    found = {subject: one for subject, one in found.items() if one.x}
     if not found:
         return None
     with style():
@@ -213,6 +214,9 @@ def along(  # noqa: PLR0913 - what is drawn, and what is said about it
             )  # fmt: skip
             ends.append((one.x[-1], one.middle[-1], shown.words))
         axis.set_yscale("log")
+        # What hardly differs is not to look as if it did.
+        low, high = axis.get_ylim()
+        axis.set_ylim(min(low, high / _LEAST_RANGE), max(high, low * _LEAST_RANGE))
         logarithmic(axis.yaxis)
         places = sorted({x for one in found.values() for x in one.x})
         axis.set_xscale("log")

@@ -154,9 +154,15 @@ def in_ink(axis: Axes) -> None:
         spine.set_visible(name in {"left", "bottom"})
 
 
-def heading(axis: Axes, text: str, *, over_key: bool = False) -> None:
-    """What the vertical axis has, with its unit: above it, where it can be read without turning one's head."""
-    axis.set_title(text, loc="left", fontsize=FONT_PT, color=INK, pad=26 if over_key else 9)
+def heading(axis: Axes, text: str, *, key_rows: int = 0) -> None:
+    """What the vertical axis has, with its unit: above it, where it can be read without turning one's head.
+
+    Args:
+        axis: what it is of.
+        text: the words.
+        key_rows: of the legend between the two (see `key`).
+    """
+    axis.set_title(text, loc="left", fontsize=FONT_PT, color=INK, pad=9 + 17 * key_rows)
 
 
 def below(axis: Axes, text: str) -> None:
@@ -180,12 +186,14 @@ def logarithmic(axis: Axis) -> None:
 
 def number(value: float) -> str:
     """A number as people read it: three digits, and commas in large ones."""
-    if abs(value) >= 1_000:  # noqa: PLR2004 - from here on decimals are noise
+    if abs(value) >= 1_000:
         return f"{round(value):,}"
     return f"{value:.3g}"
 
 
-def tell(axis: Axes, x: float, y: float, text: str, *, dx: float = 0, dy: float = 0, **more: Any) -> None:
+def tell(  # noqa: PLR0913 - where it is, what it says, and how far from there
+    axis: Axes, x: float, y: float, text: str, *, dx: float = 0, dy: float = 0, **more: Any
+) -> None:
     """A label beside what it is about, so many points from it."""
     settings: dict[str, Any] = {"fontsize": SMALL_PT, "color": INK, "ha": "left", "va": "center"}
     axis.annotate(text, (x, y), xytext=(dx, dy), textcoords="offset points", **(settings | more))

@@ -42,8 +42,8 @@ _FAR = 3.0
 # No more dates than can be read.
 _DATES = 3
 _CAPTION = (
-    "Each mark is a run, the newest to the right: circle PASS, cross FAIL, diamond INCONCLUSIVE, square INVALID; filled:"
-    " profile full, hollow: quick. The red line is the target."
+    "Each mark is a run, the newest to the right: circle PASS, cross FAIL, diamond INCONCLUSIVE, square INVALID;"
+    " filled: profile full, hollow: quick. The red line is the target."
 )
 
 
@@ -115,9 +115,11 @@ def _value(place: int, report: Report, value: float, lower: float | None = None,
 def _over_bare(ordered: Sequence[Report], operation: str) -> Series:
     values = []
     for place, report in enumerate(ordered):
-        for row in report.latencies:
-            if row.operation == operation and row.subject == "bare" and row.ratio is not None:
-                values.append(_value(place, report, row.ratio, row.ratio_lower, row.ratio_upper))
+        values += [
+            _value(place, report, row.ratio, row.ratio_lower, row.ratio_upper)
+            for row in report.latencies
+            if row.operation == operation and row.subject == "bare" and row.ratio is not None
+        ]
     return Series(f"{operation} over bare redis-py", "×", values, _limit(ordered, operation, "p50", "bare"))
 
 

@@ -220,8 +220,13 @@ def _of_bar(bar: Bar, result: Result, profile: str) -> Target:
         upper=found.seen.upper,
         interval=f"one-sided 95 % bounds over {found.seen.runs} repetitions",
         verdict=found.verdict if is_judged else None,
-        note="" if is_judged else TOO_LITTLE,
+        note=_note(found.verdict) if is_judged else TOO_LITTLE,
     )
+
+
+def _note(verdict: Verdict) -> str:
+    near = "Too near to the bar for how much the repetitions differ: measure again, when the machine is quiet."
+    return near if verdict is Verdict.INCONCLUSIVE else ""
 
 
 def _bar_in_words(bar: Bar, result: Result) -> str:

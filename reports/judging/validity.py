@@ -76,9 +76,11 @@ def _profiles(name: str, evidence: Evidence) -> set[str] | None:
 
 
 def _ended(name: str, one: PartRun | None) -> str:
-    """How a part ended that came to no result; empty: it did not end so."""
-    if one is None or one.status is None:
+    """How a part ended that came to no result; empty: it did not end so, or nothing is noted of it."""
+    if one is None:
         return ""
+    if one.status is None:
+        return "not measured, or not to its end"
     finds = name == VALIDATION or name.startswith(LOAD)
     return "" if one.status in (_FOUND if finds else (0,)) else f"ended with status {one.status}"
 
@@ -175,7 +177,7 @@ def _judge(evidence: Evidence) -> Iterator[Validity]:
             seen=f"{one.status} after {one.seconds:.1f} s",
             limit=f"{Status.VIOLATION}{within}: it is wrong on purpose" if one.should_be_caught else f"{Status.VALID}",
             is_valid=one.is_as_it_should_be,
-            file=f"{VALIDATION}/subjects/{one.subject}",
+            file=file,
         )
     harness = [one for one in validation.mutants if one.guarantee == HARNESS]
     caught = sum(one.result == CAUGHT for one in harness)
@@ -209,7 +211,7 @@ def _notebooks(notebooks: Sequence[NotebookRun]) -> Iterator[Validity]:
         reason = (one.error or "").strip().splitlines()
         yield Validity(
             what=f"the notebook {one.name}",
-            seen=f"{one.cells_run} of {one.cells} cells" + (f"; {reason[-1]}" if reason else ""),
+            seen=f"{one.cells_run} of {one.cells} cells" + (f"; {reason[0]}" if reason else ""),
             limit="all cells",
             is_valid=not reason and one.cells_run == one.cells,
             file=one.file,

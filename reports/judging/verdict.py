@@ -57,7 +57,7 @@ def said(
         doubts=[*_doubts(evidence, targets, guarantees)],
     )
     verdict, opening = _verdict(why)
-    reasons = [f"{one[:1].upper()}{one[1:].rstrip('.')}." for kind in why for one in kind]
+    reasons = [_sentence(one) for kind in why for one in kind]
     if verdict is Verdict.PASS:
         return Said(verdict, _all_is_well(targets, guarantees), [])
     first = next(one for kind in why for one in kind).rstrip(".")
@@ -114,8 +114,10 @@ def _missed(targets: Sequence[Target]) -> Iterator[str]:
 
 
 def _doubts(evidence: Evidence, targets: Sequence[Target], guarantees: Sequence[Guarantee]) -> Iterator[str]:
+    nothing = tuple(f"{name}: " for name, test in evidence.loads.items() if test.verdict.reasons)
     for target in targets:
-        if target.verdict is Verdict.INCONCLUSIVE:
+        # What a load test that shows nothing leaves open is said by what makes it invalid.
+        if target.verdict is Verdict.INCONCLUSIVE and not (target.source == "load" and target.what.startswith(nothing)):
             note = f" ({target.note.rstrip('.')})" if target.note else ""
             yield f"{measured(target)}, {wanted(target)}{note}"
     for one in guarantees:
@@ -131,6 +133,13 @@ def _doubts(evidence: Evidence, targets: Sequence[Target], guarantees: Sequence[
             rounds = test.judged.rounds.values() if test.judged else ()
             reason = next((reason for one in rounds for reason in one.reasons), "nobody judged it")
             yield f"whether the load test {name} is right could not be told: {reason}"
+
+
+def _sentence(text: str) -> str:
+    """With a full stop, and with a capital letter unless it begins with a name."""
+    first = text.partition(" ")[0]
+    is_name = "_" in first or first.endswith(":")
+    return f"{text if is_name else text[:1].upper() + text[1:]}".rstrip(".") + "."
 
 
 def _all_is_well(targets: Sequence[Target], guarantees: Sequence[Guarantee]) -> str:

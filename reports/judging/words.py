@@ -8,11 +8,14 @@ if TYPE_CHECKING:
     from reports.findings import Target
 
 _WHOLE = 1_000
+# What is counted has no decimals.
+_COUNTED = "calls"
 
 
 def figure(value: float, unit: str) -> str:
     """A value in three digits, with its unit: `12.1 ms`, `0.240 ms`, `4,096 rows/s`."""
-    return f"{_digits(value)} {unit}".strip()
+    number = f"{value:,.0f}" if unit == _COUNTED else _digits(value)
+    return f"{number} {unit}".strip()
 
 
 def limit(value: float, unit: str) -> str:

@@ -1,7 +1,7 @@
 """Pages in the system's Chromium, with the network off.
 
-Without a Chromium this folder is left out, and the summary says so in one line; where `KAIROS_REQUIRE_BROWSER` is set, as
-in CI, that ends the run instead.
+Without a Chromium this folder is left out, and the summary says so in one line; where `KAIROS_REQUIRE_BROWSER` is set,
+as in CI, that ends the run instead.
 """
 
 from __future__ import annotations

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 
-from tests.browser import looking
-
 if TYPE_CHECKING:
-    from pathlib import Path
+    from numpy.typing import NDArray
+    from playwright.sync_api import Browser, BrowserContext, Page
 
-    from playwright.sync_api import Browser, BrowserContext, Locator, Page
+    # Red, green and blue of each pixel of each line, from 0 to 255.
+    Levels = NDArray[np.int16]
 
 PHONE, DESK = 390, 1440
 _HEIGHT = {PHONE: 844, DESK: 900}
@@ -24,8 +27,13 @@ _LOCAL = ("file:", "data:", "blob:", "about:")
 _LOUD = ("error", "warning")
 # A pixel is painted where it differs from the background by more than rounding and antialiasing do.
 _PAINTED_LEVELS = 24
+# Make one number of red, green and blue.
+_WEIGHTS = np.array([65_536, 256, 1])
 # Of a figure's pixels, of 1. Thin lines on a large ground are about 1 %.
 FEWEST_PAINTED = 0.002
+_LOOKING = Path(__file__).with_name("looking.js")
+# The rules of axe-core that the colours decide.
+_OF_COLOURS = ["color-contrast", "link-in-text-block"]
 
 
 class Look(NamedTuple):
@@ -67,22 +75,22 @@ class Opened:
     @property
     def first_line(self) -> str:
         """What a reader reads first: the first heading, which nothing that is shown stands before."""
-        return str(self.page.evaluate(looking.FIRST_LINE))
+        return str(self.page.evaluate("looking.firstLine()"))
 
     @property
     def wider_than_window_px(self) -> int:
         """By how much the page itself has to be moved sideways."""
-        return int(self.page.evaluate(looking.WIDER))
+        return int(self.page.evaluate("looking.wider()"))
 
     @cached_property
     def unseen(self) -> list[str]:
         """The verdict and the figures that cannot be seen, each with the reason."""
-        return list(self.page.evaluate(looking.UNSEEN, looking.SEEN_AT_LEAST))
+        return list(self.page.evaluate("looking.unseen(7)"))
 
     @property
     def faint(self) -> list[str]:
         """Texts of figures that hardly differ from what is behind them."""
-        return list(self.page.evaluate(looking.FAINT))
+        return list(self.page.evaluate("looking.faint()"))
 
     @property
     def links(self) -> list[str]:
@@ -106,16 +114,33 @@ class Opened:
 
     def blank(self) -> list[str]:
         """Figures within which nothing is painted."""
-        found = []
-        for svg in self.page.locator("figure svg:not(svg svg)").all():
-            share = painted(svg)
-            if share < FEWEST_PAINTED:
-                found.append(f"{svg.evaluate(looking.NAME)}: {100 * share:.2f} % painted")
-        return found
+        boxes = self.page.evaluate("looking.boxes()")
+        width, height = self.page.evaluate("[innerWidth, document.scrollingElement.scrollHeight]")
+        shot = self._shot(width, height)
+        shares = {
+            name: painted(shot[int(top) : int(bottom), max(int(left), 0) : int(right)])
+            for name, left, top, right, bottom in boxes
+        }
+        return [f"{name}: {100 * share:.2f} % painted" for name, share in shares.items() if share < FEWEST_PAINTED]
+
+    def _shot(self, width: int, height: int) -> Levels:
+        """The whole page: one picture takes less time than one of each figure."""
+        session = self.page.context.new_cdp_session(self.page)
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        wanted = {"format": "png", "optimizeForSpeed": True, "captureBeyondViewport": True, "clip": clip}
+        png = base64.b64decode(session.send("Page.captureScreenshot", wanted)["data"])
+        session.detach()
+        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.int16)
 
     def violations(self) -> list[str]:
-        """What axe-core finds that is serious or critical, with the first place of each."""
-        found: list[dict[str, Any]] = Axe().run(self.page).response["violations"]
+        """What axe-core finds that is serious or critical, with the first place of each.
+
+        All that does not depend on colours is as it is in the light, and is looked for there alone.
+        """
+        options: dict[str, Any] = {"resultTypes": ["violations"]}
+        if self.look.colours == "dark":
+            options["runOnly"] = {"type": "rule", "values": _OF_COLOURS}
+        found: list[dict[str, Any]] = Axe().run(self.page, options=options).response["violations"]
         return [
             f"{one['impact']}: {one['id']}, {len(one['nodes'])} times, first: {one['nodes'][0]['html'][:200]} "
             f"{one['nodes'][0]['failureSummary']}"
@@ -124,10 +149,30 @@ class Opened:
         ]
 
 
-def painted(svg: Locator) -> float:
-    """The share of an element's pixels that differ from the background, of 1."""
-    shot = np.asarray(Image.open(io.BytesIO(svg.screenshot(animations="disabled"))).convert("RGB"), dtype=np.int16)
-    return float((np.abs(shot - shot[0, 0]).max(axis=2) > _PAINTED_LEVELS).mean())
+def painted(shot: Levels) -> float:
+    """The share of a picture's pixels that differ from its commonest colour, of 1; 0 of a picture without any."""
+    if not shot.size:
+        return 0.0
+    _, places, counts = np.unique(shot @ _WEIGHTS, return_index=True, return_counts=True)
+    commonest = shot.reshape(-1, 3)[places[counts.argmax()]]
+    return float((np.abs(shot - commonest).max(axis=2) > _PAINTED_LEVELS).mean())
+
+
+def dead(opened: Opened, path: Path) -> list[str]:
+    """The links of a page that lead nowhere, or to the network."""
+    names = opened.names
+    found = []
+    for link in opened.links:
+        parts = urlsplit(link)
+        if parts.scheme == "data":
+            continue
+        if parts.scheme or parts.netloc:
+            found.append(f"{link} is elsewhere")
+        elif parts.path and not (path.parent / unquote(parts.path)).exists():
+            found.append(f"{link} is not there")
+        elif not parts.path and unquote(parts.fragment) not in names:
+            found.append(f"{link} is no place of the page")
+    return found
 
 
 class Window:
@@ -157,6 +202,7 @@ class Window:
                 color_scheme="dark" if look.colours == "dark" else "light",
                 reduced_motion="reduce",
             )
+            self._contexts[look].add_init_script(path=_LOOKING)
         return self._contexts[look]
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import nbformat
@@ -23,6 +22,7 @@ from tests.read_page import ReadPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from reports.findings import Report
 
@@ -77,13 +77,11 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pictures: they take their time, and are not what is looked at."""
-    monkeypatch.setattr(build, "of_section", lambda *_: [])
+    monkeypatch.setattr(build, "pictures", lambda *_: {})
 
 
 @pytest.fixture
-def tell(
-    sources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Told]:
+def tell(sources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
     """Writes the report of a run as the command does, with these arguments besides."""
     assert sources.exists()
 
@@ -139,7 +137,7 @@ def test_a_sound_run_passes(tell: Callable[..., Told], sources: Path, tmp_path: 
 def test_the_first_line_says_what_is_wrong(
     tell: Callable[..., Told], tmp_path: Path, wanted: dict[str, object], verdict: Verdict, status: int
 ) -> None:
-    """A run with a missed target, with a violation, or one that shows nothing: its page, and its status, say so first."""
+    """A run with a missed target, with a violation, or one that shows nothing: its page and its status say so first."""
     told = tell(made_run(tmp_path / "runs" / "run", **wanted))
     assert (status, verdict) == (told.status, told.report.verdict)
     assert verdict.value in told.page.first
@@ -174,7 +172,9 @@ def test_a_picture_that_cannot_be_drawn_does_not_lose_the_report(
     monkeypatch.setattr("reports.figures.latency.spectra", draw)
     told = tell(made_run(tmp_path / "runs" / "run", without=("studies", "load/capacity", "load/audit_outage")))
     assert (2, Verdict.INVALID) == (told.status, told.report.verdict)
-    assert any("the pictures of latency cannot be drawn: ZeroDivisionError: no width" in one for one in told.report.reasons)
+    assert any(
+        "the pictures of latency cannot be drawn: ZeroDivisionError: no width" in one for one in told.report.reasons
+    )
     assert "<svg" in (told.folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -182,11 +182,18 @@ def test_a_picture_that_cannot_be_drawn_does_not_lose_the_report(
 def test_a_new_run_is_measured_and_published(
     tell: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is missing is measured, and the newest page leads to the files of its run; `--run` alone measures nothing."""
+    """What is missing is measured, and the newest page leads to the files of its run; `--run` measures nothing."""
     stored = made_run(tmp_path / "stored")
-    copied = [Part(name=name, command=f"tests.a_copy {stored} RUN {name}", results=[result], seconds=60.0)
-              for name, result in (("latency", "manifest.json"), ("validation", "validation/validation.json"),
-                                   ("load", "load/capacity/load_verdict.json"), ("studies", "studies/instances.json"))]  # fmt: skip
+    results = {
+        "latency": "manifest.json",
+        "validation": "validation/validation.json",
+        "load": "load/capacity/load_verdict.json",
+        "studies": "studies/instances.json",
+    }
+    copied = [
+        Part(name=name, command=f"tests.a_copy {stored} RUN {name}", results=[result], seconds=60.0)
+        for name, result in results.items()
+    ]
     monkeypatch.setattr(parts, "profiles", lambda: {"quick": copied})
     told = tell(tmp_path, "--runs", str(tmp_path / "runs"))
     (run,) = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
@@ -202,6 +209,24 @@ def test_a_new_run_is_measured_and_published(
     assert told.status == again.status
     assert "part 1 of 1: studies" in again.out
     assert (run / "studies" / "instances.json").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_interruption_of_the_writing_keeps_what_was_measured(
+    tell: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where writing the report is interrupted, or fails, the run is kept, and it is said how to write it again."""
+    folder = made_run(tmp_path / "runs" / "run")
+    for error, status in ((KeyboardInterrupt, 130), (ZeroDivisionError, 2)):
+
+        def end(*_: object, error: type[BaseException] = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(build, "judged", end)
+        told = tell(folder)
+        assert status == told.status
+        assert told.out.splitlines()[-1].endswith(f"-m reports --run {folder} writes its report")
+        assert (folder / "manifest.json").exists()
 
 
 @pytest.mark.parametrize(

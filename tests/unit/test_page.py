@@ -131,6 +131,13 @@ def test_a_reason_that_the_headline_leaves_out_is_shown() -> None:
     assert "the disk was full" in page(made_report(verdict=Verdict.INVALID, reasons=["the disk was full"])).text
 
 
+def test_many_reasons_do_not_push_the_counts_away() -> None:
+    """Three reasons stand in the open, the rest is folded behind its number: all are there, and the counts near."""
+    html = render(made_report(verdict=Verdict.INVALID, reasons=[f"reason {number}." for number in range(9)]), {})
+    assert all(f"<li>reason {number}.</li>" in html for number in range(9))
+    assert html.index("reason 2.") < html.index("6 more reasons") < html.index("reason 3.") < html.index("of 4 targets")
+
+
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_a_verdict_is_a_sign_and_a_word(verdict: Verdict) -> None:
     """Colour alone says nothing: each verdict has its sign and its word, in the heading and in a row."""

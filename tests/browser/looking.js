@@ -1,34 +1,41 @@
-"""What is asked within a page, in the browser's own language."""
+// What the tests ask within a page.
+"use strict";
 
-from __future__ import annotations
-
-# Of nine points of a figure so many must be its own; the rest may be under a margin of its neighbour.
-SEEN_AT_LEAST = 7
-
-NAME = """element => {
+globalThis.looking = (() => {
+const nameOf = element => {
   const figure = element.closest('figure') || element;
   const title = figure.querySelector('h2, h3, h4, figcaption');
   return figure.id || (title && title.textContent.trim()) || figure.outerHTML.slice(0, 80);
-}"""
+};
 
-# The first text that is shown, with its whole heading.
-FIRST_LINE = """() => {
+// The first text that is shown, with its whole heading.
+const firstLine = () => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let text = walker.nextNode(); text; text = walker.nextNode()) {
     const range = document.createRange();
     range.selectNodeContents(text);
     const box = range.getBoundingClientRect();
     if (text.data.trim() && box.width > 1 && box.height > 1) {
-      return (text.parentElement.closest('h1') || text.parentElement).innerText.replace(/\\s+/g, ' ').trim();
+      return (text.parentElement.closest('h1') || text.parentElement).innerText.replace(/\s+/g, ' ').trim();
     }
   }
   return '';
-}"""
+};
 
-WIDER = "() => document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+// By how much the page has to be moved sideways.
+const wider = () => document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth;
 
-UNSEEN = """atLeast => {
-  const name = %s;
+// Where each figure is on the page: name, left, top, right, bottom.
+const boxes = () => {
+  return [...document.querySelectorAll('figure svg:not(svg svg)')].map(element => {
+    const box = element.getBoundingClientRect();
+    return [nameOf(element), box.left + scrollX, box.top + scrollY, box.right + scrollX, box.bottom + scrollY];
+  });
+};
+
+// The verdict and the figures that are not to be seen. Of nine points of a figure so many must be its own; the rest may
+// be under a margin of its neighbour.
+const unseen = atLeast => {
   const problem = element => {
     element.scrollIntoView({block: 'center', inline: 'nearest', behavior: 'instant'});
     const box = element.getBoundingClientRect();
@@ -43,7 +50,7 @@ UNSEEN = """atLeast => {
       // A figure that is taller than the window is looked at where it is within it.
       const inside = Math.min(Math.max(top, 2), innerHeight - 3);
       const hit = document.elementFromPoint(left, inside);
-      if (hit && (element.contains(hit) || hit.contains(element))) own += 1;
+      if (element.contains(hit)) own += 1;
       else beside = hit ? hit.outerHTML.slice(0, 80) : 'nothing';
     }
     return own < atLeast ? `is covered by ${beside}` : '';
@@ -53,15 +60,14 @@ UNSEEN = """atLeast => {
   if (verdict.length !== 1) found.push(`the page has ${verdict.length} h1`);
   for (const element of [...verdict, ...document.querySelectorAll('figure svg:not(svg svg)')]) {
     const why = problem(element);
-    if (why) found.push(`${name(element)} ${why}`);
+    if (why) found.push(`${nameOf(element)} ${why}`);
   }
   scrollTo(0, 0);
   return found;
-}""" % NAME  # noqa: UP031 - the text is full of braces
+};
 
-# WCAG 2.2, 1.4.3: 4.5 to 1. axe-core does not look at the text of an SVG.
-FAINT = """() => {
-  const name = %s;
+// Texts of figures with less contrast than WCAG 2.2, 1.4.3 asks for: 4.5 to 1. axe-core does not look at those of an SVG.
+const faint = () => {
   const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
   const rgba = colour => {
     canvas.clearRect(0, 0, 1, 1);
@@ -105,8 +111,11 @@ FAINT = """() => {
     const style = getComputedStyle(text), [r, g, b, a] = rgba(style.fill);
     const front = over([r, g, b, a * style.fillOpacity * faded(text, text.ownerSVGElement)], behind);
     const ratio = contrast(front, behind);
-    if (ratio < 4.5) found.push(`${name(text)}: "${text.textContent.trim()}" ${ratio.toFixed(1)} to 1`);
+    if (ratio < 4.5) found.push(`${nameOf(text)}: "${text.textContent.trim()}" ${ratio.toFixed(1)} to 1`);
   }
   scrollTo(0, 0);
   return found;
-}""" % NAME  # noqa: UP031 - likewise
+};
+
+return {nameOf, firstLine, wider, boxes, unseen, faint};
+})();
