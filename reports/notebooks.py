@@ -29,6 +29,7 @@ CELL_LIMIT_S = 120.0
 # More would only share the two cores that a small machine has; fewer would wait while a kernel starts.
 AT_A_TIME = 2
 _TIMES = "times.json"
+_SCROLLS = '<div class="scroll" tabindex="0" role="group" aria-label="Table">'
 _PAGE = Path(__file__).with_name("notebook_page")
 # The report's, and what a notebook has besides.
 _STYLES = (Path(__file__).with_name("page") / "templates" / "style.css", _PAGE / "style.css")
@@ -141,7 +142,8 @@ def as_html(notebook: Any, name: str, names: list[str], error: str | None = None
     )
     # The answer stands at the end, where it follows from something; and below the question, for who has ten seconds.
     title, end, rest = exporter.from_notebook_node(notebook)[0].partition("</h1>")
-    body = f"{title}{end}\n{_answer(notebook)}{rest}"
+    # What scrolls can be scrolled by the keyboard.
+    body = f"{title}{end}\n{_answer(notebook)}{rest}".replace('<div class="scroll">', _SCROLLS)
     here = ' aria-current="page"'
     links = " ".join(f'<a href="{other}.html"{here if other == name else ""}>{other}</a>' for other in names)
     head, _, rest = (error or "").partition("\n")
