@@ -23,7 +23,7 @@ from reports.page import render
 from reports.pictures import pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from reports.figures.style import Picture
 
@@ -46,7 +46,7 @@ _KEPT = (
     "studies/*.json",
 )
 # What is kept beside it as far as there is room, the first first.
-_WHERE_IT_FITS = ("notebooks/*.ipynb", "load/*/load.json")
+_WHERE_IT_FITS = ("notebooks/*.ipynb", "latency/run-*.json", "load/*/load.json")
 _NEEDED = (NAME, "manifest.json")
 # A path of at least two names that begins at the root. What stands before it is no part of an address, of a tag that is
 # closed, or of data in base 64.
@@ -160,19 +160,17 @@ def _fill(folder: Path, run: Path) -> None:
         if (needs := _size(folder) - before) > room:
             print(f"left out: {path.relative_to(run)}, {needs:,} bytes, {max(room, 0):,} are left")
             kept.unlink()
+            # An empty folder would be there, and nothing in it.
+            if not any(kept.parent.iterdir()):
+                kept.parent.rmdir()
         else:
             room -= needs
-    page = render(report, drawn, is_there=_is_in(folder))
+    page = render(report, drawn, is_there=lambda name: (folder / name).exists())
     (folder / PAGE).write_text(cleaned(page, run), encoding="utf-8")
 
 
 def _cleaned_picture(picture: Picture, run: Path) -> Picture:
     return type(picture)(*(cleaned(text, run) for text in picture))
-
-
-def _is_in(folder: Path) -> Callable[[str], bool]:
-    """Whether a file is; of a folder nothing is said, since what is in it was not kept."""
-    return lambda name: (folder / name).is_file()
 
 
 def _matching(run: Path, patterns: Sequence[str]) -> Iterable[Path]:

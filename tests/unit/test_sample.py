@@ -58,7 +58,7 @@ def test_a_sample_has_a_page_whose_links_resolve(run: Path, tmp_path: Path) -> N
     assert {path.relative_to(to).as_posix() for path in to.rglob("*") if path.is_file()} == {
         "report.html", "report.json", "manifest.json", "coverage.json", "checks.json", "parts.json",
         "validation/validation.json", "studies/instances.json", "load/audit_outage/load.json",
-        "load/audit_outage/load_verdict.json", "notebooks/01_latency.ipynb",
+        "load/audit_outage/load_verdict.json", "notebooks/01_latency.ipynb", "latency/run-01.json",
     }  # fmt: skip
     assert [] == unresolved(to / "report.html")
     assert "is not kept beside this page" in ReadPage((to / "report.html").read_text(encoding="utf-8")).text
@@ -115,11 +115,14 @@ def test_what_does_not_fit_beside_the_rest_is_left_out(
 ) -> None:
     """Notebooks and what load tests counted are kept as far as there is room, and what is left out is said."""
     monkeypatch.setattr(sample, "MOST_BYTES", MOST_BYTES // 10)
+    (run / "notebooks" / "01_latency.ipynb").unlink()
     (run / "notebooks" / "02_scaling.ipynb").write_text(" " * 300_000, encoding="utf-8")
     assert 0 == _called(monkeypatch, run, tmp_path / "sample")
     assert "left out: notebooks/02_scaling.ipynb" in capsys.readouterr().out
     assert (tmp_path / "sample" / "load" / "audit_outage" / "load.json").exists()
+    assert not (tmp_path / "sample" / "notebooks").exists()
     assert [] == problems_of(tmp_path / "sample")
+    assert [] == unresolved(tmp_path / "sample" / "report.html")
 
 
 def test_a_sample_is_made_of_a_full_run_alone(run: Path, tmp_path: Path) -> None:
