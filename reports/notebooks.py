@@ -131,7 +131,9 @@ def as_html(notebook: Any, name: str, names: list[str], error: str | None = None
     exporter = HTMLExporter(
         template_name=_PAGE.name, extra_template_basedirs=[str(_PAGE.parent)], exclude_anchor_links=True
     )
-    body, _ = exporter.from_notebook_node(notebook)
+    # The answer stands at the end, where it follows from something; and below the question, for who has ten seconds.
+    title, end, rest = exporter.from_notebook_node(notebook)[0].partition("</h1>")
+    body = f"{title}{end}\n{_answer(notebook)}{rest}"
     here = ' aria-current="page"'
     links = " ".join(f'<a href="{other}.html"{here if other == name else ""}>{other}</a>' for other in names)
     head, _, rest = (error or "").partition("\n")
@@ -149,6 +151,12 @@ def as_html(notebook: Any, name: str, names: list[str], error: str | None = None
         error=stopped,
         body=body,
     )
+
+
+def _answer(notebook: Any) -> str:
+    """What its last cell showed, as HTML; empty where it was not reached."""
+    shown = [output.get("data", {}).get("text/html", "") for output in (_code(notebook) or [{}])[-1].get("outputs", ())]
+    return "\n".join(html for html in shown if html.startswith('<div class="box'))
 
 
 def _code(notebook: Any) -> list[Any]:

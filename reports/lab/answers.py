@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TRAIL = ("G7", "G13")
 # Where the files of the latency benchmarks are.
 LATENCY = ("latency", "manifest", "checks")
+_OURS = "kairos"
 _NONE = "Nothing of it was measured in this run."
 # A sentence names so many; the tables have all.
 _MOST = 3
@@ -31,7 +32,9 @@ def latency(report: Report | Judged) -> Answer:
 
 def scaling(report: Report | Judged) -> Answer:
     """How does cost grow?"""
-    return _answer(targets_of(report, "study"), told=[_law(law) for law in report.laws])
+    return _answer(
+        targets_of(report, "study"), told=[_law(law) for law in report.laws if law.subject == _OURS or not law.note]
+    )
 
 
 def consistency(report: Report | Judged) -> Answer:
@@ -192,7 +195,7 @@ def _law(law: Law) -> str:
     name = look(law.subject).words
     if law.note:
         return f"{name}: no law was fitted, {law.note}."
-    peak = "no number of instances beyond which more do less was shown"
+    peak = "no number of instances was shown beyond which more do less"
     if law.peak is not None:
         peak = f"beyond {law.peak:.1f} instances more do less"
     return f"{name}: one instance does {law.one_per_s[0]:,.0f} updates a second, and {peak}."

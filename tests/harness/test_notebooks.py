@@ -17,6 +17,7 @@ import pytest
 from loadtests import ROOT
 from reports.findings import NotebookRun
 from reports.kernels import without_paths
+from reports.lab import Answer
 from reports.notebooks import as_html, execute_all, question_of
 
 if TYPE_CHECKING:
@@ -254,6 +255,21 @@ def test_a_kernel_that_does_not_start_is_said(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "notebooks" / "5_well.html").exists()
 
 
+def test_a_kernel_that_ends_at_once_is_said_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a kernel ends before it answers, what it said stands in the error; no time is spent on waiting for it."""
+    spec = tmp_path / "kernels" / "broken"
+    spec.mkdir(parents=True)
+    argv = [sys.executable, "-c", "raise SystemExit('nothing is installed here')"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "broken", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    sources = write_notebooks(tmp_path / "sources", {"5_well": ("print(1)",)})
+    (found,) = execute_all(tmp_path / "run", "quick", lambda _: None, sources=sources, kernel="broken")
+    assert str(found.error).startswith("its kernel did not start: RuntimeError: Kernel died before")
+    assert str(found.error).endswith("nothing is installed here")
+
+
 def test_an_interruption_ends_all_of_it(tmp_path: Path) -> None:
     """A report that is ended takes the kernels with it, keeps what there was, and begins no further notebook."""
     run = tmp_path / "run"
@@ -289,6 +305,17 @@ def is_gone(pid: int) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_the_answer_is_below_the_question() -> None:
+    """The page of a notebook that came to its end shows the answer first, below the question, and where it follows."""
+    answer = Answer("PASS", ["All is well."])._repr_html_()
+    output = nbformat.v4.new_output("execute_result", {"text/html": answer}, execution_count=1)
+    last = nbformat.v4.new_code_cell("answer", outputs=[output], execution_count=1)
+    cells = [nbformat.v4.new_markdown_cell("# Is it?\n\nWhy."), last]
+    page = as_html(nbformat.v4.new_notebook(cells=cells), "1", ["1"])
+    places = [page.index("Is it?</h1>"), page.index(answer), page.index("Why."), page.rindex(answer)]
+    assert sorted(set(places)) == places
 
 
 def test_the_page_can_be_made_again(made: Made) -> None:

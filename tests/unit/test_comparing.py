@@ -14,6 +14,7 @@ from reports.comparing import Compared, Word, compared, earlier, picture, sides,
 from reports.comparing.__main__ import main
 from reports.comparing.changes import Speed, turned
 from reports.comparing.verdict import UNTOLD
+from reports.results import Run
 from reports.statistics import Comparison
 from tests.made_run import made_run
 
@@ -149,6 +150,10 @@ def test_one_run_is_compared_with_itself(before: Path) -> None:
     found = compared(*sides(before))
     assert found.is_one
     assert all(one.now.runs == one.before.runs == 5 and math.isfinite(one.visible) for one in found.speeds)
+    odd, even = (side.per_process("get_session", "kairos") for side in sides(before))
+    assert Run(before).per_run("get_session", "kairos", "p50") == [
+        one for pair in zip(odd, even, strict=True) for one in pair
+    ]
     assert "no difference shown" == found.answer.word
     assert "nothing was changed" in tables.facts(found).caption
     assert "Nothing was changed" in str(found.answer)

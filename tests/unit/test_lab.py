@@ -127,16 +127,16 @@ def test_faults_that_held_and_faults_that_never_hit() -> None:
 
 
 def test_laws_are_told_in_words() -> None:
-    """A fitted law says what one instance does and where more do less; without a fit it says why there is none."""
+    """A fitted law says what one instance does and where more do less; of Kairos it is said why there is no fit."""
     fitted = Law(
         subject="kairos", one_per_s=(5_000.0, 1.0, 2.0), contention=(0.1, 0, 1), coherency=(0, 0, 0), peak=4.2, file=""
     )
-    none = Law(**{**msgspec.structs.asdict(fitted), "subject": "bare", "note": "too few levels"})
-    answer = answers.scaling(of(targets=[], laws=[fitted, none]))
+    none = msgspec.structs.replace(fitted, note="too few levels")
+    answer = answers.scaling(of(targets=[], laws=[fitted, none, msgspec.structs.replace(none, subject="ceiling")]))
     assert [
         "Kairos: one instance does 5,000 updates a second, and beyond 4.2 instances more do less."
     ] == answer.sentences[:1]
-    assert "bare redis-py: no law was fitted, too few levels." == answer.sentences[1]
+    assert ["Kairos: no law was fitted, too few levels."] == answer.sentences[1:]
 
 
 @pytest.mark.parametrize("ask", [answers.scaling, answers.faults, answers.load])
