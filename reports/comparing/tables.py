@@ -86,7 +86,7 @@ def speeds(found: Compared) -> Table:
             for one in found.speeds
         ],
         "Ratios of p50, medians over processes, with 95 % intervals. worse: beyond the band, the interval excludes 1, "
-        "and the ratio to the raw socket grew beyond the band, too. unclear: only the first two.",
+        "and the ratio to the raw socket grew beyond the band, too. unclear: the two contradict each other.",
     )
 
 

@@ -194,12 +194,15 @@ def ratio(value: float, spread: float = 1.005) -> Comparison:
         (1.10, 1.10, 1.03, Word.WORSE),
         (1.10, None, 1.03, Word.WORSE),
         # One yardstick alone moves with the state of the machine.
-        (1.10, 1.00, 1.03, Word.UNCLEAR),
+        (1.10, 1.00, 1.03, Word.SAME),
+        # Both moved, in opposite directions: the machine was in another state.
+        (1.10, 0.90, 1.03, Word.UNCLEAR),
+        (0.72, 1.09, 1.03, Word.UNCLEAR),
         (1.02, 1.02, 1.03, Word.SAME),
         # The operation differed from itself by more.
         (1.10, 1.10, 1.12, Word.SAME),
         (0.90, 0.90, 1.03, Word.BETTER),
-        (0.90, 1.00, 1.03, Word.UNCLEAR),
+        (0.90, 1.00, 1.03, Word.SAME),
     ],
 )
 def test_slower_takes_both_yardsticks_and_more_than_the_band(
@@ -208,6 +211,13 @@ def test_slower_takes_both_yardsticks_and_more_than_the_band(
     """An operation is slower where it is beyond the band, its interval excludes 1, and the raw socket says so, too."""
     speed = Speed("get_session", ratio(1.0), ratio(now), band, None if floor is None else ratio(floor))
     assert word is speed.word
+
+
+def test_a_raw_socket_that_had_room_for_the_change_does_not_refute_it() -> None:
+    """Where the second yardstick is too noisy to tell, it is unclear; and what would have been seen follows from it."""
+    speed = Speed("get_session", ratio(1.0), ratio(1.1), 1.03, ratio(1.0, 1.2))
+    assert Word.UNCLEAR is speed.word
+    assert speed.visible > 1.2
 
 
 def test_an_interval_that_includes_one_shows_nothing() -> None:
