@@ -29,6 +29,7 @@ CELL_LIMIT_S = 120.0
 # More would only share the two cores that a small machine has; fewer would wait while a kernel starts.
 AT_A_TIME = 2
 _TIMES = "times.json"
+_SCROLLS = '<div class="scroll" tabindex="0" role="group" aria-label="Table">'
 _PAGE = Path(__file__).with_name("notebook_page")
 # The report's, and what a notebook has besides.
 _STYLES = (Path(__file__).with_name("page") / "templates" / "style.css", _PAGE / "style.css")
@@ -80,7 +81,15 @@ class _All(NamedTuple):
     async def run(self, notebooks: Mapping[str, Any], home: Path) -> list[NotebookRun]:
         """Execute them, some at a time; in their order."""
         lanes = asyncio.Semaphore(AT_A_TIME)
-        return list(await asyncio.gather(*(self._one(name, notebooks[name], home, lanes) for name in self.names)))
+        every = (self._one(name, notebooks[name], home, lanes) for name in self.names)
+        # Where it is interrupted, each is waited for: none may be interrupted twice, and leave its kernel behind.
+        found = await asyncio.gather(*every, return_exceptions=True)
+        runs = []
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+            runs.append(one)
+        return runs
 
     async def _one(self, name: str, notebook: Any, home: Path, lanes: asyncio.Semaphore) -> NotebookRun:
         async with lanes:
@@ -133,7 +142,8 @@ def as_html(notebook: Any, name: str, names: list[str], error: str | None = None
     )
     # The answer stands at the end, where it follows from something; and below the question, for who has ten seconds.
     title, end, rest = exporter.from_notebook_node(notebook)[0].partition("</h1>")
-    body = f"{title}{end}\n{_answer(notebook)}{rest}"
+    # What scrolls can be scrolled by the keyboard.
+    body = f"{title}{end}\n{_answer(notebook)}{rest}".replace('<div class="scroll">', _SCROLLS)
     here = ' aria-current="page"'
     links = " ".join(f'<a href="{other}.html"{here if other == name else ""}>{other}</a>' for other in names)
     head, _, rest = (error or "").partition("\n")

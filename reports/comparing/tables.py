@@ -1,4 +1,4 @@
-"""Tables of two runs side by side; those of a run alone are in `reports/notebook_tables.py`."""
+"""Tables of two runs side by side; those of a run alone are in `reports/lab/tables.py`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def facts(found: Compared) -> Table:
 
     before, after = found.before, found.after
     return Table(
-        ("", "before", "after"),
+        ("what", "before", "after"),
         [
             row("run", before.name, after.name),
             row("commit", _machine(before, "commit"), _machine(after, "commit")),
@@ -70,7 +70,7 @@ def speeds(found: Compared) -> Table:
             "band",
             "the same over the raw socket",
             "smallest visible",
-            "",
+            "verdict",
         ),
         [
             (
@@ -115,7 +115,7 @@ def turned(found: Compared) -> Table:
     """Guarantees, mutants, checks and histories that are not what they were."""
     nothing = "nothing was changed between the halves of one run" if found.is_one else "nothing"
     rows: list[tuple[str, ...]] = [(one.what, one.before, one.now, one.word.value) for one in found.turned]
-    return Table(("what", "before", "now", ""), rows or [(nothing, "", "", "")])
+    return Table(("what", "before", "now", "verdict"), rows or [(nothing, "", "", "")])
 
 
 def loads(found: Compared) -> Table:

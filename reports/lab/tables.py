@@ -74,7 +74,7 @@ def targets(found: Sequence[Target]) -> Table:
 def validity(found: Sequence[Validity]) -> Table:
     """What has to be so if anything is to follow from the run."""
     return Table(
-        ("", "what", "seen", "must be"),
+        ("as it must be", "what", "seen", "must be"),
         [(signed("PASS" if one.is_valid else "INVALID"), one.what, one.seen, one.limit) for one in found],
     )
 
@@ -273,7 +273,7 @@ def outages(found: Sequence[LoadRow]) -> Table:
 def steps(found: Sequence[LoadTest]) -> Table:
     """The steps of the load tests that grow: which of them the system took."""
     return Table(
-        ("", "load test", "step", "steps/s, offered", "begun", "p95, ms", "generator's processor", "why"),
+        ("outcome", "load test", "step", "steps/s, offered", "begun", "p95, ms", "generator's processor", "why"),
         [
             (
                 "says nothing" if one.is_saturated else "taken" if one.is_taken else "not taken",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.browser.opened import Window
+from tests.browser.opened import TOLD, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,11 @@ def pytest_configure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line what was left out."""
+    """Say in one line what was left out, or how soon the page opened."""
+    for report in terminalreporter.getreports("passed"):
+        for name, told in report.user_properties:
+            if name == TOLD:
+                terminalreporter.write_line(f"tests/browser: {told}")
     if CHROMIUM is None:
         terminalreporter.write_line(f"tests/browser was left out: {_MISSING}")
 

@@ -50,7 +50,7 @@ def copied(
             for name in (f"{operation}/{subject}" for subject in ours):
                 if name in arrays:
                     arrays[name] = np.rint(arrays[name] * times).astype(np.int64)
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # typed as flags
+        np.savez(file, **arrays)
     return folder
 
 

@@ -13,7 +13,7 @@ from reports.tables import SIGNS, Table
 from tests.made_report import made_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
 
     from reports.lab import Judged
 
@@ -161,20 +161,20 @@ def test_each_word_has_a_sign() -> None:
 def test_tables_show_the_rows_of_the_report() -> None:
     """Each row of a report becomes a row of a table, with its numbers and units."""
     report = made_report()
-    made = {
-        tables.targets: report.targets,
-        tables.validity: report.validity,
-        tables.latencies: report.latencies,
-        tables.guarantees: report.guarantees,
-        tables.mutants: report.mutants,
-        tables.loads: report.loads,
-        tables.outcomes: report.loads,
-        tables.faults: report.faults,
-        tables.laws: report.laws,
-    }
-    for table, rows in made.items():
-        assert len(rows) == len(table(rows).rows), table.__name__  # type: ignore[operator]  # each takes its own rows
-        assert {len(table(rows).head)} >= {len(row) for row in table(rows).rows}  # type: ignore[operator]
+    made: list[tuple[Table, Sized]] = [
+        (tables.targets(report.targets), report.targets),
+        (tables.validity(report.validity), report.validity),
+        (tables.latencies(report.latencies), report.latencies),
+        (tables.guarantees(report.guarantees), report.guarantees),
+        (tables.mutants(report.mutants), report.mutants),
+        (tables.loads(report.loads), report.loads),
+        (tables.outcomes(report.loads), report.loads),
+        (tables.faults(report.faults), report.faults),
+        (tables.laws(report.laws), report.laws),
+    ]
+    for table, rows in made:
+        assert len(rows) == len(table.rows)
+        assert {len(table.head)} >= {len(row) for row in table.rows}
 
 
 def test_the_matrix_has_a_cell_for_each_pair() -> None:
@@ -216,11 +216,12 @@ def test_a_saved_notebook_keeps_no_output() -> None:
     """What JupyterLab saves has no output, no count and nothing of the kernel; other files are saved as they are."""
     code = {"cell_type": "code", "source": "1", "outputs": [1], "execution_count": 3, "metadata": {"execution": {}}}
     text = {"cell_type": "markdown", "source": "a", "metadata": {"tags": ["kept"]}}
-    content = {"cells": [code, text], "metadata": {"language_info": {"name": "python", "version": "3"}}}
+    kernel = {"language_info": {"name": "python", "version": "3"}}
+    content: dict[str, Any] = {"cells": [code, text], "metadata": kernel}
     without_outputs({"type": "notebook", "content": content}, path="a")
     assert {**code, "outputs": [], "execution_count": None, "metadata": {}} == content["cells"][0]
     assert {"tags": ["kept"]} == text["metadata"]
-    assert {"name": "python"} == content["metadata"]["language_info"]  # type: ignore[call-overload]  # both are Any
+    assert {"name": "python"} == content["metadata"]["language_info"]
     without_outputs({"type": "file", "content": "text"})
 
 
