@@ -43,7 +43,7 @@ def main() -> int:
         if error.status != COULD_NOT_RUN:
             print(f"kairos: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
+        print(f"kairos: {INTERRUPTED}", file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that a target was missed
         traceback.print_exc()

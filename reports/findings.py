@@ -419,7 +419,7 @@ def read_report(folder: Path) -> Report:
     """
     try:
         data = (folder / NAME).read_bytes()
-        found: dict[str, Any] = msgspec.json.decode(data)
+        found: Any = msgspec.json.decode(data)
         version = found.get("format") if isinstance(found, dict) else None
         if version != FORMAT:
             raise ConfigurationError("--run", f"{folder}: a report of format {version}, this version reads {FORMAT}")
