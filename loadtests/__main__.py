@@ -10,13 +10,11 @@ import random
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kairos_core.errors import ConfigurationError
 from kairos_core.lifeline import end_with_parent
 from kairos_core.one_line import OneLineParser
 from loadtests import history
@@ -26,6 +24,7 @@ from loadtests.attack.manifest import manifest
 from loadtests.attack.rounds import Plan, RoundError, read_round, round_folders, write_run
 from loadtests.attack.still import still_arena
 from loadtests.attack.workload import Mix
+from loadtests.ending import status_of
 from loadtests.history import HistoryError, Kind
 from loadtests.judging.judge import judge, records_of
 from loadtests.judging.verdict import Status
@@ -55,22 +54,17 @@ _RUN = "a folder of loadtests/runs, one of its subjects/NAME, or one of its roun
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def run() -> int:
         status: int = options.run(options)
         sys.stdout.flush()
+        return status
+
+    try:
+        return status_of(run, HistoryError, RoundError, name="loadtests", interrupted=lambda: "interrupted")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
-    except (ConfigurationError, HistoryError, RoundError, OSError) as error:
-        print(f"loadtests: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("loadtests: interrupted", file=sys.stderr)
-        return 130
-    except Exception:  # noqa: BLE001 - whatever it is, it is no violation, and 1 would say so
-        traceback.print_exc()
-        return 2
-    return status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,7 +13,6 @@ import asyncio
 import math
 import os
 import resource
-import signal
 import sys
 import time
 from collections import defaultdict
@@ -29,10 +28,10 @@ from pyinstrument import Profiler
 from kairos_core import AsyncRedisStateManager, AuditWriter, RedisStateManager
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outbox import Outbox
-from kairos_core.errors import ConfigurationError
 from kairos_core.one_line import OneLineParser
 from kairos_core.settings import child_environment
 from loadtests import ROOT
+from loadtests.ending import status_of
 from loadtests.environment import harness, new_namespace
 from loadtests.flames import Frame, flame_graph
 from loadtests.measure import unwind_on_termination
@@ -377,21 +376,21 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pictures go")
     options = parser.parse_args()
     unwind_on_termination()
-    try:
-        with harness(new_namespace("profile")) as settings:
-            for operation in OPERATIONS if options.operation == "all" else [options.operation]:
-                for is_async in (False, True):
-                    if options.colour == ("blocking" if is_async else "asyncio") or (is_async and operation == "drain"):
-                        continue
-                    found = profile(settings, operation, options.seconds, is_async=is_async)
-                    file = written(found, options.folder)
-                    print(f"\n{described(found)}\n  {os.path.relpath(file)}", flush=True)
-    except (ConfigurationError, OSError) as error:
-        print(f"kairos: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("kairos: interrupted; servers are removed, and the pictures that were done are there", file=sys.stderr)
-        return 128 + signal.SIGINT
+    return status_of(
+        lambda: _profile(options),
+        interrupted=lambda: "interrupted; servers are removed, and the pictures that were done are there",
+    )
+
+
+def _profile(options: argparse.Namespace) -> int:
+    with harness(new_namespace("profile")) as settings:
+        for operation in OPERATIONS if options.operation == "all" else [options.operation]:
+            for is_async in (False, True):
+                if options.colour == ("blocking" if is_async else "asyncio") or (is_async and operation == "drain"):
+                    continue
+                found = profile(settings, operation, options.seconds, is_async=is_async)
+                file = written(found, options.folder)
+                print(f"\n{described(found)}\n  {os.path.relpath(file)}", flush=True)
     return 0
 
 

@@ -46,7 +46,7 @@ def main() -> int:
     except MeasuringFailed as error:
         print(f"kairos: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
+        print(f"kairos: {INTERRUPTED}", file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that a target was missed
         traceback.print_exc()

@@ -14,7 +14,7 @@ from kairos_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INTERRUPTED = "kairos: interrupted; servers, processes and what was half measured are removed"
+INTERRUPTED = "interrupted; servers, processes and what was half measured are removed"
 
 
 def new_run(runs: Path, profile: str) -> Path:

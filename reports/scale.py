@@ -6,17 +6,15 @@ The exit status is the verdict. 0: it is. 1: it is not. 2: it could not be told,
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tomllib
-import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kairos_core.errors import ConfigurationError
 from kairos_core.one_line import OneLineParser
 from loadtests import ROOT, scale
+from loadtests.ending import status_of
 from loadtests.measure import unwind_on_termination
 from reports import tables
 from reports.statistics import (
@@ -36,7 +34,6 @@ from reports.statistics import (
 if TYPE_CHECKING:
     from loadtests.scale import Measured
 
-COULD_NOT_RUN = 2
 SESSIONS = 1_000_000
 RUNS = 10
 ROUNDS = 500
@@ -119,17 +116,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=_whole(1), default=ROUNDS, help="of two calls to each server, in each of them")
     options = parser.parse_args()
     unwind_on_termination()
-    try:
-        measured = scale.measure(options.sessions, options.runs, options.rounds, lambda text: print(text, flush=True))
-        return _tell(measured, options.rounds)
-    except ConfigurationError as error:
-        print(f"kairos: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("kairos: interrupted; servers are removed", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that it is slower
-        traceback.print_exc()
-    return COULD_NOT_RUN
+    return status_of(lambda: _scale(options), interrupted=lambda: "interrupted; servers are removed")
+
+
+def _scale(options: argparse.Namespace) -> int:
+    measured = scale.measure(options.sessions, options.runs, options.rounds, lambda text: print(text, flush=True))
+    return _tell(measured, options.rounds)
 
 
 def _tell(measured: Measured, rounds: int) -> int:

@@ -7,10 +7,8 @@ could not be run.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import tomllib
-import traceback
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +18,7 @@ import msgspec
 from kairos_core.errors import ConfigurationError
 from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
+from loadtests.ending import status_of
 from loadtests.measure import unwind_on_termination
 from loadtests.studies.registry import STUDIES
 from loadtests.studies.study import Result, asked, read
@@ -39,11 +38,11 @@ from reports.tables import Table, signed
 from reports.usl import fit_usl
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable, Sequence
 
     from loadtests.studies.study import Point
 
-COULD_NOT_RUN = 2
 OURS = "kairos"
 # Who is divided by the others, where that is not Kairos.
 _OURS = {"cluster": "cluster", "durability": "memory", "tls": "tls"}
@@ -68,6 +67,7 @@ _DOES, _BAR = "does_", "bar_"
 # From here on decimals are noise.
 _WHOLE = 1_000
 _NOTHING = "–"
+_WHOLE_BEFORE = "kairos: what was done before is whole: --folder "
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -428,31 +428,25 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no study {unknown[0]}; there are {', '.join(STUDIES)}")
     unwind_on_termination()
-    folder: Path | None = options.folder
-    try:
-        if folder is None:
-            folder = new_run(options.runs, f"studies-{options.profile}")
-            # A study that was done before is whole, and can be shown.
-            with whole_or_gone(folder, unless="*.json"):
-                run_studies(options.names, options.profile, folder)
-        verdict = report(read_all(folder, options.names), folder)
-    except ConfigurationError as error:
-        print(f"kairos: {error}", file=sys.stderr)
-    except (MeasuringFailed, PointMissingError) as error:
-        print(f"kairos: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
-        if folder is not None and folder.exists():
-            print(f"kairos: what was done before is whole: --folder {os.path.relpath(folder)}", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that a bar is missed
-        traceback.print_exc()
-    else:
-        print(
-            f"{signed(verdict.value) if verdict else 'measured; there is no bar to meet'}   {os.path.relpath(folder)}"
-        )
-        return EXIT_STATUS[verdict] if verdict else 0
-    return COULD_NOT_RUN
+    begun: list[Path] = []
+
+    def interrupted() -> str:
+        kept = [folder for folder in begun if folder.exists()]
+        return "\n".join([INTERRUPTED, *(f"{_WHOLE_BEFORE}{os.path.relpath(folder)}" for folder in kept)])
+
+    return status_of(lambda: _studies(options, begun), MeasuringFailed, PointMissingError, interrupted=interrupted)
+
+
+def _studies(options: argparse.Namespace, begun: list[Path]) -> int:
+    folder: Path = options.folder or new_run(options.runs, f"studies-{options.profile}")
+    if options.folder is None:
+        begun.append(folder)
+        # A study that was done before is whole, and can be shown.
+        with whole_or_gone(folder, unless="*.json"):
+            run_studies(options.names, options.profile, folder)
+    verdict = report(read_all(folder, options.names), folder)
+    print(f"{signed(verdict.value) if verdict else 'measured; there is no bar to meet'}   {os.path.relpath(folder)}")
+    return EXIT_STATUS[verdict] if verdict else 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Exit status 0: fast enough, and right; 1: one of them not; 2: it could not be to
 from __future__ import annotations
 
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.lifeline import end_with_parent
 from kairos_core.one_line import OneLineParser
 from loadtests.attack.rounds import RoundError
+from loadtests.ending import status_of
 from loadtests.history import HistoryError
 from loadtests.load.facts import LoadError
 from loadtests.load.folders import empty_folder, gone_if_empty, new_run
@@ -39,18 +39,14 @@ _MOST = 64
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        status: int = options.do(options)
-    except (ConfigurationError, LoadError, HistoryError, RoundError, OSError) as error:
-        print(f"load: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("load: interrupted; servers and processes are removed", file=sys.stderr)
-        return 130
-    except Exception:  # noqa: BLE001 - whatever it is, it is no verdict, and 1 would be one
-        traceback.print_exc()
-        return 2
-    return status
+    return status_of(
+        lambda: int(options.do(options)),
+        LoadError,
+        HistoryError,
+        RoundError,
+        name="load",
+        interrupted=lambda: "interrupted; servers and processes are removed",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ import pytest
 
 from kairos_core.settings import child_environment
 from loadtests import measure
-from reports.bench import SECOND, Baseline, Batch, read_baseline
+from reports.gate import SECOND, Baseline, Batch, read_baseline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,20 +15,8 @@ from kairos_core.errors import ConfigurationError
 from loadtests import ROOT
 from loadtests.benchmarks import BENCHMARKS, DRAIN, DURABILITY, GATED, IN_REPORT, node_id
 from loadtests.measure import FORMAT
-from reports.bench import (
-    Baseline,
-    Batch,
-    busy,
-    changes,
-    elsewhere,
-    judge,
-    read_baseline,
-    slower,
-    times,
-    told,
-    visibility,
-    visible,
-)
+from reports.gate import Baseline, Batch, changes, elsewhere, judge, read_baseline, slower, visible
+from reports.gate_tables import busy, times, told, visibility
 from reports.statistics import Verdict
 
 if TYPE_CHECKING:
