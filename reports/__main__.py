@@ -6,20 +6,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
+from loadtests.ending import status_of
 from loadtests.measure import unwind_on_termination
 from loadtests.shown import short
 from reports.children import MeasuringFailed
 from reports.folders import INTERRUPTED, new_run
-from reports.parts import COULD_NOT_RUN, measure_missing, profile_of, profiles
+from reports.parts import measure_missing, profile_of, profiles
 from reports.statistics import EXIT_STATUS
 
 if TYPE_CHECKING:
@@ -39,18 +39,7 @@ def main() -> int:
     parser.add_argument("--measure", action="store_true", help="with --run: measure first what is missing in it")
     options = parser.parse_args()
     unwind_on_termination()
-    try:
-        return _report(options)
-    except ConfigurationError as error:
-        print(f"kairos: {error}", file=sys.stderr)
-    except MeasuringFailed as error:
-        print(f"kairos: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(f"kairos: {INTERRUPTED}", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that a target was missed
-        traceback.print_exc()
-    return COULD_NOT_RUN
+    return status_of(partial(_report, options), MeasuringFailed, interrupted=lambda: INTERRUPTED)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -32,6 +32,11 @@ BAND = 1.03
 FAIR = 1.025
 # So far from 1 a run was not fair to itself, however widely its runs are spread.
 WIDEST_SELF_RATIO = 1.10
+# What does not depend on Kairos may become so many times as slow, or as fast, from the one half of the runs to the
+# other: beyond, the machine was not one machine. Single runs differ by more, also on a machine that does nothing else,
+# since a virtual processor sleeps in some of them and not in others: in 15 reports that were looked at by a factor of 7
+# at most, and their halves by 1.9.
+WIDEST_DRIFT = 3.0
 # How often a regression of the smallest visible size is seen.
 POWER = 0.80
 # Enough that another seed hardly moves an end of the interval.
@@ -323,6 +328,16 @@ def regressed_again(batches: Sequence[Comparison], before: Comparison, band: flo
     """Why the gate fails: the last batch's reason where each of two batches or more shows it; else None."""
     reasons = [regressed(now, before, band) for now in batches]
     return reasons[-1] if len(reasons) > 1 and all(reasons) else None
+
+
+def drift(values: Sequence[float]) -> float:
+    """How many times as much the later half of some runs has as the earlier one, or the other way round: medians.
+
+    Of an odd number the one in the middle is of both.
+    """
+    half = (len(values) + 1) // 2
+    earlier, later = float(np.median(values[:half])), float(np.median(values[-half:]))
+    return max(later / earlier, earlier / later)
 
 
 def judge(estimated: Estimate, limit: float) -> Verdict:

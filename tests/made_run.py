@@ -87,7 +87,7 @@ class Made:
         profile: quick or full.
         slow: an operation every call of which takes a second; empty: none.
         itself: one that differs from itself by a fifth, so that the run is INVALID.
-        drift: how many times as long the slowest run took as the fastest one, of everything.
+        drift: how many times as long the last run took as the first one, of everything.
         has_violation: whether a round found one.
         survived: a mutant that nobody noticed.
         red: a directed check that is red on the unbroken core.

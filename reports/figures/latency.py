@@ -28,7 +28,8 @@ from reports.figures.style import (
     tell,
 )
 from reports.results import OPERATIONS
-from reports.statistics import FAIR, SHARES
+from reports.statistics import FAIR, SHARES, WIDEST_DRIFT
+from reports.statistics import drift as wandered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +46,6 @@ _DRAWN = ("floor", "bare", "kairos")
 _SHARES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 # From so many calls on.
 _CLOSE = 5_000
-# A machine whose slowest run is so many times as slow as its fastest is not one machine.
-DRIFT = 4.0
 
 
 class Spectrum(NamedTuple):
@@ -237,7 +236,7 @@ def drift(run: Run) -> Picture | None:
         return None
     floor = run.per_run("get_session", "floor", "p50")
     itself = _itself(run)
-    factor = max(floor) / min(floor)
+    factor = wandered(floor)
     with style():
         figure = canvas(3.9 if itself else 2.3)
         axes = figure.subplots(2 if itself else 1, 1, sharex=True, squeeze=False)[:, 0]
@@ -246,7 +245,7 @@ def drift(run: Run) -> Picture | None:
         axes[0].plot(runs, floor, linestyle=shown.line, marker=shown.mark, color=shown.colour, linewidth=1.6)
         axes[0].set_ylim(0, 1.35 * max(floor))
         heading(axes[0], "p50 of the same bytes on a raw socket, ms")
-        told = f"slowest run {factor:.2f} times the fastest (at most {DRIFT:g})"
+        told = f"its halves differ {factor:.2f} times (at most {WIDEST_DRIFT:g})"
         tell(axes[0], 1, 1.22 * max(floor), told)
         said = f"The p50 of the floor over {len(floor)} runs is {min(floor):.4f} to {max(floor):.4f} ms; {told}."
         if itself:

@@ -10,11 +10,12 @@ from loadtests.load.knee import LATE_SHARE
 from loadtests.load.validity import is_searched
 from loadtests.mutants.catch import CAUGHT
 from loadtests.validation import NAME as VALIDATION_FILE
+from reports import statistics
 from reports.evidence import LATENCY, LOAD, STUDIES, VALIDATION
 from reports.findings import Validity
 from reports.judging.guarantees import HARNESS
 from reports.judging.histories import OURS
-from reports.statistics import FAIR, WIDEST_SELF_RATIO
+from reports.statistics import FAIR, WIDEST_DRIFT, WIDEST_SELF_RATIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 # Without these there is no report; of a run that does not say what was asked for, all of them are.
 PARTS = (LATENCY, VALIDATION, f"{LOAD}/audit_outage", f"{LOAD}/capacity", STUDIES)
-# How many times as long the floor of the slowest run may take as that of the fastest: beyond, it was not one machine.
-WIDEST_DRIFT = 4.0
 _FLOOR = ("get_session", "floor", "p50")
 # Of a validation and a load test, what it found; anything else is a process that came to no end.
 _FOUND = (0, 1, 2)
@@ -126,10 +125,10 @@ def drift(run: Run) -> Iterator[Validity]:
     if not run.samples.get(operation, {}).get(subject):
         return
     found = run.per_run(operation, subject, statistic)
-    factor = max(found) / min(found)
+    factor = statistics.drift(found)
     yield Validity(
         what="drift of the floor",
-        seen=f"{factor:.2f} times: {min(found):.3f} ms in the fastest run, {max(found):.3f} ms in the slowest",
+        seen=f"{factor:.2f} times between the halves of the runs; {min(found):.3f} to {max(found):.3f} ms",
         limit=f"at most {WIDEST_DRIFT:g} times",
         is_valid=factor <= WIDEST_DRIFT,
         file=LATENCY,
