@@ -355,6 +355,11 @@ class NotebookRun(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     file: str
 
+    @property
+    def page(self) -> str:
+        """The same, for a browser."""
+        return f"{self.file.removesuffix('.ipynb')}.html"
+
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A whole report.

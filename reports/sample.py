@@ -46,7 +46,7 @@ _KEPT = (
     "studies/*.json",
 )
 # What is kept beside it as far as there is room, the first first.
-_WHERE_IT_FITS = ("notebooks/*.ipynb", "latency/run-*.json", "load/*/load.json")
+_WHERE_IT_FITS = ("notebooks/*.html", "notebooks/*.ipynb", "latency/run-*.json", "load/*/load.json")
 _NEEDED = (NAME, "manifest.json")
 # A path of at least two names that begins at the root. What stands before it is no part of an address, of a tag that is
 # closed, or of data in base 64.

@@ -34,9 +34,10 @@ FAIR = 1.025
 WIDEST_SELF_RATIO = 1.10
 # What does not depend on Kairos may become so many times as slow, or as fast, from the one half of the runs to the
 # other: beyond, the machine was not one machine. Single runs differ by more, also on a machine that does nothing else,
-# since a virtual processor sleeps in some of them and not in others: in 15 reports that were looked at by a factor of 7
-# at most, and their halves by 1.9.
-WIDEST_DRIFT = 3.0
+# since a virtual processor sleeps in some of them and not in others, which alone makes a factor of 4: in 16 reports
+# that were looked at, runs differed by a factor of 7 at most, and the halves by 2.9. What that does to a target is in
+# its interval, and those that are compared take turns.
+WIDEST_DRIFT = 5.0
 # How often a regression of the smallest visible size is seen.
 POWER = 0.80
 # Enough that another seed hardly moves an end of the interval.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which colour-blind readers can tell apart. Line styles and marks tell them apart, too.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 TARGET = RED
+# On a dark screen a page may have a lighter one in its place.
+_BLUE_OF_THE_PAGE = f"var(--blue, {BLUE.lower()})"
 # Stands for the colour of the text around the picture: dark on white paper, light on a dark screen.
 INK = "#808080"
 # Inches: 460 points. A picture of this width can be read on a phone, and two stand side by side on a desk.
@@ -112,6 +114,7 @@ def drawn(figure: Figure, title: str, description: str, caption: str = "", file:
     )
     svg = target.getvalue()
     svg = _tidy(svg[svg.index("<svg") :]).replace(INK, "currentColor")
+    svg = svg.replace(BLUE.lower(), _BLUE_OF_THE_PAGE)
     return alone(Picture(svg, title, description, caption, file), title)
 
 

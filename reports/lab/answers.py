@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from reports.figures.style import look
@@ -87,11 +88,18 @@ def load(report: Report | Judged) -> Answer:
     """Where is the knee?"""
     targets = [one for one in report.targets if one.source == "load" and "audit_outage" not in one.file]
     wrong = [one for one in report.loads if one.correctness == "VIOLATION"]
-    answer = _answer(targets, validity=within(report.validity, "load/"))
+    knees = [one for one in targets if _is_knee(one) and one.value is not None]
+    told = [f"{one.what}: {one.note or f'{figure(one.value, one.unit)}.'}" for one in knees]
+    answer = _answer(targets, validity=within(report.validity, "load/"), told=told)
     if wrong:
-        told = f"The histories of {_some([one.name for one in wrong])} hold a violation."
-        return Answer(Verdict.FAIL.value, [told, *answer.sentences])
+        violated = f"The histories of {_some([one.name for one in wrong])} hold a violation."
+        return Answer(Verdict.FAIL.value, [violated, *answer.sentences])
     return answer
+
+
+def _is_knee(one: Target) -> bool:
+    """Whether it asks how much is taken: there is no limit to that."""
+    return not one.is_below and not one.limit
 
 
 def targets_of(report: Report | Judged, source: str) -> list[Target]:
@@ -172,7 +180,8 @@ def _of_targets(found: Sequence[Target]) -> Iterable[str]:
     met = [one for one in judged if one.verdict is Verdict.PASS]
     if met:
         nearest = min(met, key=_room)
-        yield f"{len(met)} of {len(judged)} targets are met; the nearest is {_seen(nearest)}, {nearest.margin}."
+        near = f"; the nearest is {_seen(nearest)}, {nearest.margin}" if _room(nearest) < math.inf else ""
+        yield f"{len(met)} of {len(judged)} targets are met{near}."
     open_ = len(found) - len(judged)
     if open_:
         more = " more" if judged else ""
@@ -187,7 +196,7 @@ def _seen(one: Target) -> str:
 def _room(one: Target) -> float:
     """How many times as far the limit is."""
     if not one.value or not one.limit:
-        return float("inf")
+        return math.inf
     return one.limit / one.value if one.is_below else one.value / one.limit
 
 

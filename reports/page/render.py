@@ -168,6 +168,7 @@ def files_of(report: Report, pictures: dict[str, list[Picture]]) -> set[str]:
     rows += [*report.loads, *report.laws, *report.notebooks, report.counterexample, report.coverage]
     rows += [picture for found in pictures.values() for picture in found]
     found = {row.file for row in rows if row is not None and row.file} | {SOURCES["report"], SOURCES["environment"]}
+    found |= {notebook.page for notebook in report.notebooks}
     if report.counterexample and report.counterexample.picture:
         found.add(report.counterexample.picture)
     if report.mutants or report.fault_cells:

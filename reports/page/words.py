@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from reports.statistics import BAND
 from reports.tables import SIGNS
 
 if TYPE_CHECKING:
@@ -80,9 +81,9 @@ def kind(verdict: Verdict | None) -> str:
 
 
 def against_one(lower: float | None, upper: float | None) -> str:
-    """What an interval of a ratio of times says, ours over theirs."""
+    """What an interval of a ratio of times says, ours over theirs; what touches the band is no difference."""
     if lower is None or upper is None:
         return NOTHING
-    if upper < 1:
+    if upper < 1 / BAND:
         return "faster"
-    return "slower" if lower > 1 else "not told apart"
+    return "slower" if lower > BAND else "not told apart"

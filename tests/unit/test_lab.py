@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from reports.findings import FaultCell, FaultRow, Law, LoadRow, Report, Validity
+from reports.findings import FaultCell, FaultRow, Law, LoadRow, Report, Target, Validity
 from reports.lab import Answer, answers, show, tables
 from reports.lab.saving import without_outputs
 from reports.statistics import Verdict
@@ -113,6 +113,23 @@ def test_a_load_whose_history_is_wrong_fails() -> None:
     """A load test that is fast and wrong is wrong."""
     wrong = changed(made_report().loads, correctness="VIOLATION")
     assert "FAIL" == answers.load(of(loads=wrong, targets=[], validity=[])).word
+
+
+@pytest.mark.parametrize(("note", "told"), [("At least 850 steps/s: it could offer no more.",) * 2, ("", "850 /s.")])
+def test_the_knee_is_told_where_it_is_asked_for(note: str, told: str) -> None:
+    """Where the knee is has no limit to be judged by, so the answer says where it is."""
+    knee = Target(
+        source="load",
+        what="capacity: steps a second",
+        unit="/s",
+        value=850.0,
+        limit=0.0,
+        is_below=False,
+        verdict=None,
+        file="load/capacity/load_verdict.json",
+        note=note,
+    )
+    assert f"capacity: steps a second: {told}" in answers.load(of(targets=[knee], validity=[])).sentences
 
 
 def test_faults_that_held_and_faults_that_never_hit() -> None:

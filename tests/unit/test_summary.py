@@ -92,10 +92,10 @@ def test_nothing_is_markup(text: str) -> None:
 
 def test_what_makes_it_invalid_is_a_table() -> None:
     """What was seen stands beside how it has to be; where all is so, it says of how much."""
-    wrong = Validity(what="drift of the floor", seen="3.2 times", limit="at most 3 times", is_valid=False, file="")
+    wrong = Validity(what="drift of the floor", seen="5.2 times", limit="at most 5 times", is_valid=False, file="")
     text = markdown(report(verdict=Verdict.INVALID, validity=[wrong], reasons=["first", "second"]))
     assert text.startswith("# ! INVALID\n")
-    assert ["✘", "drift of the floor", "3.2 times", "at most 3 times"] in rows(text)
+    assert ["✘", "drift of the floor", "5.2 times", "at most 5 times"] in rows(text)
     assert "1. first\n1. second\n" in text
     assert "Yes: 1 of 1 conditions hold." in markdown(report())
 
