@@ -44,7 +44,9 @@ class WritesLostError(RuntimeError):
 
 def measure(bench: Bench) -> list[Point]:
     """Let them write."""
-    counts, repetitions, seconds = ((1, 2, 8, 32), 3, 0.7) if bench.is_quick else ((1, 2, 4, 8, 16, 32), 10, 0.6)
+    counts, repetitions, seconds = (
+        ((1, 2, 8, 32), 3, 0.7) if bench.is_quick else ((1, 2, 4, 8, 16, 32), 10, 0.6 if bench.is_of_a_report else 3.0)
+    )
     bench.note(
         "All writers are on the same cores as the server. A write that is acknowledged after the time is not counted in"
         " useful_per_s and the shares, but is in lost. Kairos does more in each write than the rivals: receipt,"

@@ -40,7 +40,9 @@ _OUTBOX_LIMIT = 10_000_000
 
 def measure(bench: Bench) -> list[Point]:
     """Let them update."""
-    counts, repetitions, seconds = ((1, 2, 3, 4, 6, 8), 3, 0.8) if bench.is_quick else (range(1, 9), 10, 0.8)
+    counts, repetitions, seconds = (
+        ((1, 2, 3, 4, 6, 8), 3, 0.8) if bench.is_quick else (range(1, 9), 10, 0.8 if bench.is_of_a_report else 3.0)
+    )
     subjects: Sequence[str] = COMPARED
     if bench.is_brief:
         seconds, subjects = 0.4, IN_BRIEF

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # 1: NAME.json as `Result`; where samples are kept, NAME.npz has them in nanoseconds, by "subject/x/repetition/what".
 FORMAT = 1
 # How much is measured, from the least on. `brief` is for a report that has little time: it is `quick`, but for the
-# study of instances, which then leaves out what nothing is judged by.
-PROFILES = ("brief", "quick", "full")
+# study of instances, which then leaves out what nothing is judged by. `report_full` is `full` with shorter times.
+PROFILES = ("brief", "quick", "report_full", "full")
 # In a folder of studies: the names of those that were asked for.
 ASKED = "asked.json"
 
@@ -95,7 +95,12 @@ class Bench(NamedTuple):
     @property
     def is_quick(self) -> bool:
         """Whether it is to be done within a minute or so."""
-        return self.profile != "full"
+        return self.profile in {"brief", "quick"}
+
+    @property
+    def is_of_a_report(self) -> bool:
+        """Whether it is to have all repetitions, each of them short."""
+        return self.profile == "report_full"
 
     @property
     def is_brief(self) -> bool:
