@@ -70,7 +70,7 @@ class Profile(NamedTuple):
     warmup_rounds: int = WARMUP_ROUNDS
 
 
-PROFILES = {"quick": Profile(runs=10, rounds=300), "full": Profile(runs=20, rounds=1_200)}
+PROFILES = {"quick": Profile(runs=10, rounds=300), "full": Profile(runs=30, rounds=900)}
 # Of the benchmarks alone, which are many.
 BENCHMARK_PROFILES = {
     # To try the harness itself: too few to say anything of what it measures.
