@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from loadtests.load.findings import NEVER_MS
 from loadtests.load.targets import shows_too_little
+from loadtests.load.validity import is_searched
 from reports.evidence import COVERAGE, LATENCY, LOAD, STUDIES
 from reports.findings import Target
 from reports.results import words
@@ -98,7 +99,8 @@ def of_load(name: str, test: LoadTest, profile: str) -> list[Target]:
     """What a load test was to reach, and what must not be in it."""
     lines = test.verdict.lines
     found = [_of_result(name, one, profile) for one in test.verdict.targets]
-    found += [target for target in (_failures(name, lines),) if target is not None]
+    until = "What came before the knee." if is_searched(test.load) else ""
+    found += [target for target in (_failures(name, lines, until),) if target is not None]
     found += [_of_line(name, one, profile) for one in _grown(lines)]
     if test.verdict.reasons:
         # It is among what makes the run invalid; here nothing may look as if it were met.
@@ -142,7 +144,7 @@ def _words(name: str, one: TargetResult) -> str:
     return f"{what}{window} over {target.over}" if target.over else f"{what}{window}"
 
 
-def _failures(name: str, lines: Sequence[Line]) -> Target | None:
+def _failures(name: str, lines: Sequence[Line], until: str) -> Target | None:
     """All that failed, as one target: a load test has none of it, or it is not met."""
     counts = [one for one in lines if not one.unit]
     if not counts:
@@ -159,7 +161,7 @@ def _failures(name: str, lines: Sequence[Line]) -> Target | None:
         is_below=True,
         verdict=Verdict(worst),
         file=f"{LOAD}/{name}/load_verdict.json",
-        note=_sentence("; ".join(what)),
+        note=" ".join(filter(None, (_sentence("; ".join(what)), until))),
     )
 
 

@@ -37,13 +37,25 @@ class Said(NamedTuple):
     reasons: list[str]
 
 
-class Why(NamedTuple):
-    """All reasons, by how much they weigh; each a sentence without its full stop."""
+class Reason(NamedTuple):
+    """A sentence without its full stop, and what a reader has to know besides, which the headline leaves out."""
 
-    violations: list[str]
-    invalid: list[str]
-    failures: list[str]
-    doubts: list[str]
+    text: str
+    more: str = ""
+
+    @property
+    def whole(self) -> str:
+        """Both."""
+        return f"{self.text} ({self.more})" if self.more else self.text
+
+
+class Why(NamedTuple):
+    """All reasons, by how much they weigh."""
+
+    violations: list[Reason]
+    invalid: list[Reason]
+    failures: list[Reason]
+    doubts: list[Reason]
 
 
 def said(
@@ -51,16 +63,18 @@ def said(
 ) -> Said:
     """What follows from all of it."""
     why = Why(
-        violations=[*_violations(evidence)],
-        invalid=[f"{one.what}: {one.seen}, where it has to be: {one.limit}" for one in validity if not one.is_valid],
-        failures=[*_unnoticed(evidence), *_missed(targets)],
+        violations=[*map(Reason, _violations(evidence))],
+        invalid=[
+            Reason(f"{one.what}: {one.seen}, where it has to be: {one.limit}") for one in validity if not one.is_valid
+        ],
+        failures=[*map(Reason, _unnoticed(evidence)), *map(Reason, _missed(targets))],
         doubts=[*_doubts(evidence, targets, guarantees)],
     )
     verdict, opening = _verdict(why)
-    reasons = [_sentence(one) for kind in why for one in kind]
+    reasons = [_sentence(one.whole) for kind in why for one in kind]
     if verdict is Verdict.PASS:
         return Said(verdict, _all_is_well(targets, guarantees), [])
-    first = next(one for kind in why for one in kind).rstrip(".")
+    first = next(one for kind in why for one in kind).text.rstrip(".")
     more = f" {_more(len(reasons) - 1)}" if len(reasons) > 1 else ""
     return Said(verdict, f"{opening}: {first}.{more}", reasons)
 
@@ -113,26 +127,25 @@ def _missed(targets: Sequence[Target]) -> Iterator[str]:
     return (f"{measured(one)}, {wanted(one)}" for one in targets if one.verdict is Verdict.FAIL)
 
 
-def _doubts(evidence: Evidence, targets: Sequence[Target], guarantees: Sequence[Guarantee]) -> Iterator[str]:
+def _doubts(evidence: Evidence, targets: Sequence[Target], guarantees: Sequence[Guarantee]) -> Iterator[Reason]:
     nothing = tuple(f"{name}: " for name, test in evidence.loads.items() if test.verdict.reasons)
     for target in targets:
         # What a load test that shows nothing leaves open is said by what makes it invalid.
         if target.verdict is Verdict.INCONCLUSIVE and not (target.source == "load" and target.what.startswith(nothing)):
-            note = f" ({target.note.rstrip('.')})" if target.note else ""
-            yield f"{measured(target)}, {wanted(target)}{note}"
+            yield Reason(f"{measured(target)}, {wanted(target)}", target.note.rstrip("."))
     for one in guarantees:
         if one.verdict is Verdict.INCONCLUSIVE:
             shown = (
                 f"{one.checks_held} of {one.checks} checks held, {one.mutants_caught} of {one.mutants} mutants caught"
             )
-            yield f"{one.number} ({one.text}): too little was shown: {shown}, {one.rounds} histories"
+            yield Reason(f"{one.number} ({one.text}): too little was shown: {shown}, {one.rounds} histories")
     if evidence.validation is not None:
-        yield from (f"validation: {doubt}" for doubt in evidence.validation.doubts())
+        yield from (Reason(f"validation: {doubt}") for doubt in evidence.validation.doubts())
     for name, test in evidence.loads.items():
         if test.correctness == UNDECIDED:
             rounds = test.judged.rounds.values() if test.judged else ()
             reason = next((reason for one in rounds for reason in one.reasons), "nobody judged it")
-            yield f"whether the load test {name} is right could not be told: {reason}"
+            yield Reason(f"whether the load test {name} is right could not be told: {reason}")
 
 
 def _sentence(text: str) -> str:

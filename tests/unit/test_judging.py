@@ -160,6 +160,15 @@ def test_what_weighs_most_decides(sound: Evidence, chosen: tuple[bool, ...]) -> 
     assert (sum(chosen) > 1) == ("below" in found.headline.rsplit(": ", 1)[-1] and "stand" in found.headline)
 
 
+def test_what_can_be_done_about_it_stands_in_the_reasons(sound: Evidence) -> None:
+    """The first line says what is not shown; why, and what to do, is read below it."""
+    near = msgspec.structs.replace(targets(sound, "quick")[0], verdict=Verdict.INCONCLUSIVE, note="Too near: again.")
+    found = said(sound, [near], [], [])
+    assert Verdict.INCONCLUSIVE == found.verdict
+    assert "Too near" not in found.headline
+    assert found.reasons[0].endswith(" (Too near: again).")
+
+
 def without(name: str) -> Callable[[Evidence], None]:
     """Let a part be missing."""
 
