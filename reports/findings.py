@@ -29,7 +29,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         what: what was measured, in words: `update_session p95`, `useful writes a second over WATCH/MULTI, 8 writers`.
         unit: ms, ×, rows/s, /s, %.
         value: the estimate; None: nothing was measured.
-        lower, upper: its 95 % interval; None: it has none.
+        lower, upper: its bounds, each of 95 % or both of them together (see `interval`); None: it has none.
         interval: what kind of interval that is: `one-sided bounds over runs`, `over blocks of time`, empty: none.
         is_below: whether it must be below the limit; else above.
         limit: that.

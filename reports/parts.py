@@ -97,16 +97,16 @@ def load(folder: str | Path, profile: str = "quick", *names: str) -> Evidence:
     """
     folder = Path(folder).resolve()
     if profile == STORED or not measure_missing(folder, profile, print, names):
-        _tell_stored(folder)
+        _tell_stored(folder, "" if profile == STORED else f": delete {short(folder)} to measure anew")
     return Evidence(folder)
 
 
-def _tell_stored(folder: Path) -> None:
+def _tell_stored(folder: Path, advice: str) -> None:
     try:
         when = f"of {read_manifest(folder)['started_at']}, "
     except (ConfigurationError, KeyError):
         when = ""
-    print(f"stored run {when}profile {profile_of(folder) or 'unknown'}: delete {short(folder)} to measure anew")
+    print(f"stored run {when}profile {profile_of(folder) or 'unknown'}{advice}")
 
 
 def profile_of(folder: Path) -> str | None:

@@ -44,7 +44,7 @@ def _targets(targets: Sequence[Target]) -> Iterator[str]:
     if not targets:
         yield from ("None was measured.", "")
         return
-    head = ("verdict", "what", "measured", "95 % interval", "target", "margin", "over it, of allowed, in calls")
+    head = ("verdict", "what", "measured", "95 % bounds", "target", "margin", "over it, of allowed, in calls")
     yield from _table(head, [_target(one) for one in targets])
 
 

@@ -32,7 +32,7 @@ def told(report: Report) -> list[str]:
 def targets(found: Sequence[Target]) -> Table:
     """Each target with its value, interval, margin and verdict."""
     return Table(
-        ("verdict", "what", "measured", "target", "margin", "95 % interval", "calls over the target"),
+        ("verdict", "what", "measured", "target", "margin", "95 % bounds", "calls over the target"),
         [_target(one) for one in found],
     )
 

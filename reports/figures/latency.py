@@ -122,8 +122,8 @@ def _spectrum(
             figure,
             f"{operation}: how slow are the slowest calls?",
             _said(run, operation, calls, list(lines), targets),
-            "To the right are ever slower calls: at 99 % the slowest in a hundred. Keep left of and below the red step,"
-            " which is the target. A line that climbs steeply at the right end has a long tail.",
+            "To the right are ever slower calls: at 99 % the slowest in a hundred. Up to its percentile a line has to stay"
+            " below the red step, which is the target. A line that climbs steeply at the right end has a long tail.",
             FILES,
         )
 
@@ -245,7 +245,7 @@ def drift(run: Run) -> Picture | None:
         axes[0].plot(runs, floor, linestyle=shown.line, marker=shown.mark, color=shown.colour, linewidth=1.6)
         axes[0].set_ylim(0, 1.35 * max(floor))
         heading(axes[0], "p50 of the same bytes on a raw socket, ms")
-        told = f"its halves differ {factor:.2f} times (at most {WIDEST_DRIFT:g})"
+        told = f"halves differ {factor:.2f} times (at most {WIDEST_DRIFT:g}), runs {max(floor) / min(floor):.2f}"
         tell(axes[0], 1, 1.22 * max(floor), told)
         said = f"The p50 of the floor over {len(floor)} runs is {min(floor):.4f} to {max(floor):.4f} ms; {told}."
         if itself:

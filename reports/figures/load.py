@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from loadtests.load.findings import NEVER_MS
 from loadtests.load.histograms import Name, values_ms
 from loadtests.load.offered import offered
 from loadtests.load.resampling import percentile
@@ -288,6 +289,12 @@ def knee(test: LoadTest) -> Picture | None:
 
 def _percentiles(axis: Axes, steps: Sequence[KneeStep], limit: float, what: str) -> None:
     shown = [(step.offered_per_s, max(step.percentile_ms, 1e-3)) for step in steps]
+    # What was given up never was: it has no time, and stands at the upper edge.
+    edge = 3 * max(limit, *(y for _, y in shown if y < NEVER_MS), 0.0)
+    never = [(x, edge) for x, y in shown if y >= NEVER_MS]
+    shown = [(x, min(y, edge)) for x, y in shown]
+    if never:
+        tell(axis, never[0][0], edge, "given up", dx=-8, dy=-2, ha="right")
     axis.plot(*zip(*shown, strict=True), color=BLUE, linewidth=1.2, alpha=0.6)
     for step, (x, y) in zip(steps, shown, strict=True):
         mark, fill = ("o", "none") if step.is_saturated else ("o", BLUE) if step.is_taken else ("X", RED)
@@ -296,7 +303,7 @@ def _percentiles(axis: Axes, steps: Sequence[KneeStep], limit: float, what: str)
     axis.axhline(limit, color=TARGET, linewidth=1.8)
     axis.set_xscale("log")
     axis.set_yscale("log")
-    axis.set_ylim(0.25 * min(y for _, y in shown), 3 * max(limit, *(y for _, y in shown)))
+    axis.set_ylim(0.25 * min(y for _, y in shown), 1.3 * edge)
     logarithmic(axis.yaxis)
     tell(axis, shown[0][0], limit, f"limit: {number(limit)} ms", dy=9)
     last = knee_of(steps)

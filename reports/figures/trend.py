@@ -169,7 +169,7 @@ def _multiple(one: Series, dates: Sequence[str]) -> Picture:
         for each in one.values:
             _mark(axis, each)
         _limits(axis, one, len(dates))
-        far = f" (target: {number(one.limit)}, far above)" if one.limit is not None and _is_far(one) else ""
+        far = f" (target: {number(one.limit)}, off the scale)" if one.limit is not None and _is_far(one) else ""
         heading(axis, f"{one.unit}, newest {number(one.values[-1].value)}{far}")
         in_ink(axis)
         step = max(1, -(-len(dates) // _DATES))

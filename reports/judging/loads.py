@@ -29,7 +29,7 @@ def load_row(name: str, test: LoadTest, profile: str) -> LoadRow:
         moments.append((found.outage.most_waiting, found.outage.longest_lag_s))
     return LoadRow(
         name=name,
-        about=found.scenario.about,
+        about=_about(test),
         verdict=_verdict(name, test, profile),
         correctness=test.correctness,
         reasons=verdict.reasons,
@@ -53,6 +53,13 @@ def load_row(name: str, test: LoadTest, profile: str) -> LoadRow:
         longest_lag_s=max((lag_s for _, lag_s in moments), default=0.0),
         file=f"{LOAD}/{name}/load.json",
     )
+
+
+def _about(test: LoadTest) -> str:
+    """What it is; where it was scaled, how."""
+    scaled = [f"{factor:g} times its {what}" for what, factor in (("time", test.load.time), ("size", test.load.size))]
+    told = [one for one, factor in zip(scaled, (test.load.time, test.load.size), strict=True) if factor != 1]
+    return f"{test.load.scenario.about} Here: {' and '.join(told)}." if told else test.load.scenario.about
 
 
 def _verdict(name: str, test: LoadTest, profile: str) -> Verdict:

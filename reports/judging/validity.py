@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # Without these there is no report; of a run that does not say what was asked for, all of them are.
 PARTS = (LATENCY, VALIDATION, f"{LOAD}/audit_outage", f"{LOAD}/capacity", STUDIES)
 _FLOOR = ("get_session", "floor", "p50")
+# How something has to be of which there may be none.
+NOTHING_LIKE_IT = "nothing of the kind"
 # Of a validation and a load test, what it found; anything else is a process that came to no end.
 _FOUND = (0, 1, 2)
 
@@ -157,7 +159,7 @@ def generator(name: str, test: LoadTest) -> Iterator[Validity]:
         file=file,
     )
     for reason in verdict.reasons:
-        yield Validity(what=f"the load test {name}", seen=reason, limit="nothing like it", is_valid=False, file=file)
+        yield Validity(what=f"the load test {name}", seen=reason, limit=NOTHING_LIKE_IT, is_valid=False, file=file)
 
 
 def _judge(evidence: Evidence) -> Iterator[Validity]:

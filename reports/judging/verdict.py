@@ -13,6 +13,7 @@ from loadtests.mutants.catch import RED, SURVIVED
 from reports.evidence import UNDECIDED
 from reports.judging.guarantees import HARNESS, checks_of
 from reports.judging.histories import histories
+from reports.judging.validity import NOTHING_LIKE_IT
 from reports.judging.words import measured, wanted
 from reports.statistics import Verdict
 
@@ -65,7 +66,12 @@ def said(
     why = Why(
         violations=[*map(Reason, _violations(evidence))],
         invalid=[
-            Reason(f"{one.what}: {one.seen}, where it has to be: {one.limit}") for one in validity if not one.is_valid
+            Reason(
+                f"{one.what}: {one.seen}"
+                + ("" if one.limit == NOTHING_LIKE_IT else f", where it has to be: {one.limit}")
+            )
+            for one in validity
+            if not one.is_valid
         ],
         failures=[*map(Reason, _unnoticed(evidence)), *map(Reason, _missed(targets))],
         doubts=[*_doubts(evidence, targets, guarantees)],

@@ -86,7 +86,7 @@ def _recovery(row: object) -> float:
 
 def load(report: Report | Judged) -> Answer:
     """Where is the knee?"""
-    targets = [one for one in report.targets if one.source == "load" and "audit_outage" not in one.file]
+    targets = targets_of(report, "load")
     wrong = [one for one in report.loads if one.correctness == "VIOLATION"]
     knees = [one for one in targets if _is_knee(one) and one.value is not None]
     told = [f"{one.what}: {one.note or f'{figure(one.value, one.unit)}.'}" for one in knees]

@@ -51,7 +51,7 @@ def verdict_of(verdict: Verdict | None) -> str:
 def targets(found: Sequence[Target]) -> Table:
     """Each target with what was measured beside it."""
     return Table(
-        ("verdict", "what", "measured", "95 % interval", "target", "margin", "over it", "allowed", "calls"),
+        ("verdict", "what", "measured", "95 % bounds", "target", "margin", "over it", "allowed", "calls"),
         [
             (
                 verdict_of(one.verdict),

@@ -14,8 +14,10 @@ from markupsafe import Markup, escape
 from loadtests import validation
 from reports import findings
 from reports.evidence import PARTS, VALIDATION
+from reports.judging.guarantees import HARNESS
 from reports.page import words
 from reports.page.svg import labelled
+from reports.results import DURABILITY
 from reports.statistics import Verdict
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from reports.findings import FaultCell, Latency, Report
 
 _HERE = Path(__file__).parent
+KAIROS = "kairos"
 # Where what has no file of its own in the report is from.
 SOURCES = {
     "report": findings.NAME,
@@ -78,8 +81,10 @@ def render(
         guarantees=tally(guarantee.verdict for guarantee in report.guarantees),
         validity=tally(Verdict.PASS if item.is_valid else Verdict.FAIL for item in report.validity),
         mutants=[row for row in report.mutants if row.mutant],
+        harness=sum(row.guarantee == HARNESS for row in report.mutants if row.mutant),
         controls=[row for row in report.mutants if not row.mutant],
         rivals=rivals(report.latencies),
+        own=own,
         matrix=matrix(report.fault_cells),
         machine=_machine(report.environment),
         glossary=_glossary(),
@@ -144,12 +149,17 @@ def tally(verdicts: Iterable[Verdict | None]) -> Tally:
     return Tally(held, judged, not_held, judged - held - not_held, found.count(None))
 
 
+def own(latencies: Sequence[Latency]) -> list[Latency]:
+    """What is of Kairos itself: each operation, and an update at each level of durability, of which none is a rival."""
+    return [row for row in latencies if row.subject == KAIROS or row.operation == DURABILITY]
+
+
 def rivals(latencies: Sequence[Latency]) -> dict[str, list[tuple[Latency | None, Latency]]]:
     """Of each operation its rivals, each with what Kairos took in the same rounds."""
-    ours = {row.operation: row for row in latencies if row.subject == "kairos"}
+    ours = {row.operation: row for row in own(latencies) if row.subject == KAIROS}
     found: dict[str, list[tuple[Latency | None, Latency]]] = {}
     for row in latencies:
-        if row.subject != "kairos":
+        if row not in own(latencies):
             found.setdefault(row.operation, []).append((ours.get(row.operation), row))
     return found
 

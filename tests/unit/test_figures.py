@@ -139,10 +139,10 @@ def test_drift_says_how_far_the_machine_wandered() -> None:
     again = [np.full(5, 0.2)] * 3
     ours = [np.full(5, value) for value in (0.2, 0.21, 0.22)]
     picture = latency.drift(run_of({"get_session": {"floor": floor, "again": again, "kairos": ours}}))
-    assert "its halves differ 1.17 times (at most 5)" in texts(picture)
+    assert "halves differ 1.17 times (at most 5), runs 2.00" in texts(picture)
     assert "get_session over itself, × (median 1.050)" in texts(picture)
     alone = latency.drift(run_of({"get_session": {"floor": floor[:1]}}))
-    assert "its halves differ 1.00 times (at most 5)" in texts(alone)
+    assert "halves differ 1.00 times (at most 5), runs 1.00" in texts(alone)
 
 
 def test_medians_are_of_the_runs() -> None:
