@@ -59,6 +59,7 @@ def sound(folder: Path, first: Evidence) -> Evidence:
     """What it left behind; a test may put something else in the place of a part."""
     evidence = Evidence(folder)
     put(evidence, latency=first.latency, loads=dict(first.loads), studies=dict(first.studies))
+    put(evidence, contradictions=first.contradictions)
     return evidence
 
 
