@@ -61,9 +61,9 @@ def _of_rounds(found: Validation, folder: Path) -> Iterator[str]:
     for name in sorted({path.name for path in (folder / "subjects").glob("*/")} - known):
         yield f"{name} was attacked, and is not listed"
     lasting = {(one.arena, one.fault) for one in found.rounds if not one.is_repeated}
-    for one in found.rounds:
-        if (one.arena, one.fault) not in lasting:
-            yield f"round {one.number} is said to be repeated, and none took its place"
+    for each in found.rounds:
+        if (each.arena, each.fault) not in lasting:
+            yield f"round {each.number} is said to be repeated, and none took its place"
     judged: list[tuple[str, Path, RoundResult | SubjectResult]] = [
         (f"round {one.number}", folder / _ROUNDS / f"{one.number:03d}", one) for one in found.rounds
     ]

@@ -219,6 +219,7 @@ def _one_tree(evidence: Evidence) -> Iterator[Validity]:
     commits = {name: str(one.facts.get("machine", {}).get("commit", "")) for name, one in evidence.studies.items()}
     if evidence.latency is not None:
         commits[LATENCY] = str(evidence.latency.manifest.get("machine", {}).get("commit", ""))
+    commits |= {f"the part {one.name}": one.commit for one in evidence.parts}
     known = sorted({commit for commit in commits.values() if commit})
     if known:
         yield Validity(

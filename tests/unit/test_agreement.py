@@ -54,6 +54,12 @@ def left_out(found: list[dict[str, Any]]) -> None:
     found[0]["left_out"] = "nobody knows"
 
 
+def without_benchmarks(folder: Path) -> None:
+    """They are not there, and were left out for no reason that is known."""
+    changed("parts.json", left_out)(folder)
+    (folder / "manifest.json").unlink()
+
+
 def judged_in(folder: Path, profile: str = "quick") -> Report:
     """The report on it."""
     return judged(Evidence(folder), profile=profile, command="", made_at="2026-01-01T10:00:00+00:00")
@@ -83,7 +89,7 @@ WRONG: dict[str, Callable[[Path], object]] = {
     "it is of instances": lambda run: replaced(run, "studies/contention.json", "studies/instances.json"),
     "not everything in it was measured 3 times": changed("studies/instances.json", lambda one: one["points"].pop()),
     "studies/instances.json is missing": lambda run: (run / "studies/instances.json").unlink(),
-    "the part latency": lambda run: (changed("parts.json", left_out)(run), (run / "manifest.json").unlink()),
+    "the part latency": without_benchmarks,
 }
 
 
@@ -118,3 +124,11 @@ def test_counts_of_violations_are_violations(sound: Path, tmp_path: Path) -> Non
     shutil.copytree(sound, folder)
     changed(VALIDATION, lambda one: one["rounds"][2]["counts"].update({"violations: lost": 1}))(folder)
     assert Verdict.FAIL == judged_in(folder).verdict
+
+
+def test_parts_of_two_trees_are_no_run(sound: Path, tmp_path: Path) -> None:
+    """Who changes the code and goes on with a run measures two systems, and neither of them."""
+    folder = tmp_path / "run"
+    shutil.copytree(sound, folder)
+    changed("parts.json", lambda one: one[1].update(commit="fedcba9"))(folder)
+    assert "the tree that was measured: abc1234, fedcba9" in judged_in(folder).headline
