@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from functools import partial
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("--measure", action="store_true", help="with --run: measure first what is missing in it")
     options = parser.parse_args()
     unwind_on_termination()
+    _take_any_text()
     return status_of(partial(_report, options), MeasuringFailed, interrupted=lambda: INTERRUPTED)
 
 
@@ -91,6 +93,12 @@ def _written(folder: Path, profile: str, *, is_newest: bool) -> int:
     print("\n" + "\n".join(told(built.report)))
     print(f"\npage: {short(page)}   (this run: {short(folder)}; all runs: {short(trend)})")
     return EXIT_STATUS[built.report.verdict]
+
+
+def _take_any_text() -> None:
+    """A terminal that knows no check mark shows another sign, and the verdict is the exit status all the same."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _say(text: str) -> None:

@@ -27,10 +27,11 @@ from loadtests.history import HistoryError
 from loadtests.judging.judge import RunVerdict, records_of
 from loadtests.load.facts import Load, LoadError, read_load
 from loadtests.load.run import told_of
-from loadtests.load.timeline import Timeline
+from loadtests.load.timeline import Deliveries, Timeline
 from loadtests.load.verdict import LoadVerdict, read_load_verdict
 from loadtests.studies.study import Result, read
 from loadtests.validation import Validation, read_validation
+from reports.agreement import Contradiction, contradictions
 from reports.findings import Coverage, PartRun
 from reports.results import Run
 
@@ -54,6 +55,8 @@ class LoadTest(NamedTuple):
         correctness: VALID, VIOLATION or UNDECIDED.
         timeline: what was counted in each second, with the deliveries.
         judged: all that the judge found in its history; None: nobody judged it.
+        deliveries: of its updates; None: they are not known.
+        records: how many its histories hold.
     """
 
     folder: Path
@@ -62,6 +65,8 @@ class LoadTest(NamedTuple):
     correctness: str
     timeline: Timeline
     judged: RunVerdict | None = None
+    deliveries: Deliveries | None = None
+    records: int = 0
 
 
 class Evidence:
@@ -78,7 +83,7 @@ class Evidence:
 
     def read_all(self) -> None:
         """Read every part, so that all problems are known."""
-        _ = self.latency, self.validation, self.loads, self.studies, self.coverage, self.parts
+        _ = self.latency, self.validation, self.loads, self.studies, self.coverage, self.parts, self.contradictions
 
     @cached_property
     def latency(self) -> Run | None:
@@ -124,6 +129,11 @@ class Evidence:
         """What was run."""
         return self._decoded(PARTS, list[PartRun]) or []
 
+    @cached_property
+    def contradictions(self) -> list[Contradiction]:
+        """Where its files do not fit together; load tests are judged again for it, which takes seconds."""
+        return contradictions(self)
+
     def _decoded(self, name: str, kind: type[_T]) -> _T | None:
         path = self.folder / name
         return self._read(name, lambda: msgspec.json.decode(path.read_bytes(), type=kind)) if path.exists() else None
@@ -149,5 +159,7 @@ def _load_test(folder: Path) -> LoadTest:
     path = folder / "verdict.json"
     judged = msgspec.json.decode(path.read_bytes(), type=RunVerdict) if path.exists() else None
     correctness = str(judged.status) if judged else UNDECIDED
-    timeline = Timeline(load.seconds, told_of(load, records_of(folder / "rounds" / "001")))
-    return LoadTest(folder, load, verdict, correctness, timeline, judged)
+    records = records_of(folder / "rounds" / "001")
+    deliveries = told_of(load, records)
+    timeline = Timeline(load.seconds, deliveries)
+    return LoadTest(folder, load, verdict, correctness, timeline, judged, deliveries, len(records))

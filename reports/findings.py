@@ -325,6 +325,7 @@ class PartRun(msgspec.Struct, frozen=True, kw_only=True):
         seconds: it took.
         left_out: why it was not run, though the profile has it; empty: it was.
         tail: the last lines that it said, where it ended without a result.
+        commit: of the tree that measured it; empty: nobody noted it.
     """
 
     name: str
@@ -333,6 +334,7 @@ class PartRun(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     left_out: str = ""
     tail: list[str] = []
+    commit: str = ""
 
 
 class NotebookRun(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.settings import Settings, servers_given
 from loadtests import ROOT
 from loadtests.environment import harness, new_namespace
+from loadtests.measure import machine_facts
 from loadtests.shown import short
 from reports import evidence
 from reports.children import MeasuringFailed, run_and_tell
@@ -285,6 +286,8 @@ def _measure_one(folder: Path, part: Part, say: Callable[[str], object]) -> None
     said = folder / SAID / f"{part.name.replace('/', '-')}.txt"
     said.parent.mkdir(exist_ok=True)
     _note(folder, PartRun(name=part.name, command=part.shown))
+    # As it is when it begins: a run that is gone on with later may be of another tree by then.
+    commit = machine_facts()["commit"]
     began = time.monotonic()
     try:
         status = run_and_tell(part.words(folder), said, lambda line: say(f"  {line}"))
@@ -297,4 +300,5 @@ def _measure_one(folder: Path, part: Part, say: Callable[[str], object]) -> None
         lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
         tail = lines[-_TAIL_LINES:] or ["it said nothing"]
         say(f"  {part.name} ended without a result, with status {status}")
-    _note(folder, PartRun(name=part.name, command=part.shown, status=status, seconds=seconds, tail=tail))
+    ended = PartRun(name=part.name, command=part.shown, status=status, seconds=seconds, tail=tail, commit=commit)
+    _note(folder, ended)

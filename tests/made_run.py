@@ -240,21 +240,30 @@ def _write_validation(folder: Path, facts: Made) -> None:
         )
         for name in names
     ]
-    for number in range(1, len(ROUNDS) + 1):
-        of_it = folder / "rounds" / f"{number:03d}"
-        of_it.mkdir(parents=True)
-        (of_it / "verdict.json").write_bytes(msgspec.json.encode(Verdict(status=Status.VALID, counts=COUNTS)))
+    rounds = _rounds(facts)
+    for one in rounds:
+        _write_verdict(folder / "rounds" / f"{one.number:03d}", one)
+    for attacked in subjects:
+        _write_verdict(folder / "subjects" / attacked.subject / "rounds" / "001", attacked)
     found = Validation(
         profile=facts.profile,
         seed=1,
         attempts_at_least=1_000,
         subjects=subjects,
-        rounds=_rounds(facts),
+        rounds=rounds,
         mutants=_mutants(facts),
         mutants_status=int(bool(facts.survived or facts.red)),
         seconds=120.0,
     )
     found.write(folder)
+
+
+def _write_verdict(folder: Path, one: RoundResult | SubjectResult) -> None:
+    """The judge's own, beside what it judged; where it was judged in earnest, with what it found."""
+    path = folder / "verdict.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    known = msgspec.json.decode(path.read_bytes(), type=Verdict) if path.exists() else Verdict(status=one.status)
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(known, status=one.status, counts=one.counts)))
 
 
 def _rounds(facts: Made) -> list[RoundResult]:

@@ -75,12 +75,12 @@ class Judged(NamedTuple):
     @property
     def is_valid(self) -> bool:
         """Whether all that was seen is explained."""
-        return self.status == Status.VALID
+        return self.status == Status.VALID and not self.broken
 
     @property
     def is_violation(self) -> bool:
         """Whether something that was seen must not be."""
-        return self.status == Status.VIOLATION
+        return self.status == Status.VIOLATION or bool(self.broken)
 
     def count(self, name: str) -> int:
         """One of the judge's counts; 0: it has none."""

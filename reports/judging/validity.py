@@ -15,6 +15,7 @@ from reports.evidence import LATENCY, LOAD, STUDIES, VALIDATION
 from reports.findings import Validity
 from reports.judging.guarantees import HARNESS
 from reports.judging.histories import OURS
+from reports.parts import profiles
 from reports.statistics import FAIR, WIDEST_DRIFT, WIDEST_SELF_RATIO
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _FOUND = (0, 1, 2)
 def validity(evidence: Evidence, notebooks: Sequence[NotebookRun], profile: str) -> list[Validity]:
     """All that has to be so, what is not so first."""
     evidence.read_all()
-    found = [*parts(evidence, profile), *_unreadable(evidence)]
+    found = [*parts(evidence, profile), *_unreadable(evidence), *_contradictions(evidence)]
     if evidence.latency is not None:
         found += [*_latency(evidence.latency), *fairness(evidence.latency), *drift(evidence.latency)]
     for name, test in evidence.loads.items():
@@ -50,18 +51,23 @@ def parts(evidence: Evidence, profile: str) -> Iterator[Validity]:
     runs = {one.name: one for one in evidence.parts}
     for name in dict.fromkeys((*(runs or PARTS), *(f"{LOAD}/{name}" for name in evidence.loads))):
         one = runs.get(name)
-        if one is not None and one.left_out:
+        part = next((part for part in profiles().get(profile, ()) if part.name == name), None)
+        # Only what given servers cannot bear may be left out.
+        if one is not None and one.left_out and (part is None or part.left_out):
             continue
-        profiles = _profiles(name, evidence)
-        seen = _ended(name, one) or ("measured" if profiles is not None else "missing")
-        for found in sorted((profiles or set()) - {profile, ""}):
+        of = _profiles(name, evidence)
+        seen = _ended(name, one) or ("measured" if of is not None else "missing")
+        lost = [file for file in part.results if not (evidence.folder / file).is_file()] if part else []
+        if seen == "measured" and lost:
+            seen = f"{lost[0]} is missing"
+        for found in sorted((of or set()) - {profile, ""}):
             seen = seen if seen != "measured" else f"of the profile {found}"
         yield Validity(
             what=f"the part {name}",
             seen=seen,
             limit=f"measured, of the profile {profile}",
             is_valid=seen == "measured",
-            file=name if profiles is not None else "parts.json",
+            file=name if of is not None else "parts.json",
         )
 
 
@@ -70,10 +76,22 @@ def _profiles(name: str, evidence: Evidence) -> set[str] | None:
     if name == LATENCY:
         return {str(evidence.latency.manifest["profile"])} if evidence.latency else None
     if name == VALIDATION:
-        return set() if evidence.validation else None
+        return _with(name, f"--profile {evidence.validation.profile}") if evidence.validation else None
     if name == STUDIES:
-        return set() if evidence.studies else None
-    return set() if name.removeprefix(f"{LOAD}/") in evidence.loads else None
+        each = [_with(name, f"--profile {one.profile}") for one in evidence.studies.values()]
+        return set().union(*each) if each else None
+    test = evidence.loads.get(name.removeprefix(f"{LOAD}/"))
+    return _with(name, f"--time {test.load.time:g}" if test.load.time != 1 else "") if test else None
+
+
+def _with(name: str, option: str) -> set[str]:
+    """The profiles in which a part is measured so; none: it was measured in a way of its own."""
+    return {
+        profile
+        for profile, parts in profiles().items()
+        for part in parts
+        if part.name == name and (f"{option} " in f"{part.command} " if option else "--time" not in part.command)
+    }
 
 
 def _ended(name: str, one: PartRun | None) -> str:
@@ -90,6 +108,13 @@ def _unreadable(evidence: Evidence) -> Iterator[Validity]:
     for problem in evidence.problems:
         name = problem.partition(" cannot be read")[0]
         yield Validity(what=name, seen=problem, limit="can be read", is_valid=False, file=name)
+
+
+def _contradictions(evidence: Evidence) -> Iterator[Validity]:
+    for one in evidence.contradictions:
+        yield Validity(
+            what=one.file, seen=one.sentence, limit="what the files say beside it", is_valid=False, file=one.file
+        )
 
 
 def _latency(run: Run) -> Iterator[Validity]:
@@ -196,6 +221,7 @@ def _one_tree(evidence: Evidence) -> Iterator[Validity]:
     commits = {name: str(one.facts.get("machine", {}).get("commit", "")) for name, one in evidence.studies.items()}
     if evidence.latency is not None:
         commits[LATENCY] = str(evidence.latency.manifest.get("machine", {}).get("commit", ""))
+    commits |= {f"the part {one.name}": one.commit for one in evidence.parts}
     known = sorted({commit for commit in commits.values() if commit})
     if known:
         yield Validity(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -258,3 +259,14 @@ def test_a_place_that_cannot_be_written_is_named(tell: Callable[..., Told], tmp_
     assert 2 == told.status
     assert told.err.startswith("kairos: --runs: ")
     assert os.linesep not in told.err.strip()
+
+
+def test_a_terminal_without_a_check_mark_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the terminal takes ASCII only, what it cannot show is replaced; that does not end the report."""
+    taken = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(taken, encoding="ascii"))
+    monkeypatch.setattr(sys, "argv", ["reports", "--run", str(tmp_path)])
+    reports.__main__.main()
+    sys.stdout.write("\u2714 PASS")
+    sys.stdout.flush()
+    assert b"? PASS" == taken.getvalue()

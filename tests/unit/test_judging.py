@@ -59,6 +59,7 @@ def sound(folder: Path, first: Evidence) -> Evidence:
     """What it left behind; a test may put something else in the place of a part."""
     evidence = Evidence(folder)
     put(evidence, latency=first.latency, loads=dict(first.loads), studies=dict(first.studies))
+    put(evidence, contradictions=first.contradictions)
     return evidence
 
 
@@ -259,6 +260,13 @@ def test_a_part_that_was_left_out_is_no_failure(sound: Evidence) -> None:
     put(sound, parts=[*parts, PartRun(name="load/audit_outage", command="", left_out=reason)])
     assert Verdict.PASS == judged(sound).verdict
     assert f"load/audit_outage was left out: {reason}." in notes(sound, [])
+
+
+def test_a_judge_that_was_put_to_no_broken_harness_is_not_believed(sound: Evidence) -> None:
+    """All of none were noticed: that shows nothing of whoever is to notice."""
+    validation = validation_of(sound)
+    validation.mutants = [one for one in validation.mutants if one.guarantee != "harness"]
+    assert "broken harnesses that the judge noticed: 0 of 0" in judged(sound).headline
 
 
 def test_a_run_that_does_not_say_what_was_asked_for_needs_all_parts(sound: Evidence) -> None:

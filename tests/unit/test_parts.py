@@ -12,7 +12,7 @@ import pytest
 from kairos_core.errors import ConfigurationError
 from loadtests import __main__ as loadtests_main
 from loadtests.load import __main__ as load_main
-from loadtests.measure import PROFILES
+from loadtests.measure import PROFILES, machine_facts
 from loadtests.profiles import profiles as validations
 from loadtests.scenarios import offered
 from loadtests.studies.registry import STUDIES
@@ -73,6 +73,7 @@ def test_what_is_missing_is_measured_and_nothing_else(profile: Callable[..., lis
     assert re.fullmatch("part 2 of 2: c, about 60 s of 60 s left", heads[1])
     assert {"a": 0, "load/b": 1, "c": 0} == {name: one.status for name, one in records(tmp_path).items()}
     assert "python -m tests.a_part RUN a well" == records(tmp_path)["a"].command
+    assert {machine_facts()["commit"]} == {one.commit for one in records(tmp_path).values()}
 
 
 def test_a_run_without_notes_is_whole_by_its_files(profile: Callable[..., list[Part]], tmp_path: Path) -> None:
