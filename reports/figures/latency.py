@@ -122,8 +122,8 @@ def _spectrum(
             figure,
             f"{operation}: how slow are the slowest calls?",
             _said(run, operation, calls, list(lines), targets),
-            "To the right are ever slower calls: at 99 % the slowest in a hundred. Up to its percentile a line has to stay"
-            " below the red step, which is the target. A line that climbs steeply at the right end has a long tail.",
+            "To the right are ever slower calls: at 99 % the slowest in a hundred. Up to its percentile a line has to"
+            " stay below the red step, which is the target. A line that climbs steeply at its right end has a tail.",
             FILES,
         )
 

@@ -44,6 +44,9 @@ def consistency(report: Report | Judged) -> Answer:
     told = []
     if report.counterexample is not None:
         told = [f"What is wrong on purpose was caught: {report.counterexample.sentence}"]
+    gone = sum(one.expected_losses for one in report.faults)
+    if gone:
+        told.append(f"{gone:,} acknowledged writes went with a store that was killed, at a durability that allows it.")
     return _answer(guarantees=found, told=told)
 
 

@@ -105,6 +105,7 @@ def render(
                 "limit",
                 "percent",
                 "sign",
+                "what_now",
                 "when",
                 "word",
             )

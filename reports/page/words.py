@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-from reports.statistics import BAND
+from reports.statistics import BAND, Verdict
 from reports.tables import SIGNS
-
-if TYPE_CHECKING:
-    from reports.statistics import Verdict
 
 NOTHING = "–"
 # What is shown and was not judged has a sign, a word and a class, too.
@@ -78,6 +74,21 @@ def sign(verdict: Verdict | None) -> str:
 def kind(verdict: Verdict | None) -> str:
     """Its CSS class."""
     return "unjudged" if verdict is None else verdict.value.lower()
+
+
+_NEXT = {
+    Verdict.FAIL: "What now: each reason names its row below, and the row its file; a violation names two operations.",
+    Verdict.INCONCLUSIVE: "What now: measure again when the machine does nothing else; PROFILE=full measures more.",
+    Verdict.INVALID: (
+        "What now: mend what the reasons name, and measure anew with nothing else on the machine. What is judged below"
+        " says nothing."
+    ),
+}
+
+
+def what_now(verdict: Verdict) -> str:
+    """What can be done about a verdict; nothing about a PASS."""
+    return _NEXT.get(verdict, "")
 
 
 def against_one(lower: float | None, upper: float | None) -> str:

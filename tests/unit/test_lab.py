@@ -109,6 +109,16 @@ def test_a_violation_comes_before_everything() -> None:
     assert "FAIL" == answers.consistency(of(guarantees=changed(guarantees, 0, verdict=Verdict.FAIL))).word
 
 
+def test_what_a_killed_store_lost_is_said_where_it_is_asked() -> None:
+    """Writes that are gone are told by the notebook that asks whether any is, also where that is no violation."""
+    lost = changed(made_report().faults, expected_losses=7)
+    assert any(
+        one.startswith("7 acknowledged writes went") for one in answers.consistency(of(faults=lost[:1])).sentences
+    )
+    none = changed(made_report().faults, expected_losses=0)[:1]
+    assert not any("writes went" in one for one in answers.consistency(of(faults=none)).sentences)
+
+
 def test_a_load_whose_history_is_wrong_fails() -> None:
     """A load test that is fast and wrong is wrong."""
     wrong = changed(made_report().loads, correctness="VIOLATION")

@@ -261,6 +261,13 @@ def test_an_empty_report_says_what_is_not_there() -> None:
     assert set(page().ids) >= {"coverage", "violation", "load-tests"} <= set(found.ids)
 
 
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_a_page_that_is_no_pass_says_what_now(verdict: Verdict) -> None:
+    """Whoever reads that something is wrong, or unknown, reads what can be done about it."""
+    text = render(made_report(verdict=verdict, reasons=["It is so."]), {})
+    assert (verdict is not Verdict.PASS) == ("What now: " in text)
+
+
 def test_a_crashed_notebook_is_open_with_its_traceback() -> None:
     """Who opens the page of a run with a crashed notebook, or a failed part, sees how it ended without a click."""
     error = "Traceback (most recent call last)\n----> 1 audit['lag']\nKeyError: 'lag'"
