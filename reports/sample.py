@@ -55,6 +55,8 @@ _FILE = re.compile(r"file:///")
 # Where a server is, and whom it knows one as.
 _SERVER = re.compile(r"\b(rediss?|postgres(?:ql)?)://[^\s\"'/…]+")
 _USER = re.compile(r"\b(\w+://)[^\s\"'@/…]+@")
+# pytest-benchmark calls the project what the folder is called that it was cloned from.
+_PROJECT = re.compile(r'("project": ")[^"]*"')
 # Paths that are the same on every machine.
 _EVERYWHERE = ("/dev/", "/proc/", "/sys/", "/usr/bin/", "/usr/lib/")
 
@@ -120,6 +122,7 @@ def cleaned(text: str, run: Path) -> str:
         run: the folder that it is from.
     """
     text = _FILE.sub("/", text)
+    text = _PROJECT.sub(r'\1kairos"', text)
     text = _SERVER.sub(r"\1://…", text)
     text = _USER.sub(r"\1…@", text)
     for folder, stands_for in ((run, "RUN"), (ROOT, "."), (Path.home(), "~")):

@@ -33,10 +33,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_report(folder, made_report(profile="full", parts=parts))
     for name in ("manifest.json", "coverage.json", "checks.json", "parts.json", "validation/validation.json"):
         (folder / name).write_text("{}", encoding="utf-8")
-    (folder / "latency" / "run-01.json").write_text("{}", encoding="utf-8")
     (folder / "studies" / "instances.json").write_text("[]", encoding="utf-8")
     (folder / "load" / "audit_outage" / "load.json").write_text(json.dumps({"to": str(folder)}), encoding="utf-8")
     (folder / "load" / "audit_outage" / "load_verdict.json").write_text("{}", encoding="utf-8")
+    said = {"commit_info": {"project": "my-clone"}}
+    (folder / "latency" / "run-01.json").write_text(json.dumps(said), encoding="utf-8")
     notebook = {"source": f"folder = '{folder}'", "server": "redis://me:secret@db.inside:6379/0"}
     (folder / "notebooks" / "01_latency.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     return folder
@@ -71,7 +72,7 @@ def test_a_sample_tells_of_no_machine(run: Path, tmp_path: Path) -> None:
     to = make_sample(run, tmp_path / "sample")
     texts = [path.read_text(encoding="utf-8") for path in to.rglob("*") if path.is_file()]
     assert [] == [found for text in texts for found in telling(text)]
-    for word in (str(tmp_path), str(ROOT), "secret", "db.inside"):
+    for word in (str(tmp_path), str(ROOT), "secret", "db.inside", "my-clone"):
         assert not any(word in text for text in texts)
     report = read_report(to)
     assert ['File "RUN/validation/x.py", line 3', 'File "./reports/trend.py"', "host is busy"] == report.parts[0].tail
