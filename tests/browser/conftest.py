@@ -1,6 +1,6 @@
 """Pages in the system's Chromium, with the network off.
 
-Without a Chromium this folder is left out, and the summary says so in one line; where `KAIROS_REQUIRE_BROWSER` is set,
+Without a Chromium this folder is left out, and the summary says so in one line; where `REQUIRE_BROWSER` is set,
 as in CI, that ends the run instead.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 CHROMIUM = shutil.which("chromium")
-REQUIRED = "KAIROS_REQUIRE_BROWSER"
+REQUIRED = "REQUIRE_BROWSER"
 _MISSING = "there is no chromium (on Debian: apt-get install chromium)"
 
 # Not collected rather than skipped: a skip would take a line for each file.

@@ -47,7 +47,9 @@ class Lab(NamedTuple):
 
 def started(notebooks: Path) -> tuple[list[str], dict[str, str]]:
     """The command of `make lab` with another folder, and what it sets in the environment."""
-    listed = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+    # Also where the tests themselves are run by make, which would tell the inner one to say where it is.
+    env = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+    listed = subprocess.run(["make", "-n", "lab"], cwd=ROOT, env=env, capture_output=True, text=True, check=True)  # noqa: S607
     words = shlex.split(listed.stdout.strip().splitlines()[-1])
     settings = dict(word.split("=", 1) for word in words if re.match(r"[A-Z_]+=", word))
     command = words[len(settings) :]
