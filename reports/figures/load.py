@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from loadtests.load.findings import NEVER_MS
+from loadtests.load.findings import NEVER_MS, in_words
 from loadtests.load.histograms import Name, values_ms
 from loadtests.load.offered import offered
 from loadtests.load.resampling import percentile
@@ -287,14 +287,20 @@ def knee(test: LoadTest) -> Picture | None:
         )
 
 
+def places(steps: Sequence[KneeStep], limit: float) -> tuple[list[tuple[float, float]], float]:
+    """Where each step stands, in steps a second and milliseconds, and the upper edge.
+
+    What was given up never was: it has no time, and stands at the edge.
+    """
+    edge = 3 * max(limit, *(step.percentile_ms for step in steps if step.percentile_ms < NEVER_MS), 0.0)
+    return [(step.offered_per_s, min(max(step.percentile_ms, 1e-3), edge)) for step in steps], edge
+
+
 def _percentiles(axis: Axes, steps: Sequence[KneeStep], limit: float, what: str) -> None:
-    shown = [(step.offered_per_s, max(step.percentile_ms, 1e-3)) for step in steps]
-    # What was given up never was: it has no time, and stands at the upper edge.
-    edge = 3 * max(limit, *(y for _, y in shown if y < NEVER_MS), 0.0)
-    never = [(x, edge) for x, y in shown if y >= NEVER_MS]
-    shown = [(x, min(y, edge)) for x, y in shown]
+    shown, edge = places(steps, limit)
+    never = [step.offered_per_s for step in steps if step.percentile_ms >= NEVER_MS]
     if never:
-        tell(axis, never[0][0], edge, "given up", dx=-8, dy=-2, ha="right")
+        tell(axis, never[0], edge, "given up", dx=-8, dy=-2, ha="right")
     axis.plot(*zip(*shown, strict=True), color=BLUE, linewidth=1.2, alpha=0.6)
     for step, (x, y) in zip(steps, shown, strict=True):
         mark, fill = ("o", "none") if step.is_saturated else ("o", BLUE) if step.is_taken else ("X", RED)
@@ -343,5 +349,5 @@ def _said_of_knee(steps: Sequence[KneeStep], limit: float, what: str) -> str:
     told = []
     for step in steps:
         how = "generator saturated" if step.is_saturated else "taken" if step.is_taken else f"not taken: {step.why}"
-        told.append(f"{step.offered_per_s:,.0f}/s: {step.percentile_ms:,.1f} ms ({how})")
+        told.append(f"{step.offered_per_s:,.0f}/s: {in_words(step.percentile_ms)} ({how})")
     return f"The {what} by the offered rate, with a limit of {number(limit)} ms. {'; '.join(told)}."

@@ -84,7 +84,7 @@ def render(
         harness=sum(row.guarantee == HARNESS for row in report.mutants if row.mutant),
         controls=[row for row in report.mutants if not row.mutant],
         rivals=rivals(report.latencies),
-        own=own,
+        own=[row for row in report.latencies if is_own(row)],
         matrix=matrix(report.fault_cells),
         machine=_machine(report.environment),
         glossary=_glossary(),
@@ -150,17 +150,17 @@ def tally(verdicts: Iterable[Verdict | None]) -> Tally:
     return Tally(held, judged, not_held, judged - held - not_held, found.count(None))
 
 
-def own(latencies: Sequence[Latency]) -> list[Latency]:
-    """What is of Kairos itself: each operation, and an update at each level of durability, of which none is a rival."""
-    return [row for row in latencies if row.subject == KAIROS or row.operation == DURABILITY]
+def is_own(row: Latency) -> bool:
+    """Whether it is of Kairos itself: an operation, or an update at a level of durability, of which none is a rival."""
+    return row.subject == KAIROS or row.operation == DURABILITY
 
 
 def rivals(latencies: Sequence[Latency]) -> dict[str, list[tuple[Latency | None, Latency]]]:
     """Of each operation its rivals, each with what Kairos took in the same rounds."""
-    ours = {row.operation: row for row in own(latencies) if row.subject == KAIROS}
+    ours = {row.operation: row for row in latencies if row.subject == KAIROS}
     found: dict[str, list[tuple[Latency | None, Latency]]] = {}
     for row in latencies:
-        if row not in own(latencies):
+        if not is_own(row):
             found.setdefault(row.operation, []).append((ours.get(row.operation), row))
     return found
 

@@ -17,7 +17,7 @@ from loadtests.judging import counterexample
 from loadtests.judging.checker import Facts, check
 from loadtests.judging.story import Story, history_of
 from loadtests.load.facts import Moment, Outage
-from loadtests.load.findings import KneeStep, Speed
+from loadtests.load.findings import NEVER_MS, KneeStep, Speed
 from loadtests.load.histograms import Histograms, Name
 from loadtests.load.timeline import Timeline
 from loadtests.load.verdict import LoadVerdict
@@ -414,6 +414,19 @@ def test_a_knee_is_the_last_step_that_was_taken(last: dict[str, Any], words: str
     verdict = SimpleNamespace(knee=steps, targets=[of_it])
     picture = load.knee(test._replace(verdict=verdict))  # type: ignore[arg-type]
     assert {words, "limit: 50 ms", "done, % of what was offered"} <= set(texts(picture))
+
+
+def test_what_was_given_up_has_no_time() -> None:
+    """A step most of which was given up stands at the edge and is said to be so, not at the time that stands for it."""
+    steps = [knee_step(1), knee_step(2, is_taken=False, percentile_ms=NEVER_MS)]
+    of_it = SimpleNamespace(target=target(statistic="p95", below_ms=50.0, is_knee=True))
+    verdict = SimpleNamespace(knee=steps, targets=[of_it])
+    picture = load.knee(outage_test(timeline_of(TURNS))._replace(verdict=verdict))  # type: ignore[arg-type]
+    assert picture is not None
+    assert "given up" in texts(picture)
+    assert "400/s: never (not taken" in picture.description
+    assert not [text for text in texts(picture) if text.startswith(("100,000", "1,000"))]
+    assert ([(200.0, 2.0), (400.0, 150.0)], 150.0) == load.places(steps, 50.0)
 
 
 def test_recoveries_have_a_mark_each() -> None:

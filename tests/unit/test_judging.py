@@ -583,6 +583,34 @@ def test_what_a_quick_run_judges(sound: Evidence) -> None:
     assert 3 == sum(one.verdict is None for one in of_source(found, "latency"))
 
 
+def test_what_failed_beyond_the_knee_is_not_counted_and_that_is_said(sound: Evidence) -> None:
+    """A load that grows until something gives fails in the end: its row says that it is of the time before."""
+    notes_of = {one.what: one.note for one in targets(sound, "quick")}
+    assert notes_of["capacity: calls that failed or were given up"].endswith("What came before the knee.")
+    assert "knee" not in notes_of["audit_outage: calls that failed or were given up"]
+
+
+@pytest.mark.parametrize(
+    ("scale", "told"),
+    [
+        ({}, ""),
+        ({"time": 0.3}, " Here: 0.3 times its time."),
+        ({"time": 0.3, "size": 2.0}, " Here: 0.3 times its time and 2 times its size."),
+    ],
+)
+def test_a_load_test_that_was_scaled_says_so(sound: Evidence, scale: dict[str, float], told: str) -> None:
+    """What a scenario is about holds of its whole length: of another, the row says how long it was."""
+    test = sound.loads["audit_outage"]
+    load = msgspec.structs.replace(test.load, **({"time": 1.0, "size": 1.0} | scale))
+    assert f"{load.scenario.about}{told}" == load_row("audit_outage", test._replace(load=load), "quick").about
+
+
+def test_a_reason_of_which_there_may_be_none_says_no_limit(sound: Evidence) -> None:
+    """Where any at all is too much, the headline says what was seen and leaves it at that."""
+    invalid(sound)
+    assert "where it has to be" not in judged(sound).headline
+
+
 def test_what_a_full_run_judges(folder: Path, sound: Evidence) -> None:
     """It judges everything that has a limit; what it measured too little of leaves it in doubt."""
     full = Evidence(folder).latency

@@ -10,7 +10,7 @@ import pytest
 from reports.figures.style import Picture
 from reports.findings import MutantRow, NotebookRun, PartRun, Report
 from reports.page import render, words
-from reports.page.render import files_of
+from reports.page.render import files_of, rivals
 from reports.page.svg import labelled, scoped
 from reports.statistics import Verdict
 from tests.made_report import made_pictures, made_report
@@ -259,6 +259,22 @@ def test_an_empty_report_says_what_is_not_there() -> None:
     assert "None" not in found.text
     assert set() == set(found.anchors) - set(found.ids)
     assert set(page().ids) >= {"coverage", "violation", "load-tests"} <= set(found.ids)
+
+
+def test_a_level_of_durability_is_no_rival() -> None:
+    """Kairos that waits for the disk stands among its own times, not among those whom it is compared with."""
+    row = next(row for row in made_report().latencies if row.subject != "kairos")
+    level = msgspec.structs.replace(row, operation="durability", subject="fsync", name="Kairos, fsync")
+    assert [row] == [one for found in rivals([row, level]).values() for _, one in found]
+    assert "update_session, Kairos, fsync" in render(made_report(latencies=[level]), {})
+
+
+def test_broken_harnesses_are_told_apart_from_mutants_of_the_core() -> None:
+    """The sum of the mutants is more than those of the guarantees, and the page says by what."""
+    row = next(row for row in made_report().mutants if row.mutant)
+    harness = msgspec.structs.replace(row, guarantee="harness")
+    assert "1 of them broken harnesses" in render(made_report(mutants=[row, harness]), {})
+    assert "broken harnesses:" not in render(made_report(mutants=[row]), {})
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
