@@ -132,11 +132,12 @@ def test_histograms_come_whole_from_all_processes(runs: dict[str, Ran]) -> None:
 def test_what_is_stored_can_be_read_as_the_readme_says(
     runs: dict[str, Ran], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The README's program reads the histograms of a run: all turns are in the seconds that it prints."""
-    programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    """The program in docs reads the histograms of a run: all turns are in the seconds that it prints."""
+    text = (ROOT / "docs" / "measuring.md").read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (program,) = [one for one in programs if "def turns_of" in one]
     found: dict[str, Any] = {}
-    exec(program, found)  # noqa: S102 - it is the README's
+    exec(program, found)  # noqa: S102 - it is this repository's own
     found["turns_of"](runs["whole"].folder)
     counted = sum(int(line.split()[1]) for line in capsys.readouterr().out.splitlines())
     assert counted == read_load_verdict(runs["whole"].folder).counts["turn"]["ok"] > 0

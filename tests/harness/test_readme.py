@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from kairos_core import AuditWriter, Settings
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS: list[str] = re.findall(
-    r"```python\n(.*?)```", ROOT.joinpath("README.md").read_text(encoding="utf-8"), re.DOTALL
-)
+PROGRAMS: list[str] = [
+    text
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for text in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+]
 
 
 def program(word: str) -> str:
