@@ -28,18 +28,13 @@ if TYPE_CHECKING:
 PENDING = 1
 # Of `kairos health`, where something is wrong.
 UNHEALTHY = 1
-# What the pool starts; not for users, so no command of theirs.
-_MEMBERS = ("_worker", "_scheduler")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    if words[:1] and words[0] in _MEMBERS:
-        options = argparse.Namespace(command=_member, role=words[0])
-    else:
-        options = _parser().parse_args(words)
-        _warn_of_unknown_variables()
+    options = _parser().parse_args(words)
+    _warn_of_unknown_variables()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -276,15 +271,6 @@ def _acl(options: argparse.Namespace) -> int:
     except InvalidState as error:
         raise ConfigurationError("--queue-prefix", str(error)) from None
     print(" ".join(words))
-    return 0
-
-
-def _member(options: argparse.Namespace) -> int:
-    from kairos_core.audit import jobs  # noqa: PLC0415
-
-    end_with_parent()
-    run = jobs.run_worker if options.role == "_worker" else jobs.run_scheduler
-    run(Settings.from_env())
     return 0
 
 
