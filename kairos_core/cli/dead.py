@@ -172,9 +172,9 @@ def _plain(text: str) -> str:
 @guarded
 def replay(
     lane: Annotated[
-        int | None, typer.Argument(metavar="[LANE", show_default=False, autocompletion=_lanes, help="Its lane.")
+        int | None, typer.Argument(metavar="LANE", show_default=False, autocompletion=_lanes, help="Its lane.")
     ] = None,
-    entry: Annotated[str | None, typer.Argument(metavar="ENTRY]", show_default=False, help="Its entry.")] = None,
+    entry: Annotated[str | None, typer.Argument(metavar="ENTRY", show_default=False, help="Its entry.")] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="All that wait, the oldest of each lane first.")] = False,
 ) -> int:

@@ -79,10 +79,21 @@ def _run(words: list[str]) -> int:
         return ended.exit_code
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
-        program = context.command_path if context is not None else "kairos"
+        program = context.command_path if context is not None else _named_in(words, command)
         print(f"{program}: {_one_line(error)} (see {program} --help)", file=sys.stderr)
         return MISUSED
     return status if isinstance(status, int) else 0
+
+
+def _named_in(words: list[str], command: Any) -> str:
+    """The command that a call names, as far as it names one."""
+    path = ["kairos"]
+    for word in words:
+        if word not in getattr(command, "commands", {}):
+            break
+        path.append(word)
+        command = command.commands[word]
+    return " ".join(path)
 
 
 def _one_line(error: typer.TyperException) -> str:

@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
 def watch(
     session: Annotated[
-        str | None, typer.Argument(metavar="[ID]", show_default=False, help="The session, which need not be there yet.")
+        str | None, typer.Argument(metavar="ID", show_default=False, help="The session, which need not be there yet.")
     ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="All sessions of the namespace, in the place of one.")] = False,
