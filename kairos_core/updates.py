@@ -92,6 +92,10 @@ class Feed:
 
     def __init__(self, link: Link, channels: Sequence[tuple[str, int]]) -> None:
         self.subscription = Subscription(link, channels)
+        self.observer = link.observer
+        # Beyond twice the timeout, silence is no longer that of an idle server.
+        self._deaf_after_s = 2 * link.timeout_s
+        self._is_told_deaf = False
         self.is_closed = True
         self._is_connected = False
         self._receiving = link.transport.lock()
@@ -149,19 +153,30 @@ class Feed:
             try:
                 if not self._is_connected:
                     if await self.subscription.reopen(step):
+                        self._is_told_deaf = False
+                        self.observer.watch_reconnected()
                         await self._after_reconnect()
                         # Only now: whoever is interrupted before must come back to it.
                         self._is_connected = True
                         return None
+                    self._tell_if_deaf()
                 elif (received := await self.subscription.receive(step)) is not None:
                     return received
             except KairosError as error:
+                self._tell_if_deaf()
                 if not self.is_closed:
                     _log.warning("%s", error)
                 self._is_connected = False
             if time.monotonic() >= deadline:
                 break
         return None
+
+    def _tell_if_deaf(self) -> None:
+        """Tell of a silence that is longer than an idle server's; once, until there is a connection again."""
+        silence_s = self.subscription.silence_s
+        if silence_s >= self._deaf_after_s and not self._is_told_deaf:
+            self._is_told_deaf = True
+            self.observer.watch_deaf(silence_s)
 
     async def _after_reconnect(self) -> None:
         """Make up for what may have been missed."""
@@ -221,6 +236,7 @@ class SessionFeed(Feed):
             update = decode_update(channel, data)
         except CorruptState as error:
             # Whose update it was cannot be read either.
+            self.observer.watch_gap()
             _log.warning("watch: a message on %s; resynchronising", error)
             await self._try_to_resynchronise(None)
             return
@@ -228,6 +244,7 @@ class SessionFeed(Feed):
         stamp = Stamp(update.incarnation, update.version)
         news = self._tracker.weigh(update.session_id, stamp)
         if news is News.GAP:
+            self.observer.watch_gap()
             _log.warning("watch: %s: updates before %s were missed; resynchronising", update.session_id, stamp)
             await self._try_to_resynchronise([update.session_id])
         # Still news where the primary could not be asked, or answered before this write.
@@ -244,9 +261,11 @@ class SessionFeed(Feed):
             _log.warning("watch: %s", error)
         else:
             self._is_connected = True
+            self.observer.watch_resynchronised()
 
     async def _after_reconnect(self) -> None:
         await self._resynchronise(None)
+        self.observer.watch_resynchronised()
 
     async def _resynchronise(self, session_ids: list[str] | None) -> None:
         """Read sessions from the primary, or all that live and all that lived, and make updates of what is new."""
