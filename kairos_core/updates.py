@@ -19,6 +19,7 @@ import msgspec
 
 from kairos_core import messages, session
 from kairos_core.errors import CorruptState, KairosError, Stamp, StoreUnavailable
+from kairos_core.ground import one_line
 from kairos_core.session import SyncState  # noqa: TC001 - likewise
 from kairos_core.subscription import Subscription
 from kairos_core.tracking import News, Tracker
@@ -58,6 +59,11 @@ class StateUpdate(msgspec.Struct, frozen=True, kw_only=True):
     operation_id: str
     occurred_at: datetime | None
     state: SyncState | None
+
+
+def facts(found: StateUpdate | SyncState) -> dict[str, Any]:
+    """What the log says of a version of a session, field by field."""
+    return {"session_id": found.session_id, "incarnation": found.incarnation, "version": found.version}
 
 
 def decode_update(channel: str, data: bytes) -> StateUpdate:
@@ -165,7 +171,7 @@ class Feed:
             except KairosError as error:
                 self._tell_if_deaf()
                 if not self.is_closed:
-                    _log.warning("%s", error)
+                    _log.warning("%s", error, extra={"event": "watch_lost", "cause": one_line(error)})
                 self._is_connected = False
             if time.monotonic() >= deadline:
                 break
@@ -237,7 +243,11 @@ class SessionFeed(Feed):
         except CorruptState as error:
             # Whose update it was cannot be read either.
             self.observer.watch_gap()
-            _log.warning("watch: a message on %s; resynchronising", error)
+            _log.warning(
+                "watch: a message on %s; resynchronising",
+                error,
+                extra={"event": "watch_message_unreadable", "channel": channel, "cause": error.cause},
+            )
             await self._try_to_resynchronise(None)
             return
         self._unheard.discard(update.session_id)
@@ -245,7 +255,12 @@ class SessionFeed(Feed):
         news = self._tracker.weigh(update.session_id, stamp)
         if news is News.GAP:
             self.observer.watch_gap()
-            _log.warning("watch: %s: updates before %s were missed; resynchronising", update.session_id, stamp)
+            _log.warning(
+                "watch: %s: updates before %s were missed; resynchronising",
+                update.session_id,
+                stamp,
+                extra={"event": "watch_gap", **facts(update)},
+            )
             await self._try_to_resynchronise([update.session_id])
         # Still news where the primary could not be asked, or answered before this write.
         if news is not News.OLD and self._tracker.note(update.session_id, stamp, alive=update.state is not None):
@@ -258,7 +273,8 @@ class SessionFeed(Feed):
         try:
             await self._resynchronise(session_ids)
         except KairosError as error:
-            _log.warning("watch: %s", error)
+            cause = one_line(error)
+            _log.warning("watch: %s", error, extra={"event": "watch_resynchronisation_failed", "cause": cause})
         else:
             self._is_connected = True
             self.observer.watch_resynchronised()
@@ -283,7 +299,12 @@ class SessionFeed(Feed):
             return await self._read(session_ids)
         except CorruptState as error:
             if len(session_ids) == 1:
-                _log.error("watch: cannot resynchronise %s: %s", session_ids[0], error)
+                _log.error(
+                    "watch: cannot resynchronise %s: %s",
+                    session_ids[0],
+                    error,
+                    extra={"event": "watch_state_corrupt", "session_id": session_ids[0], "cause": error.cause},
+                )
                 return {}
         middle = len(session_ids) // 2
         found = await self._read_what_can_be(session_ids[:middle])
@@ -297,7 +318,12 @@ class SessionFeed(Feed):
             if known is not None and state.stamp < known.stamp:
                 # What was read came after what is known, so the store has lost it: a failover to a replica that did not
                 # have it yet. To hold on to it would be to pass over everything that is written from now on.
-                _log.warning("watch: %s: the store has lost what came after %s", session_id, state.stamp)
+                _log.warning(
+                    "watch: %s: the store has lost what came after %s",
+                    session_id,
+                    state.stamp,
+                    extra={"event": "watch_store_went_back", **facts(state)},
+                )
                 self._tracker.go_back(session_id, state.stamp)
                 self._ready.append(_found(session_id, state.stamp, state))
             elif self._tracker.note(session_id, state.stamp, alive=True):
@@ -337,4 +363,8 @@ class MessageFeed(Feed):
         try:
             self._ready.append((msgspec.json.decode(data),))
         except (msgspec.MsgspecError, RecursionError, ValueError):
-            _log.warning("watch: a message on %s is no JSON", channel)
+            _log.warning(
+                "watch: a message on %s is no JSON",
+                channel,
+                extra={"event": "watch_message_no_json", "channel": channel},
+            )

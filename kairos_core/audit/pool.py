@@ -69,7 +69,9 @@ class Pool:
         for index, member in enumerate(self._members):
             status = member.process.poll()
             if status is not None and time.monotonic() - member.started > RESTART_PAUSE_S:
-                _log.error("the %s with pid %d ended with status %d", member.role, member.process.pid, status)
+                facts = {"role": member.role, "pid": member.process.pid, "status": status}
+                extra = {"event": "member_ended", **facts}
+                _log.error("the %s with pid %d ended with status %d", *facts.values(), extra=extra)
                 _close_pipe(member)
                 self._members[index] = self._start(member.role)
 
