@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kairos_core.errors import ConfigurationError
 from kairos_core.metrics.library import prometheus, version
 from kairos_core.observed import OPERATIONS
-from kairos_core.observing import RETRY_REASONS, Silent
+from kairos_core.observing import OK, OUTCOMES, RETRY_REASONS, Silent
 
 if TYPE_CHECKING:
     from kairos_core.observing import Call
@@ -57,6 +57,9 @@ class PrometheusObserver(Silent):
             ["operation"],
             registry=registry,
         )
+        self._failures = library.Counter(
+            "kairos_failures_total", "Calls that ended in an error, by their outcome", ["outcome"], registry=registry
+        )
         self._retries = library.Counter(
             "kairos_retries_total", "Commands that were sent again within their call", ["reason"], registry=registry
         )
@@ -73,6 +76,7 @@ class PrometheusObserver(Silent):
         # What is looked up in a dict of our own takes a third of the time. They are made at once, so that a rate has
         # a first value, too.
         self._unknown_of = {name: self._unknown.labels(name) for name in OPERATIONS}
+        self._failures_as = {outcome: self._failures.labels(outcome) for outcome in OUTCOMES if outcome != OK}
         self._retries_for = {reason: self._retries.labels(reason) for reason in RETRY_REASONS}
         self._duration_of: dict[tuple[str, str], Any] = {}
 
@@ -84,6 +88,8 @@ class PrometheusObserver(Silent):
         except KeyError:
             found = self._duration_of[key] = self._durations.labels(*key)
         found.observe(call.duration_s)
+        if call.error is not None:
+            self._failures_as[call.outcome].inc()
         if call.outcome == "unknown":
             self._unknown_of[call.operation].inc()
 
