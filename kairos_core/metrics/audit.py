@@ -107,6 +107,10 @@ class AuditCollector:
         outboxes = self._answered("store", asked[0], until)
         jobs = self._answered("queue", asked[1], until)
         dead = self._answered("postgres", asked[2], until)
+        yield from self.families(outboxes, jobs, dead)
+
+    def families(self, outboxes: Outboxes | None, jobs: Jobs | None, dead: int | None) -> Iterator[Any]:
+        """What is told where the servers answered this; None: one did not."""
         yield self._info()
         yield self._gauge("kairos_store_up", "Whether the store answered this scrape", float(outboxes is not None))
         yield self._gauge("kairos_queue_up", "Whether the queue's server did", float(jobs is not None))
