@@ -77,11 +77,11 @@ wheel: $(READY) ## build the package into dist
 pythons: wheel ## install and use the wheel on each Python from 3.11 to 3.13 that is found (PYTHONS="path path"; ALL=1: none may be missing)
 	@$(BIN)/python -m tests.installed $(if $(ALL),--all)
 
-lock: $(READY) ## write requirements.lock anew, and deploy's part of it, from pyproject.toml (needs uv)
+lock: $(READY) ## write requirements.lock anew, and deploy's parts of it, from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra dev --extra lab --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --output-file requirements.lock
-	@uv pip compile pyproject.toml --extra cli --extra metrics --universal --python-version 3.11 --generate-hashes \
-	  --no-header --no-annotate --constraint requirements.lock --output-file deploy/requirements.lock
+	@$(MAKE) --no-print-directory setup
+	@$(BIN)/python -m tests.installed.locked
 
 clean: ## remove .venv, runs and caches
 	@rm -rf .venv dist reports/runs loadtests/runs reports/latest.html reports/coverage.json .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks .hypothesis .coverage .coverage.*

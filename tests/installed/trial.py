@@ -52,7 +52,7 @@ class Trial(NamedTuple):
             self._install("cli")
             self._python(str(SMOKE), "command")
             self._install("cli", "local", "metrics")
-            self._python(str(SMOKE), "command")
+            self._python(str(SMOKE), "extras")
         except StepError as failure:
             return str(failure)
         return ""
@@ -63,10 +63,11 @@ class Trial(NamedTuple):
 
     def _install(self, *extras: str) -> None:
         """What is locked, checked by hash; then the wheel, for which nothing may be missing."""
+        wanted = f"kairos[{','.join(extras)}]"
         requirements = self.folder / "requirements.txt"
-        requirements.write_text(locked_for(extras), encoding="utf-8")
+        requirements.write_text(locked_for(wanted), encoding="utf-8")
         self._pip("--require-hashes", "--only-binary", ":all:", "--no-deps", "-r", str(requirements))
-        said = self._pip("--no-index", f"kairos[{','.join(extras)}]" if extras else str(self.wheel))
+        said = self._pip("--no-index", wanted if extras else str(self.wheel))
         if "does not provide the extra" in said:
             raise StepError(said)
 
