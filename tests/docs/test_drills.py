@@ -1,4 +1,4 @@
-"""The drills of docs/operations: what befalls servers is done to real ones, and what is typed then says what is written.
+"""The drills of docs/operations: what befalls servers is done to real ones, and what is typed says what is written.
 
 A drill is a `console` block behind `<!-- drill: name -->`. The store is a Valkey with deploy/valkey.conf, PostgreSQL a
 database of its own, and the namespace that of the documents. `kairos` is run in this process, since a process for each
@@ -9,33 +9,39 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import secrets
 import shutil
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
-import msgspec
 import psycopg
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings, SyncStatus
 from kairos_core.audit import status
 from kairos_core.cli import main
 from kairos_core.errors import StoreUnavailable
+from kairos_core.local import free_port
 from loadtests.environment import as_recovery, as_worker, new_account, note_accounts, with_login
 from loadtests.losses import Store
 from loadtests.servers.valkeys import valkeys
+from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
-from tests.docs.markdown import ROOT, Block
+from loadtests.waiting import wait_for
+from tests.docs.markdown import ROOT, Block, blocks, program
 from tests.docs.shell import Ran, commands_of, differs, environment, run, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from loadtests.servers.valkeys import Node
 
@@ -181,7 +187,7 @@ def test_a_store_that_is_lost_comes_back(ground: Ground) -> None:
 
 @needs_redis_cli
 def test_a_store_that_was_put_back_is_seen_and_mended(ground: Ground) -> None:
-    """G12, G13: the drill for a session that is older than its record: left alone, and restored once it is taken away."""
+    """G12, G13: the drill for a session that is older than its record: left alone; once taken away, restored."""
     store = ground.store
     key = store.layout.keys_of("table-1").session
     old, state = store.client.dump(key), store.manager.get_session("table-1")
@@ -242,24 +248,26 @@ def test_a_full_memory_is_seen_and_widened(ground: Ground) -> None:
 
 
 def test_what_is_recommended_is_found_well(ground: Ground) -> None:
-    """G14: a Valkey with deploy/valkey.conf is healthy by `kairos health`, keeps what it has, and refuses what it has not."""
+    """G14: a Valkey with deploy/valkey.conf is healthy by `kairos health`, and what it cannot give is told."""
     ground.play("the configuration")
     info = ground.store.client.info()
     assert (1, "noeviction", 4 * 2**30) == (info["aof_enabled"], info["maxmemory_policy"], info["maxmemory"])
     ground.play("a durability that is not there", 1)
     text = (ROOT / "deploy" / "valkey.conf").read_text(encoding="utf-8")
     set_there = dict(line.split(maxsplit=1) for line in configuration())
-    told = re.findall(r"^\| `([a-z-]+(?: pubsub)?)` \| ", (DOCUMENTS / "durability.md").read_text("utf-8"), re.MULTILINE)
+    _, _, table = (DOCUMENTS / "durability.md").read_text(encoding="utf-8").partition("| option |")
+    told = re.findall(r"^\| `([a-z-]+)[^`]*` \| ", table, re.MULTILINE)
     assert len(told) > 5
-    assert [] == [name for name in told if name.split()[0] not in set_there]
+    assert [] == [name for name in told if name not in set_there]
     # Each line has its reason above it.
     assert [] == [line for line in set_there if f"\n{line} " in text and not re.search(rf"#.*\n(\w.*\n)*{line} ", text)]
 
 
 def test_the_first_look_and_an_upgrade(ground: Ground) -> None:
     """What is typed first, and before and after an upgrade, says that all is well; other lanes are refused."""
-    for drill in ("the first look", "the trail", "an upgrade"):
-        ground.play(drill)
+    ground.play("the first look")
+    ground.play("the trail")
+    ground.play("an upgrade")
     ground.play("lanes", 1)
 
 
@@ -268,7 +276,7 @@ def test_accounts_and_roles(ground: Ground) -> None:
     ground.play("an account")
     try:
         ground.play("a role")
-        with psycopg.connect(ground.store.settings.postgres_url, user="recorder", password="long-and-secret") as one:
+        with psycopg.connect(ground.store.settings.postgres_url, user="recorder") as one:
             assert one.execute("SELECT count(*) FROM kairos.sync_events").fetchone() == (6,)
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 one.execute("DELETE FROM kairos.sync_events")
@@ -293,7 +301,7 @@ def test_redis_cli_reads_what_is_stored(ground: Ground) -> None:
 
 
 def test_psql_reads_the_trail(ground: Ground) -> None:
-    """psql answers what an operator asks: a history, who changed what, how much, how late, what lives, what is dead."""
+    """With psql, one reads what an operator asks for: a history, who changed what, how much, how late, what lives, what is dead."""
     state = ground.store.manager.get_session("table-12")
     assert state is not None
     ground.store.manager.update_session(state.replace(status=SyncStatus.PAUSED), event_type="clock.stopped")
@@ -301,3 +309,76 @@ def test_psql_reads_the_trail(ground: Ground) -> None:
     said = ground.play("psql")
     assert "clock.stopped" in said[0]
     assert "paused" in said[1]
+
+
+def test_rq_and_rq_dashboard_show_the_queue_and_its_workers(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RQ's own programs, and rq-dashboard, read what a pool of Kairos has made: its queue, its worker, its JSON."""
+    monkeypatch.delenv("RQ_KEY_PREFIX", raising=False)
+    (shown,) = commands_of(drills()["rq-dashboard"])
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context((ground.folder / "dashboard").open("w"))
+        with patch.dict(os.environ, ground.variables):
+            typed = [os.path.expandvars(word) for word in words(shown.command.replace("9181", str(port)))]
+        dashboard = subprocess.Popen(typed, env=ground.variables, stdout=log, stderr=log)
+        stack.callback(dashboard.wait)
+        stack.callback(dashboard.terminate)
+        pool = worker_pool(as_worker(ground.store.settings), 1, ground.folder / "log")
+        stack.enter_context(pool)
+        state = ground.store.manager.get_session("table-12")
+        assert state is not None
+        ground.store.manager.update_session(state)
+
+        def read(page: str) -> str:
+            try:
+                with urlopen(f"http://127.0.0.1:{port}/0/{page}", timeout=10) as answer:
+                    return str(answer.read().decode())
+            except OSError:
+                return ""
+
+        wait_for("a worker on its page", lambda: '"kairos-audit"' in read("data/workers.json"), 30)
+        wait_for("the queue on its page", lambda: '"kairos-audit"' in read("data/queues.json"), 30)
+        assert "RQ" in read("view/queues")
+        wait_for("the record", lambda: sum(ground.store.outbox.depths()) == 0, 30)
+        said = ground.play("rq")
+    assert "1 workers" in said[0]
+
+
+def test_a_cell_shows_a_history(ground: Ground) -> None:
+    """The program of the documents, as a cell in IPython, leaves a frame that shows itself as a table."""
+    ground.store.manager.delete_session("table-12")
+    ground.store.drain()
+    shell = InteractiveShell()
+    with patch.dict(os.environ, ground.variables), contextlib.redirect_stdout(io.StringIO()) as said:
+        shell.run_cell(program("AuditReader", file="docs/operations/clients.md")).raise_error()
+        shown = shell.run_cell("frame")
+    assert "3 delete deleted" in said.getvalue()
+    assert shown.result._repr_html_().count("<tr") == 4
+
+
+def test_the_losses_that_are_told_are_those_of_the_report() -> None:
+    """The table of losses of the topologies is what the report in the repository measured."""
+    stored = json.loads((ROOT / "reports" / "sample" / "validation" / "validation.json").read_text(encoding="utf-8"))
+    measured = {
+        (one["fault"], f"{one['counts']['writes acknowledged']:,}"): (
+            f"{one['counts']['lost (expected)']:,}",
+            f"{one['recovery_s']:.2f} s",
+        )
+        for one in stored["rounds"]
+        if one["subject"] == "kairos" and one["recovery_s"] is not None
+    }
+    text = (DOCUMENTS / "topologies.md").read_text(encoding="utf-8").partition("| arena |")[2]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:11]]
+    assert {(row[1], row[2]): (row[3], row[4]) for row in rows}.items() <= measured.items()
+    assert {"707"} == {row[3] for row in rows} - {"0"}
+
+
+def test_each_drill_is_done() -> None:
+    """What is a drill in the documents is typed by a test of this file, and nothing else of them is left out."""
+    text = Path(__file__).read_text(encoding="utf-8")
+    done = set(re.findall(r'(?:play\(|drills\(\)\[)"([^"]+)"', text))
+    assert set(drills()) == done | {"sizing", "sizes"}
+    of_drills = {(one.file, one.line) for one in drills().values()}
+    others = [one for one in blocks("console", "sh") if one.file.startswith("docs/operations")]
+    left = [str(one) for one in others if (one.file, one.line) not in of_drills]
+    assert left == [str(one) for one in others if re.match(r"(redis-cli -p \d+ (SENTINEL|CLUSTER)|ps -o)", one.text)]
