@@ -301,7 +301,7 @@ def test_redis_cli_reads_what_is_stored(ground: Ground) -> None:
 
 
 def test_psql_reads_the_trail(ground: Ground) -> None:
-    """With psql, one reads what an operator asks for: a history, who changed what, how much, how late, what lives, what is dead."""
+    """With psql, one reads what an operator asks for: histories, changes, rates, lags, what lives, what is dead."""
     state = ground.store.manager.get_session("table-12")
     assert state is not None
     ground.store.manager.update_session(state.replace(status=SyncStatus.PAUSED), event_type="clock.stopped")

@@ -26,4 +26,4 @@ def test_each_figure_is_counted(settings: Settings, client: redis.Redis) -> None
     assert found.state_bytes > 4_000
     for carries_it in (found.outbox_bytes, found.request_bytes, found.watcher_bytes):
         assert 0.9 < carries_it / found.state_bytes < 1.6
-    assert found.reply_bytes < 200
+    assert found.reply_bytes < found.state_bytes / 10
