@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -111,6 +112,18 @@ class Ground:
             found.append(ran.output)
         return found
 
+    @contextmanager
+    def running(self, command: str) -> Iterator[None]:
+        """Run a command that runs until it is told to end."""
+        with patch.dict(os.environ, self.variables), (self.folder / "running").open("a") as log:
+            typed = [os.path.expandvars(word) for word in words(command)]
+            process = subprocess.Popen(typed, env=self.variables, cwd=self.folder, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
     def type(self, command: str, variables: dict[str, str]) -> Ran:
         """Run one command."""
         typed = words(command)
@@ -172,7 +185,10 @@ def ground(node: Node, database: str, tmp_path: Path) -> Iterator[Ground]:
         with RedisStateManager.connect(settings) as manager, AuditWriter.connect(settings) as writer:
             writer.migrate()
             with Store(settings, client, manager, writer) as store:
-                store.create("table-1", "table-2", "table-12")
+                for name in ("table-1", "table-2", "table-12"):
+                    state = manager.create_session(sample_state(name))
+                    manager.update_session(state.replace(metadata={"turns": 1}), event_type="turn")
+                store.drain()
                 yield Ground(store, node, tmp_path)
 
 
@@ -317,14 +333,10 @@ def test_rq_and_rq_dashboard_show_the_queue_and_its_workers(ground: Ground, monk
     (shown,) = commands_of(drills()["rq-dashboard"])
     port = free_port()
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context((ground.folder / "dashboard").open("w"))
-        with patch.dict(os.environ, ground.variables):
-            typed = [os.path.expandvars(word) for word in words(shown.command.replace("9181", str(port)))]
-        dashboard = subprocess.Popen(typed, env=ground.variables, stdout=log, stderr=log)
-        stack.callback(dashboard.wait)
-        stack.callback(dashboard.terminate)
-        pool = worker_pool(as_worker(ground.store.settings), 1, ground.folder / "log")
-        stack.enter_context(pool)
+        stack.enter_context(ground.running(shown.command.replace("9181", str(port))))
+        (rq_worker,) = commands_of(drills()["rq worker"])
+        stack.enter_context(ground.running(rq_worker.command))
+        stack.enter_context(worker_pool(as_worker(ground.store.settings), 1, ground.folder / "log"))
         state = ground.store.manager.get_session("table-12")
         assert state is not None
         ground.store.manager.update_session(state)
@@ -336,12 +348,12 @@ def test_rq_and_rq_dashboard_show_the_queue_and_its_workers(ground: Ground, monk
             except OSError:
                 return ""
 
-        wait_for("a worker on its page", lambda: '"kairos-audit"' in read("data/workers.json"), 30)
+        wait_for("both workers on its page", lambda: read("data/workers.json").count('"kairos-audit"') == 2, 30)
         wait_for("the queue on its page", lambda: '"kairos-audit"' in read("data/queues.json"), 30)
         assert "RQ" in read("view/queues")
         wait_for("the record", lambda: sum(ground.store.outbox.depths()) == 0, 30)
         said = ground.play("rq")
-    assert "1 workers" in said[0]
+    assert "2 workers" in said[0]
 
 
 def test_a_cell_shows_a_history(ground: Ground) -> None:
