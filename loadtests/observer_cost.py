@@ -1,9 +1,9 @@
 """What does an observer take of a call? Run `python -m loadtests.observer_cost`.
 
-The same update is timed with a manager that has no observer, with another one that has none (what differs between these
-two is chance), with a `PrometheusObserver`, and with that and a `SpanObserver` whose spans go nowhere. Each round has one
-call of each, in orders in which each follows each equally often, since the machine's speed drifts. Ends with 0 if two
-managers without an observer are within 2 % of each other; else with 2, since nothing can be told then.
+The same update is timed with a manager that has no observer, with another one that has none (what differs between
+these two is chance), with a `PrometheusObserver`, and with that and a `SpanObserver` whose spans go nowhere. Each round
+has one call of each, in orders in which each follows each equally often, since the machine's speed drifts. Ends with 0
+if two managers without an observer are within 2 % of each other; else with 2, since nothing can be told then.
 """
 
 from __future__ import annotations

@@ -181,8 +181,8 @@ def events() -> dict[str, set[str]]:
             keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
             if "event" in keys:
                 name = node.values[keys.index("event")]
-                assert isinstance(name, ast.Constant)
-                found[str(name.value)] = {str(key) for key in keys} - {"event"}
+                if isinstance(name, ast.Constant):
+                    found[str(name.value)] = {str(key) for key in keys} - {"event"}
     return found
 
 
