@@ -10,7 +10,7 @@ from loadtests.mutants import MUTANTS
 from loadtests.mutants.catch import CATCHERS
 from reports.guarantees import GUARANTEES
 from reports.judging.histories import BREAKS
-from tests.guarantee_lists import DOCUMENT, FAULT_LIST, HARNESS, ROOT, directed, made, names, files_of
+from tests.guarantee_lists import DOCUMENT, FAULT_LIST, HARNESS, ROOT, directed, files_of, made, names
 
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
