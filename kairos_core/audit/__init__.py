@@ -10,5 +10,5 @@ Reading. `reading` connects to read; `reader` is the history of a session, for s
 much waits; `dead_letters` lists, replays and discards what was refused; `recorded` is what a recovery asks.
 
 Verifying. `verify` reads all, by `copied`, and `letters`; `trail` judges the rows of a session, `comparison` a session
-in the store and in the trail, which `store` looks at; `findings` is what they find. `console` is all of it as commands.
+in the store and in the trail, which `store` looks at; `findings` is what they find.
 """

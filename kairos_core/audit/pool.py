@@ -13,11 +13,12 @@ import secrets
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import psycopg
 import redis
 
+from kairos_core.audit import member
 from kairos_core.audit.drain import BATCH, drain_lane
 from kairos_core.audit.jobs import DrainQueue
 from kairos_core.audit.outage import Outage
@@ -39,9 +40,12 @@ RESTART_PAUSE_S = 1.0
 
 _log = logging.getLogger("kairos.audit")
 
+# What a process of the pool does.
+Role: TypeAlias = Literal["worker", "scheduler"]
+
 
 class _Member(NamedTuple):
-    role: str
+    role: Role
     process: subprocess.Popen[bytes]
     started: float
 
@@ -49,13 +53,16 @@ class _Member(NamedTuple):
 class Pool:
     """Worker processes and one scheduler process; dead ones are replaced."""
 
-    def __init__(self, settings: Settings, workers: int) -> None:
+    def __init__(self, settings: Settings, workers: int, log: str = "text") -> None:
         self._settings = settings
-        self._members = [self._start(role) for role in ["scheduler"] + ["worker"] * workers]
+        self._log_style = log
+        roles: list[Role] = ["scheduler"]
+        roles += ["worker"] * workers
+        self._members = [self._start(role) for role in roles]
 
-    def _start(self, role: str) -> _Member:
+    def _start(self, role: Role) -> _Member:
         process = subprocess.Popen(
-            [sys.executable, "-m", "kairos_core.cli", f"_{role}"],
+            [sys.executable, *self._command(role)],
             # The member ends when this pipe closes, so none outlives the pool, not even one that was killed.
             stdin=subprocess.PIPE,
             env=child_environment(self._settings),
@@ -64,31 +71,34 @@ class Pool:
         )
         return _Member(role, process, time.monotonic())
 
+    def _command(self, role: Role) -> list[str]:
+        return member.command(role, self._log_style)
+
     def replace_dead(self) -> None:
         """Start a new member for each that has ended."""
-        for index, member in enumerate(self._members):
-            status = member.process.poll()
-            if status is not None and time.monotonic() - member.started > RESTART_PAUSE_S:
-                _log.error("the %s with pid %d ended with status %d", member.role, member.process.pid, status)
-                _close_pipe(member)
-                self._members[index] = self._start(member.role)
+        for index, one in enumerate(self._members):
+            status = one.process.poll()
+            if status is not None and time.monotonic() - one.started > RESTART_PAUSE_S:
+                _log.error("the %s with pid %d ended with status %d", one.role, one.process.pid, status)
+                _close_pipe(one)
+                self._members[index] = self._start(one.role)
 
     def stop(self) -> None:
         """Let every member finish its job and end; kill those that do not."""
-        for member in self._members:
-            _close_pipe(member)
+        for one in self._members:
+            _close_pipe(one)
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        for member in self._members:
+        for one in self._members:
             try:
-                member.process.wait(max(0.0, deadline - time.monotonic()))
+                one.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                member.process.kill()
-                member.process.wait()
+                one.process.kill()
+                one.process.wait()
 
 
-def _close_pipe(member: _Member) -> None:
-    if member.process.stdin is not None:
-        member.process.stdin.close()
+def _close_pipe(one: _Member) -> None:
+    if one.process.stdin is not None:
+        one.process.stdin.close()
 
 
 def sweep(outbox: Outbox, queue: DrainQueue, workers: int) -> int:
@@ -182,10 +192,10 @@ class _Rounds:
             self._outage.end()
 
 
-def run_pool(settings: Settings, workers: int, stop: Event) -> None:
-    """Run the pool, the sweeps and the watch until `stop` is set."""
+def run_pool(settings: Settings, workers: int, stop: Event, log: str = "text") -> None:
+    """Run the pool, the sweeps and the watch until `stop` is set; its processes write their log in this style."""
     rounds, watch = _Rounds(settings, workers), Watch(settings, DrainQueue(settings))
-    pool = Pool(settings, workers)
+    pool = Pool(settings, workers, log)
     watch.start()
     try:
         while not stop.wait(SWEEP_S):

@@ -95,7 +95,7 @@ class _Server:
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self._postgres = _Postgres(folder)
-        self._preparing: tuple[subprocess.Popen[bytes], IO[str]] = stack.enter_context(self._postgres.prepare())
+        self._preparing: tuple[subprocess.Popen[bytes] | None, IO[str]] = stack.enter_context(self._postgres.prepare())
         self._pid = 0
         self._stack = stack
 

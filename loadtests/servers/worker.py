@@ -41,7 +41,7 @@ def members(pool: subprocess.Popen[str], role: str = "worker") -> list[int]:
     for pid in children(pool.pid):
         # One may end in between.
         with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(f"\0_{role}\0".encode()):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(f"\0{role}\0".encode()):
                 found.append(pid)
     return found
 

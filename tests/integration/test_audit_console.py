@@ -14,13 +14,13 @@ import pytest
 from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings, messages
-from kairos_core.audit import console, status
+from kairos_core.audit import status
 from kairos_core.audit.dead_letters import DeadLetters, NotWaiting
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.audit.reading import connect_to_read, statement
 from kairos_core.blocking import BlockingTransport
-from kairos_core.cli import main
+from kairos_core.cli import audit, main, terminal
 from kairos_core.operations import Operations
 from loadtests.environment import as_worker
 from loadtests.states import sample_state
@@ -167,14 +167,17 @@ class Terminal(io.StringIO):
 def test_progress_is_for_terminals(writer: AuditWriter, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """On a terminal a line says how far it is and how fast, and is taken away at the end; elsewhere there is none."""
     writer.write(0, list(entries(2_000)))
-    monkeypatch.setattr(console, "_PROGRESS_S", 0.0)
     assert 0 == main(["audit", "verify", "--no-store"])
     assert "" == capsys.readouterr().err
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    shown_on = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stderr", shown_on)
     assert 0 == main(["audit", "verify", "--no-store"])
-    assert "\r2,000 events, " in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r\x1b[K")
+    shown = shown_on.getvalue()
+    assert "2,000 events, " in shown
+    # The line is erased, and the cursor is there again.
+    assert shown.endswith("\x1b[?25h\r\x1b[1A\x1b[2K")
 
 
 def test_verify_can_be_interrupted(writer: AuditWriter, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -184,7 +187,7 @@ def test_verify_can_be_interrupted(writer: AuditWriter, monkeypatch: pytest.Monk
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(console._Progress, "__call__", interrupt)
+    monkeypatch.setattr(terminal.Progress, "__call__", interrupt)
     started = time.monotonic()
     assert 130 == main(["audit", "verify"])
     assert 5 > time.monotonic() - started
@@ -280,7 +283,7 @@ def test_status_goes_on_if_it_is_to(monkeypatch: pytest.MonkeyPatch, capsys: Cap
 
     real = status.examine
     monkeypatch.setattr(status, "examine", examine)
-    monkeypatch.setattr(console, "_WATCH_S", 0.0)
+    monkeypatch.setattr(audit, "_WATCH_S", 0.0)
     assert 130 == main(["audit", "status", "--watch"])
     assert 2 == capsys.readouterr().out.count("lane ")
 

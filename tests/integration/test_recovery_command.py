@@ -189,11 +189,14 @@ def test_progress_is_shown_on_a_terminal(
     """Where standard error is a terminal, a line there says how far it is; it is gone at the end."""
     store.create(*names(5))
     store.lose()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert 0 == main_in(as_recovery(store.settings), "recover")
     said = capsys.readouterr()
     assert "restored, " in said.err
-    assert said.err.endswith("\r\033[K")
+    # The line is erased, and the cursor is there again.
+    assert said.err.endswith("\x1b[?25h\r\x1b[1A\x1b[2K")
     assert "\r" not in said.out
 
 

@@ -349,13 +349,15 @@ def test_an_address_prints_without_its_password(url: str, printed: str) -> None:
     assert printed == without_password(url.replace("S", SECRET))
 
 
+# What a pool starts.
+MEMBER = ("member", "worker")
 COMMANDS = [
     (("worker",), "KAIROS_REDIS_URL", "sentinel refuses"),
     (("worker",), "KAIROS_QUEUE_URL", "secret option"),
     (("health", "--json"), "KAIROS_REDIS_URL", "wrong password"),
     (("acl", "core"), "KAIROS_REDIS_URL", "brackets"),
     (("migrate",), "KAIROS_POSTGRES_URL", "odd port"),
-    (("_worker",), "KAIROS_QUEUE_URL", "wrong password"),
+    (MEMBER, "KAIROS_QUEUE_URL", "wrong password"),
 ]
 
 
@@ -363,8 +365,9 @@ def run_command(command: tuple[str, ...], variable: str, wrong: str, places: dic
     """The exit status of a command with a wrong address, and all that it said."""
     url = put_in((POSTGRES if variable == "KAIROS_POSTGRES_URL" else REDIS)[wrong], places)
     good = Settings(redis_url=put_in("redis://:S@{good}/0", places), timeout_s=0.5, namespace="terminal")
+    program = ["kairos_core.audit.member", "worker"] if command == MEMBER else ["kairos_core.cli", *command]
     process = subprocess.Popen(
-        [sys.executable, "-m", "kairos_core.cli", *command],
+        [sys.executable, "-m", *program],
         cwd=ROOT,
         env={**child_environment(good), variable: url},
         # Left open: a member of a pool ends with it.
@@ -377,7 +380,7 @@ def run_command(command: tuple[str, ...], variable: str, wrong: str, places: dic
         assert process.stdout is not None
         assert process.stdin is not None
         said = ""
-        if command == ("_worker",):
+        if command == MEMBER:
             # It has been let in when its pool began: it says once what is wrong, tries on, and ends with its pool.
             said = process.stdout.readline()
             process.stdin.close()

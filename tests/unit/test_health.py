@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from kairos_core.cli import _report
+from kairos_core.cli.health import report
 from kairos_core.health import Health, ServerHealth, problems, read_server
 
 LAYOUT = "format=1 lanes=16"
@@ -154,7 +154,7 @@ def test_every_server_is_looked_at() -> None:
 
 def test_the_report_has_one_line_per_fact() -> None:
     """What a person reads: one line per fact, problems last, and whether all is well."""
-    lines = _report(health(outbox_depth=1_234, oldest_unaudited_s=2.0))
+    lines = report(health(outbox_depth=1_234, oldest_unaudited_s=2.0))
     assert [
         "server       10.0.0.1:6379: Valkey 9.1.2, master, up for 120 s",
         "round trip   0.50 ms",
@@ -167,4 +167,4 @@ def test_the_report_has_one_line_per_fact() -> None:
         "healthy",
     ] == lines
     unreachable = Health(is_reachable=False, problems=("the store cannot be asked: gone",))
-    assert ["PROBLEM      the store cannot be asked: gone"] == _report(unreachable)
+    assert ["PROBLEM      the store cannot be asked: gone"] == report(unreachable)

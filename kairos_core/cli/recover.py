@@ -1,47 +1,66 @@
-"""The command `kairos recover`."""
+"""`kairos recover`: sessions that the store has lost, from the audit."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from kairos_core.cli import terminal
+from kairos_core.cli.described import Told, command
 from kairos_core.errors import AuditBacklogFull, ConfigurationError, InvalidState, StoreUnavailable
 from kairos_core.settings import Settings
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable
-
     from kairos_core.recovery import Case, Recovery, Report
 
 # Exit status where a session could not be restored, or not to what it was.
 INCOMPLETE = 1
-_PROGRESS_EVERY_S = 0.5
+# Of the names of the cases.
+_WIDTH = 17
+TOLD = Told(
+    summary="restore sessions that the store has lost from the audit",
+    more="Restores what the audit has and the store has not, each session as version 1 of a new incarnation; one that"
+    " is there is never touched. It may be interrupted, run again, and run beside services and workers.",
+    reads=(
+        "KAIROS_REDIS_URL",
+        "KAIROS_POSTGRES_URL",
+        "KAIROS_NAMESPACE",
+        "KAIROS_LANES",
+        "KAIROS_SESSION_TTL_S",
+        "KAIROS_OUTBOX_LIMIT",
+    ),
+    statuses={
+        0: "all is well",
+        1: "a session could not be restored, or the store has lost later writes of one",
+        2: "the call or a setting is wrong, or a server could not be asked",
+    },
+    examples=(
+        ("kairos recover --dry-run", "what would be done"),
+        ("kairos recover", "all sessions"),
+        ("kairos recover game-17", "one of them"),
+    ),
+)
 
 
-def add_recover(commands: Any) -> None:
-    """Add the command to a parser's."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "recover",
-        help="restore sessions that the store has lost from the audit",
-        description="Restores what the audit has and the store has not, each session as version 1 of a new incarnation;"
-        " one that is there is never touched. It may be interrupted, run again, and run beside services and workers."
-        " Ends with 0 where all is well, 1 where a session could not be restored, 2 where a server could not be asked."
-        " Reads KAIROS_REDIS_URL, KAIROS_POSTGRES_URL, KAIROS_NAMESPACE, KAIROS_LANES, KAIROS_SESSION_TTL_S and"
-        " KAIROS_OUTBOX_LIMIT.",
-    )
-    parser.add_argument("session", nargs="?", metavar="SESSION", help="only this one; else all")
-    parser.add_argument("--dry-run", action="store_true", help="change nothing, and say what would be done")
-    parser.add_argument(
-        "--even-expired", action="store_true", help="restore sessions, too, that would have expired by now"
-    )
-    parser.set_defaults(command=recover)
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "recover", TOLD, family="Operate")(recover)
 
 
-def recover(options: argparse.Namespace) -> int:
-    """Run the command; return its exit status.
+def recover(
+    session: Annotated[
+        str | None, typer.Argument(metavar="SESSION", show_default=False, help="Only this one; else all.")
+    ] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, and say what would be done.")] = False,
+    even_expired: Annotated[
+        bool, typer.Option("--even-expired", help="Restore sessions, too, that would have expired by now.")
+    ] = False,
+) -> int:
+    """Restore what is lost.
 
     Raises:
         ConfigurationError: it was called or set up wrongly, or a server cannot be reached.
@@ -54,12 +73,10 @@ def recover(options: argparse.Namespace) -> int:
     settings = Settings.from_env()
     with contextlib.ExitStack() as stack:
         try:
-            recovery = stack.enter_context(
-                Recovery.connect(settings, dry_run=options.dry_run, even_expired=options.even_expired)
-            )
-            if options.session is not None:
-                return _recover_one(recovery, options.session, is_dry=options.dry_run)
-            return _recover_all(recovery, is_dry=options.dry_run)
+            recovery = stack.enter_context(Recovery.connect(settings, dry_run=dry_run, even_expired=even_expired))
+            if session is not None:
+                return _recover_one(recovery, session, is_dry=dry_run)
+            return _recover_all(recovery, is_dry=dry_run)
         except psycopg.Error as error:
             raise ConfigurationError("KAIROS_POSTGRES_URL", one_line(error)) from error
         except StoreUnavailable as error:
@@ -84,22 +101,28 @@ def _recover_one(recovery: Recovery, session_id: str, *, is_dry: bool) -> int:
 
 def _recover_all(recovery: Recovery, *, is_dry: bool) -> int:
     report = recovery.report
-    show, clear = _progress() if sys.stderr.isatty() else (lambda _: None, lambda: None)
     status = INCOMPLETE
-    try:
-        recovery.recover_all(show)
-        status = 0 if report.is_complete else INCOMPLETE
-    except AuditBacklogFull as error:
-        clear()
-        print(f"kairos: stopped, and can be run again: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        clear()
-        print("kairos: interrupted, and can be run again", file=sys.stderr)
-        raise
-    finally:
-        # What was done is done, whatever came then.
-        clear()
-        print("\n".join(summary(report, is_dry=is_dry)), flush=True)
+    with terminal.Progress("sessions") as bar:
+
+        def show(found: Report) -> None:
+            bar("sessions", found.total, f"{found.restored:,} restored, ")
+
+        try:
+            show(report)
+            recovery.recover_all(show)
+            status = 0 if report.is_complete else INCOMPLETE
+        except AuditBacklogFull as error:
+            bar.end()
+            print(f"kairos: stopped, and can be run again: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            bar.end()
+            print("kairos: interrupted, and can be run again", file=sys.stderr)
+            raise
+        finally:
+            # What was done is done, whatever came then.
+            bar.end()
+            lines = summary(report, is_dry=is_dry)
+            terminal.show(lines, lambda: terminal.facts(lines, _WIDTH))
     return status
 
 
@@ -135,24 +158,3 @@ def _explained(case: Case, reason: str, *, is_dry: bool) -> str:
         "invalid": "it was left alone",
     }[case.value]
     return f"{words}: {reason}" if reason else words
-
-
-def _progress() -> tuple[Callable[[Report], None], Callable[[], None]]:
-    """What writes a line on the terminal again and again, and what takes it away."""
-    started = time.monotonic()
-    shown = 0.0
-
-    def show(report: Report) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if now - shown < _PROGRESS_EVERY_S:
-            return
-        shown = now
-        rate = report.total / max(now - started, 1e-3)
-        text = f"\r{report.total:,} sessions, {report.restored:,} restored, {rate:,.0f}/s\033[K"
-        print(text, end="", file=sys.stderr, flush=True)
-
-    def clear() -> None:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-    return show, clear

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from kairos_core import RedisStateManager, SyncMode, SyncState
@@ -21,26 +22,34 @@ from kairos_core.settings import child_environment
 from loadtests.environment import admin, as_worker
 from loadtests.servers.proxy import Proxy
 from loadtests.states import sample_state
+from tests.docs.markdown import ROOT, Block, block, blocks, program
+from tests.docs.registry import as_they_stand, missing_test, programs, run_by_a_test
 
 if TYPE_CHECKING:
     from kairos_core import AuditWriter, Settings
 
-ROOT = Path(__file__).parents[2]
-PROGRAMS: list[str] = [
-    text
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-    for text in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
-]
+
+def test_each_program_is_run_by_a_test() -> None:
+    """Each entry of `programs.toml` names one program and a test that takes it; all others are run as they stand."""
+    assert {} == {str(block): found for block in blocks("python") if len(found := run_by_a_test(block)) > 1}
+    assert [] == [said for one in programs() if (said := missing_test(one.test, one.word))]
+    for one in programs():
+        assert block(one.word, file=one.file)
 
 
-def program(word: str) -> str:
-    """The README's Python program that contains a word."""
-    (found,) = [block for block in PROGRAMS if word in block]
-    return found
+@pytest.mark.parametrize("written", as_they_stand(), ids=str)
+def test_a_program_runs_as_it_stands(
+    written: Block, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is pasted from the documents works, on servers that the environment names."""
+    for name, value in child_environment(settings).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(written.text, str(written), "exec"), {"__name__": "__main__"})  # noqa: S102 - this repository's own
 
 
 def test_the_programs_run_as_written(settings: Settings, tmp_path: Path) -> None:
-    """The README's two programs work as they stand: one writes, the other hears each write in another process."""
+    """The two programs of README work as they stand: one writes, the other hears each write in another process."""
     heard = tmp_path / "heard"
     environment = child_environment(settings)
     client = admin(settings)
@@ -130,8 +139,8 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
     At once: reading the core and what it needs takes it two seconds.
     """
     folder = tmp_path_factory.mktemp("typed")
-    programs = {f"program_{number}": text for number, text in enumerate(PROGRAMS)}
-    assert len(programs) == 6
+    programs = {f"{Path(one.file).stem}_{one.line}": one.text for one in blocks("python")}
+    assert len(programs) == len(blocks("python"))
     programs["mistyped"] = "from kairos_core import RedisStateManager, RedisStateManger\n"
     for name, text in programs.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
@@ -173,3 +182,14 @@ def test_the_program_that_reads_the_audit_runs_as_written(
         [sys.executable, "-c", text], env=child_environment(settings), capture_output=True, text=True, check=True
     )
     assert ["1 create created", "2 update updated"] == [line[:16] for line in finished.stdout.splitlines()]
+
+
+def test_the_program_that_reads_samples_runs_as_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What is said of the samples of a run reads them."""
+    rng = np.random.default_rng(1)
+    samples: dict[str, Any] = {"get_session/kairos": rng.integers(50_000, 90_000, 100)}
+    np.savez(tmp_path / "run-01.npz", **samples)
+    text = program("np.load")
+    assert "reports/runs/FOLDER/latency" in text
+    exec(text.replace("reports/runs/FOLDER/latency", str(tmp_path)), {})  # noqa: S102 - this repository's own
+    assert re.fullmatch(r"\['get_session/kairos'\]\n[\d.]+ µs\n", capsys.readouterr().out)
