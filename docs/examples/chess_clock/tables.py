@@ -182,7 +182,6 @@ class Table:
                 async with self._manager.receive_messages(self._game_id) as self._messages:
                     if self._closed.is_set():
                         return
-                    # Those at other instances answer nothing to it: they say who they are by themselves, soon.
                     self.say_who_is_here()
                     async for message in self._messages:
                         self._take(message)
@@ -194,7 +193,11 @@ class Table:
         if message["type"] != "people":
             self.tell(message)
             return
-        self._heard[message["instance"]] = (time.monotonic(), message["seats"])
+        instance = message["instance"]
+        if instance != self._instance and not self._heard.get(instance, (0.0, []))[1]:
+            # It came just now, and has not heard who is here.
+            self.say_who_is_here()
+        self._heard[instance] = (time.monotonic(), message["seats"])
         self.tell(self.people())
 
     def people(self) -> dict[str, Any]:
@@ -216,6 +219,9 @@ class Table:
                     touched_s = time.monotonic()
             except KairosError as error:
                 _log.warning("game %s: %s", self._game_id, error)
+        # What went out last may still have had the last browser in it.
+        with contextlib.suppress(KairosError):
+            await self._say()
 
     async def _say(self) -> None:
         seats = sorted(browser.seat or "spectator" for browser in self.browsers)
