@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -17,26 +11,13 @@ from kairos_core import AuditReader, AuditWriter, RedisStateManager, Settings
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.verify import verify_trail
-from kairos_core.local import free_port
-from kairos_core.settings import child_environment
-from tests.browser.opened import DESK, PHONE, Look, Opened
+from tests.browser.chess_clock import DEADLINE_S, Instances, Players, created, started
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
     from kairos_core import AuditEvent, SessionWatch
 
-_EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-_DEADLINE_S = 30.0
-_POLL_S = 0.02
-# Keeps each version that a page showed: after a lost connection the same once more, or one that is some writes on.
-_KEEP_VERSIONS = """() => {
-  window.versions = [Number(document.body.dataset.version)];
-  new MutationObserver(() => window.versions.push(Number(document.body.dataset.version)))
-    .observe(document.body, { attributeFilter: ["data-version"] });
-}"""
 _EVENTS = [
     "created",
     *["seat.taken"] * 2,
@@ -48,92 +29,6 @@ _EVENTS = [
     "draw.offered",
     "draw.agreed",
 ]
-
-
-class Instances(NamedTuple):
-    """Two running instances, A and B: their processes, and their addresses."""
-
-    processes: list[subprocess.Popen[bytes]]
-    addresses: list[str]
-
-    def wait_until_ready(self) -> None:
-        """Wait until both say so."""
-        deadline = time.monotonic() + _DEADLINE_S
-        for address in self.addresses:
-            while not _is_ready(address):
-                assert time.monotonic() < deadline, f"{address} is not ready"
-                time.sleep(_POLL_S)
-
-
-def _is_ready(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/ready", timeout=_DEADLINE_S).is_success
-    except httpx.TransportError:
-        return False
-
-
-@contextmanager
-def started(settings: Settings) -> Iterator[Instances]:
-    """Both instances, as the example's README starts them, at ports that are free."""
-    ports = [str(free_port()), str(free_port())]
-    environment = child_environment(settings) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "chess_clock", "--port", port, "--instances", *ports],
-            cwd=_EXAMPLES,
-            env=environment,
-        )
-        for port in ports
-    ]
-    try:
-        yield Instances(processes, [f"http://127.0.0.1:{port}" for port in ports])
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-class Players:
-    """Three pages of one game: white at A, black at B, and a spectator at A."""
-
-    def __init__(self, browser: Browser, instances: Instances, path: str) -> None:
-        at_a, at_b = (f"{address}{path}" for address in instances.addresses)
-        self._looks = (Look(DESK, "light"), Look(PHONE, "dark"), Look(DESK, "dark"))
-        self.pages = [
-            _open(browser, look, address) for look, address in zip(self._looks, (at_a, at_b, at_a), strict=True)
-        ]
-        self.white, self.black, self.spectator = self.pages
-
-    def all_read(self, text: str) -> None:
-        """Wait until each page's headline says this."""
-        for page in self.pages:
-            page.wait_for_selector(f"h1:text-is('{text}')")
-
-    def times(self) -> list[list[str]]:
-        """What each page shows of both clocks."""
-        return [page.locator("#game .digits").all_inner_texts() for page in self.pages]
-
-    def violations(self) -> list[str]:
-        """What axe finds of them that is serious, and which is wider than its window."""
-        found = []
-        for look, page in zip(self._looks, self.pages, strict=True):
-            found += Opened(page, look).violations()
-            if page.evaluate("document.scrollingElement.scrollWidth > innerWidth"):
-                found.append(f"{look} is wider than its window")
-        return found
-
-
-def _open(browser: Browser, look: Look, address: str) -> Page:
-    context = browser.new_context(
-        viewport={"width": look.width, "height": 844},
-        color_scheme="dark" if look.colours == "dark" else "light",
-        reduced_motion="reduce",
-    )
-    page = context.new_page()
-    page.goto(address)
-    page.wait_for_selector("body[data-version]")
-    page.evaluate(_KEEP_VERSIONS)
-    return page
 
 
 def test_a_game_goes_on_over_two_instances_when_one_is_killed(
@@ -160,15 +55,6 @@ def test_a_game_goes_on_over_two_instances_when_one_is_killed(
     assert list(enumerate(_EVENTS, 1)) == [(event.version, event.event_type) for event in events]
     assert {"winner": None, "reason": "draw"} == events[-1].state.metadata["result"]
     assert 0 == verify_trail(settings, game_id).violations
-
-
-def created(address: str) -> str:
-    """A new game of two minutes for each."""
-    answer = httpx.post(f"{address}/api/games", json={"time_ms": 120_000, "increment_ms": 1_000})
-    assert (201, "pending") == (answer.status_code, answer.json()["status"])
-    game_id: str = answer.json()["game"]
-    assert f"/game/{game_id}" == answer.headers["Location"]
-    return game_id
 
 
 def play_until_a_pause(players: Players) -> None:
@@ -230,7 +116,7 @@ def end_with_a_draw(players: Players) -> None:
 
 def versions(heard: SessionWatch, number: int) -> list[int]:
     """The versions of so many updates, as they came."""
-    updates = [heard.receive(_DEADLINE_S) for _ in range(number)]
+    updates = [heard.receive(DEADLINE_S) for _ in range(number)]
     return [update.version for update in updates if update is not None]
 
 
@@ -256,7 +142,7 @@ def goes_with_a_word(players: Players, instances: Instances) -> None:
     """An instance that is told to stop closes its connections and ends; its browsers say that they look for another."""
     b = instances.processes[1]
     b.terminate()
-    b.wait(_DEADLINE_S)
+    b.wait(DEADLINE_S)
     for page in players.pages:
         page.wait_for_selector("#connection.lost")
 
