@@ -39,10 +39,10 @@ def test_each_program_is_run_by_a_test() -> None:
 
 @pytest.mark.parametrize("written", as_they_stand(), ids=str)
 def test_a_program_runs_as_it_stands(
-    written: Block, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    written: Block, store: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What is pasted from the documents works, on servers that the environment names."""
-    for name, value in child_environment(settings).items():
+    for name, value in child_environment(store).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     exec(compile(written.text, str(written), "exec"), {"__name__": "__main__"})  # noqa: S102 - this repository's own
@@ -61,7 +61,7 @@ def test_the_programs_run_as_written(settings: Settings, tmp_path: Path) -> None
             while client.pubsub_numsub(channel) != [(channel.encode(), 1)] and time.monotonic() < deadline:
                 time.sleep(0.02)
             written = subprocess.run(
-                [sys.executable, "-c", program("mutate_session")],
+                [sys.executable, "-c", program("mutate_session", file="docs/library.md")],
                 env=environment,
                 capture_output=True,
                 text=True,
