@@ -127,6 +127,8 @@ def open_page(browser: Browser, look: Look, address: str) -> Page:
         viewport={"width": look.width, "height": _HEIGHT},
         color_scheme="dark" if look.colours == "dark" else "light",
         reduced_motion="reduce",
+        is_mobile=look.width == PHONE,
+        has_touch=look.width == PHONE,
     )
     page = context.new_page()
     page.goto(address)
@@ -161,6 +163,8 @@ def main() -> None:
             page.click("#say button")
             players.spectator.wait_for_selector(f"#log p:has-text('{text}')")
         players.spectator.wait_for_selector("#people li:has-text('Instance B')")
+        for page in (players.white, players.black):
+            page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
         shots = [Image.open(io.BytesIO(page.screenshot())) for page in (players.white, players.black)]
     # Beside each other, on nothing.
     picture = Image.new("RGB", (sum(shot.width for shot in shots) + 24, _HEIGHT), "#808080")
