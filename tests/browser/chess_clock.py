@@ -33,21 +33,13 @@ DEADLINE_S = 30.0
 _POLL_S = 0.02
 _HEIGHT = 844
 _LEVELS = 64
+_WHITE, _BLACK, _SPECTATOR = Look(DESK, "light"), Look(PHONE, "dark"), Look(DESK, "dark")
 # Keeps each version that a page showed: after a lost connection the same once more, or one that is some writes on.
 _KEEP_VERSIONS = """() => {
   window.versions = [Number(document.body.dataset.version)];
   new MutationObserver(() => window.versions.push(Number(document.body.dataset.version)))
     .observe(document.body, { attributeFilter: ["data-version"] });
 }"""
-
-
-def created(address: str, time_ms: int = 120_000) -> str:
-    """The id of a new game."""
-    answer = httpx.post(f"{address}/api/games", json={"time_ms": time_ms, "increment_ms": 1_000})
-    assert (201, "pending") == (answer.status_code, answer.json()["status"])
-    game_id: str = answer.json()["game"]
-    assert f"/game/{game_id}" == answer.headers["Location"]
-    return game_id
 
 
 class Instances(NamedTuple):
@@ -92,15 +84,27 @@ def started(settings: Settings) -> Iterator[Instances]:
 
 
 class Players:
-    """Three pages of one game: white at A, black at B, and a spectator at A."""
+    """Three pages of one game: white's at A, where it is created; black's at B, on a phone; and a spectator's at A.
 
-    def __init__(self, browser: Browser, instances: Instances, path: str) -> None:
-        at_a, at_b = (f"{address}{path}" for address in instances.addresses)
-        self._looks = (Look(DESK, "light"), Look(PHONE, "dark"), Look(DESK, "dark"))
-        self.pages = [
-            open_page(browser, look, address) for look, address in zip(self._looks, (at_a, at_b, at_a), strict=True)
-        ]
-        self.white, self.black, self.spectator = self.pages
+    Attributes:
+        game_id: the game's.
+        violations: what is wrong with the page that creates it, and with those of the game when they were looked at.
+    """
+
+    def __init__(self, browser: Browser, instances: Instances) -> None:
+        self.violations: list[str] = []
+        at_a, at_b = instances.addresses
+        self.white = _open(browser, _WHITE, at_a)
+        self._look_at(self.white, _WHITE)
+        self.white.click("#new [type=submit]")
+        self.white.wait_for_url("**/game/*")
+        self.game_id = self.white.url.rpartition("/")[2]
+        self.black = _open(browser, _BLACK, f"{at_b}/game/{self.game_id}")
+        self.spectator = _open(browser, _SPECTATOR, self.white.url)
+        self.pages = [self.white, self.black, self.spectator]
+        for page in self.pages:
+            page.wait_for_selector("body[data-version]")
+            page.evaluate(_KEEP_VERSIONS)
 
     def all_read(self, text: str) -> None:
         """Wait until each page's headline says this."""
@@ -111,18 +115,18 @@ class Players:
         """What each page shows of both clocks."""
         return [page.locator("#game .digits").all_inner_texts() for page in self.pages]
 
-    def violations(self) -> list[str]:
-        """What axe finds of them that is serious, and which is wider than its window."""
-        found = []
-        for look, page in zip(self._looks, self.pages, strict=True):
-            found += Opened(page, look).violations()
-            if page.evaluate("document.scrollingElement.scrollWidth > innerWidth"):
-                found.append(f"{look} is wider than its window")
-        return found
+    def look(self) -> None:
+        """Look for violations on the players' pages: the spectator's is white's with less on it."""
+        self._look_at(self.white, _WHITE)
+        self._look_at(self.black, _BLACK)
+
+    def _look_at(self, page: Page, look: Look) -> None:
+        self.violations += Opened(page, look).violations()
+        if page.evaluate("document.scrollingElement.scrollWidth > innerWidth"):
+            self.violations.append(f"{look} is wider than its window")
 
 
-def open_page(browser: Browser, look: Look, address: str) -> Page:
-    """A page of a game, once it shows it; it keeps which versions it shows."""
+def _open(browser: Browser, look: Look, address: str) -> Page:
     context = browser.new_context(
         viewport={"width": look.width, "height": _HEIGHT},
         color_scheme="dark" if look.colours == "dark" else "light",
@@ -132,8 +136,6 @@ def open_page(browser: Browser, look: Look, address: str) -> Page:
     )
     page = context.new_page()
     page.goto(address)
-    page.wait_for_selector("body[data-version]")
-    page.evaluate(_KEEP_VERSIONS)
     return page
 
 
@@ -154,8 +156,7 @@ def main() -> None:
         playwright.chromium.launch(executable_path=shutil.which("chromium")) as browser,
     ):
         instances.wait_until_ready()
-        game_id = created(instances.addresses[0], 300_000)
-        players = Players(browser, instances, f"/game/{game_id}")
+        players = Players(browser, instances)
         begin(players)
         players.white.click("#end:enabled")
         for page, text in ((players.white, "Have a good game!"), (players.black, "And you!")):

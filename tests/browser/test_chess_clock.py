@@ -11,7 +11,7 @@ from kairos_core import AuditReader, AuditWriter, RedisStateManager, Settings
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.verify import verify_trail
-from tests.browser.chess_clock import DEADLINE_S, Instances, Players, created, started
+from tests.browser.chess_clock import DEADLINE_S, Instances, Players, started
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -37,11 +37,12 @@ def test_a_game_goes_on_over_two_instances_when_one_is_killed(
     """Both players see one clock, whichever instance they are at; a killed one costs no turn and makes none twice."""
     with started(settings) as instances:
         instances.wait_until_ready()
-        game_id = created(instances.addresses[0])
+        players = Players(browser, instances)
+        game_id = players.game_id
         with manager.watch_session(game_id) as heard:
-            players = Players(browser, instances, f"/game/{game_id}")
             play_until_a_pause(players)
-            assert [] == players.violations()
+            players.look()
+            assert [] == players.violations
             lose_an_instance(players, instances)
             end_with_a_draw(players)
             assert list(range(2, len(_EVENTS) + 1)) == versions(heard, len(_EVENTS) - 1)
@@ -86,7 +87,7 @@ def play_until_a_pause(players: Players) -> None:
     players.all_read("Paused: black is to move")
     first, *others = players.times()
     assert [first] * 2 == others
-    assert first != ["2:00", "2:00"]
+    assert first != ["5:00", "5:00"]
 
 
 def lose_an_instance(players: Players, instances: Instances) -> None:
