@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.docs.at_hand import at_hand
 from tests.docs.markdown import Block, blocks
 from tests.docs.parsers import refused
 from tests.docs.registry import commands, missing_by
-from tests.docs.shell import Ran, Written, checkout, commands_of, differs, environment, run
+from tests.docs.shell import KILLED, Ran, Written, checkout, commands_of, differs, environment, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,20 +42,20 @@ def runs_here(written: Written) -> bool:
 
 
 @pytest.fixture(scope="module")
-def done(store: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[Done]:
+def done(store: Settings, kairos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Done]:
     """What became of all commands that are run here, those of a file in their order."""
     folder = tmp_path_factory.mktemp("documents")
     of_files: dict[str, list[Block]] = defaultdict(list)
     for block in blocks("console", "sh"):
         of_files[block.file].append(block)
-    with at_hand(folder / "at_hand") as kairos, ThreadPoolExecutor(2) as pool:
-        here = checkout(folder / "kairos", kairos)
-        urls = {"KAIROS_REDIS_URL": store.redis_url, "KAIROS_POSTGRES_URL": store.postgres_url}
-        variables = environment(folder / "home", here, **urls)
+    here = checkout(folder / "kairos", kairos)
+    urls = {"KAIROS_REDIS_URL": store.redis_url, "KAIROS_POSTGRES_URL": store.postgres_url}
+    variables = environment(folder / "home", here, **urls)
 
-        def run_all(of_a_file: list[Block]) -> list[Done]:
-            return [one for block in of_a_file for one in run_block(block, variables, here)]
+    def run_all(of_a_file: list[Block]) -> list[Done]:
+        return [one for block in of_a_file for one in run_block(block, variables, here)]
 
+    with ThreadPoolExecutor(2) as pool:
         return [one for found in pool.map(run_all, of_files.values()) for one in found]
 
 
@@ -174,5 +173,8 @@ def test_a_shell_that_ends_early_is_told(tmp_path: Path) -> None:
         Ran(one.status, one.output.lstrip("\n").removesuffix("\n"))
         for one in run(["export A=4", "echo $A; (exit 3)"], variables, tmp_path)
     ]
-    with pytest.raises(AssertionError, match="ended early"):
-        run(["exit 2", "true"], variables, tmp_path)
+    assert [Ran(2, "it ended the shell"), Ran(2, "it was not run: the shell had ended")] == run(
+        ["exit 2", "true"], variables, tmp_path
+    )
+    (endless,) = run(["echo now; sleep 100"], variables, tmp_path, deadline_s=0.3)
+    assert (KILLED, "now\nit has not ended after 0.3 s") == endless
