@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.docs.markdown import Block, blocks
-from tests.docs.parsers import refused
+from tests.docs.markdown import ROOT, Block, blocks, documents
+from tests.docs.parsers import refused, refused_mention
 from tests.docs.registry import commands, missing_by
 from tests.docs.shell import KILLED, Ran, Written, checkout, commands_of, differs, environment, run
 
@@ -88,6 +89,41 @@ def test_what_is_not_run_here_could_be() -> None:
     elsewhere = [one for one in WRITTEN if entry_of(one) is not None]
     assert elsewhere
     assert [] == [(str(one), said) for one in elsewhere if (said := refused(one.command))]
+
+
+def test_commands_that_are_named_are_there() -> None:
+    """A command of `kairos`, a target of `make` and a module that a text names are there, with these options."""
+    found = [(one.file, line, text) for one in documents().values() for line, text in one.spans]
+    assert [] == [(*one, said) for one in found if (said := refused_mention(one[2]))]
+
+
+def test_all_targets_are_told() -> None:
+    """Each target of the Makefile is in the table of commands, and none besides."""
+    table = (ROOT / "docs" / "measuring.md").read_text(encoding="utf-8").partition("## The commands")[2]
+    told = re.findall(r"^\| `make (\w+)`", table.partition("\n## ")[0], re.MULTILINE)
+    targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(set(targets) - {"help"}) == sorted(told)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kairos audit verify --session ID", ""),
+        ("kairos audit detach --before DATE", ""),
+        (".venv/bin/kairos acl core", ""),
+        ("make report", ""),
+        ("python -m reports --run FOLDER", ""),
+        ("kairos core", "no such"),
+        ("kairos audit verfy", "no such"),
+        ("kairos health --jsn", "--jsn"),
+        ("make tests", "make has no target tests"),
+        ("python -m loadtests.nothing --x", "there is no module loadtests.nothing"),
+    ],
+)
+def test_a_command_that_is_named_and_not_there(text: str, said: str) -> None:
+    """A mistyped command in a text is found."""
+    assert (refused_mention(text) is None) == (said == "")
+    assert said in (refused_mention(text) or "")
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def run_here(kairos: Path, tmp_path: Path) -> Run:
             text=True,
             check=False,
         )
-        assert (0, "") == (done.returncode, done.stderr)
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
     return run
