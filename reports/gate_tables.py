@@ -89,7 +89,7 @@ def told(judged: Judged, batch: Batch, found: Sequence[Change]) -> list[str]:
     if judged.verdict is Verdict.FAIL:
         return [
             "These became slower than in the baseline. By your change? Compare with a baseline of the code before it.",
-            "How, and how a slower one is made the baseline: reports/README.md",
+            "How, and how a slower one is made the baseline: docs/reading_a_report.md",
         ]
     tried = [one for operation in batch.operations if (one := batch.put_in(operation)) is not None]
     seen = sorted(visible(found).items(), key=lambda one: one[1])

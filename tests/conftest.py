@@ -40,7 +40,7 @@ for _name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_
 
 _numbers = itertools.count(1)
 # Where some processes share the files: those that take longest first, so that none is left with one at the end.
-_FOLDERS = ("integration", "browser", "harness", "validation", "benchmarks", "unit")
+_FOLDERS = ("integration", "browser", "harness", "docs", "validation", "benchmarks", "unit")
 
 
 def pytest_configure(config: pytest.Config) -> None:

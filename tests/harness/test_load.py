@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from loadtests.load.verdict import read_load_verdict
 from loadtests.servers.valkeys import valkeys
 from loadtests.servers.worker import worker_pool
 from loadtests.waiting import wait_for
+from tests.docs.markdown import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,15 +129,12 @@ def test_histograms_come_whole_from_all_processes(runs: dict[str, Ran]) -> None:
     )
 
 
-def test_what_is_stored_can_be_read_as_the_readme_says(
+def test_what_is_stored_can_be_read_as_the_documents_say(
     runs: dict[str, Ran], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The program in docs reads the histograms of a run: all turns are in the seconds that it prints."""
-    text = (ROOT / "docs" / "measuring.md").read_text(encoding="utf-8")
-    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    (program,) = [one for one in programs if "def turns_of" in one]
     found: dict[str, Any] = {}
-    exec(program, found)  # noqa: S102 - it is this repository's own
+    exec(program("turns_of"), found)  # noqa: S102 - it is this repository's own
     found["turns_of"](runs["whole"].folder)
     counted = sum(int(line.split()[1]) for line in capsys.readouterr().out.splitlines())
     assert counted == read_load_verdict(runs["whole"].folder).counts["turn"]["ok"] > 0
