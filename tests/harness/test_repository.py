@@ -80,7 +80,7 @@ def test_notebooks_import_no_tests_and_no_notebooks() -> None:
 
 
 def test_the_core_needs_four_packages_and_no_more() -> None:
-    """`kairos_core` imports redis, rq, psycopg, msgspec and the standard library; an extra's packages, in its folder."""
+    """`kairos_core` imports redis, rq, psycopg, msgspec and the standard library; an extra's, in its folder."""
     allowed = CORE_NEEDS | CORE_EXTRAS | CORE_OPTIONAL | sys.stdlib_module_names | {"kairos_core"}
 
     def extra(where: str) -> set[str]:
