@@ -83,7 +83,7 @@ def test_the_program_under_asyncio_runs_as_written(settings: Settings) -> None:
     """The README's asyncio program works as it stands, also where its session exists already."""
     for first in ("1 created", "2 deleted", "2 deleted"):
         finished = subprocess.run(
-            [sys.executable, "-c", program("AsyncRedisStateManager")],
+            [sys.executable, "-c", program("AsyncRedisStateManager", file="docs/library.md")],
             env=child_environment(settings),
             capture_output=True,
             text=True,
