@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import tomllib
 from importlib import metadata
@@ -40,6 +41,7 @@ def locked_for(wanted: str) -> str:
     return "".join(entry for name, entry in _entries() if name in found)
 
 
+@functools.cache
 def _asked(name: str, extra: str) -> list[Requirement]:
     if name == "kairos":
         # Of this tree, and not of the one that is installed, which may be older.

@@ -144,7 +144,7 @@ def without_its_extra() -> None:
 @contextmanager
 def worker(*options: str) -> Iterator[None]:
     """`kairos worker`, which ends with this program."""
-    words = [KAIROS, "worker", "--workers", "1", "--end-with-stdin", *options]
+    words = [str(KAIROS), "worker", "--workers", "1", "--end-with-stdin", *options]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         yield
         process.terminate()
