@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from kairos_core.awaiting import AwaitingTransport
+from kairos_core.observed import observed
 from kairos_core.operations import Operations
 from kairos_core.watches import AsyncMessageWatch, AsyncSessionWatch
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from kairos_core.durability import Durability
     from kairos_core.health import Health
+    from kairos_core.observing import Observer
     from kairos_core.session import SyncState
     from kairos_core.settings import Settings
 
@@ -37,13 +39,18 @@ class AsyncRedisStateManager:
         self._call = operations.link.call
 
     @classmethod
-    def connect(cls, settings: Settings) -> Self:
+    def connect(cls, settings: Settings, *, observer: Observer | None = None) -> Self:
         """Prepare a manager, which connects and checks the ground when it is awaited or entered.
+
+        Args:
+            settings: where the store is, and what a call may take.
+            observer: who is told of each call: see `RedisStateManager.connect`.
 
         Raises:
             ConfigurationError: the address cannot be used; awaited or entered, as of `RedisStateManager.connect`.
         """
-        return cls(Operations(settings, AwaitingTransport))
+        kind = cls if observer is None else observed(cls)
+        return kind(Operations(settings, AwaitingTransport, observer))
 
     def __await__(self) -> Generator[Any, None, Self]:
         """Connect and check the ground."""

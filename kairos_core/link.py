@@ -9,7 +9,7 @@ for both colours (see `transport.py`).
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import hiredis
 from redis import exceptions as foreign
@@ -19,6 +19,7 @@ from kairos_core.attempts import Attempts, Refused
 from kairos_core.commands import pack
 from kairos_core.durability import achieved, questions
 from kairos_core.errors import DurabilityNotReached, KairosError
+from kairos_core.observing import NOBODY
 from kairos_core.session import with_durability
 from kairos_core.topology import not_the_primary, redirection, route_to
 from kairos_core.transport import SHORTEST_WAIT_S, UNREADABLE, run
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kairos_core.addresses import Address, Endpoint
     from kairos_core.commands import Command
     from kairos_core.durability import Durability
+    from kairos_core.observing import Observer
     from kairos_core.topology import Route
     from kairos_core.transport import Channel, Transport
 
@@ -63,7 +65,13 @@ class _Late(NamedTuple):
 
 
 class Link:
-    """Sends commands and reads their replies, over as many connections as there are calls at the same time."""
+    """Sends commands and reads their replies, over as many connections as there are calls at the same time.
+
+    Attributes:
+        observer: who is told of what watches meet (`ObservedLink` tells more).
+    """
+
+    observer: Observer = NOBODY
 
     def __init__(self, transport: Transport, route: Route, timeout_s: float) -> None:
         self.transport = transport
@@ -75,7 +83,7 @@ class Link:
         self._blocks = transport.blocks
 
     @classmethod
-    def to(cls, address: Address | str, transport: Transport, timeout_s: float) -> Link:
+    def to(cls, address: Address | str, transport: Transport, timeout_s: float) -> Self:
         """A link to where an address leads; nothing is sent yet."""
         found = parse(address) if isinstance(address, str) else address
         return cls(transport, route_to(found, transport.one_server), timeout_s)
@@ -170,7 +178,7 @@ class Link:
                 failure = _translated(error)
             waiting = [number for number in waiting if number not in replies]
             if failure is not None and waiting:
-                attempts = attempts or Attempts(first, deadline, patient=patient)
+                attempts = attempts or self.attempts(first, deadline, patient=patient)
                 attempts.about(about)
                 await self.transport.sleep(attempts.after(failure, sent=sent))
         return [_read(command, replies[number], deadline) for number, command in enumerate(commands)]
@@ -223,7 +231,7 @@ class Link:
         asked: Endpoint | None = None
         while True:
             if failed is not None:
-                attempts = attempts or Attempts(command, deadline, patient=patient)
+                attempts = attempts or self.attempts(command, deadline, patient=patient)
                 await self.transport.sleep(attempts.after(failed.error, sent=failed.sent))
                 asked = failed.instead
             channel: Channel | None = None
@@ -249,6 +257,10 @@ class Link:
                 if not isinstance(first, hiredis.ReplyError):
                     return first if command.durability is None else reply
                 failed = self._refused(node, first)
+
+    def attempts(self, command: Command[Any], deadline: float, *, patient: bool) -> Attempts:
+        """The attempts of a call whose first one failed."""
+        return Attempts(command, deadline, patient=patient)
 
     def _lost(self, node: Endpoint | None, channel: Channel | None, error: BaseException) -> _Failed:
         """What follows from an attempt that ended without a reply; what is no failure of it is raised as it is."""

@@ -14,6 +14,8 @@ from kairos_core.commands import Commands
 from kairos_core.errors import CorruptState, InvalidState, SessionNotFound, VersionConflict
 from kairos_core.layout import Layout
 from kairos_core.link import Link
+from kairos_core.observed import ObservedLink, ObservedSessionFeed
+from kairos_core.observing import NOBODY, Observers
 from kairos_core.session import SyncState, check_session_id
 from kairos_core.updates import MessageFeed, SessionFeed
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from kairos_core.durability import Durability
     from kairos_core.ground import Role
     from kairos_core.health import Health
+    from kairos_core.observing import Observer
     from kairos_core.settings import Settings
 
 
@@ -33,9 +36,10 @@ class Operations:
     Attributes:
         commands: builds what takes one command.
         link: sends it.
+        observer: who is told of what is done.
     """
 
-    def __init__(self, settings: Settings, transport_class: Any) -> None:
+    def __init__(self, settings: Settings, transport_class: Any, observer: Observer | None = None) -> None:
         """Prepare; nothing is sent yet.
 
         Raises:
@@ -46,7 +50,16 @@ class Operations:
         self.commands = Commands(settings, self._layout)
         self._turns = Turns()
         address = parse(settings.redis_url)
-        self.link = Link.to(address, transport_class(address, settings.timeout_s), settings.timeout_s)
+        transport = transport_class(address, settings.timeout_s)
+        self.link: Link
+        self.observer: Observer = NOBODY
+        self._session_feed: type[SessionFeed] = SessionFeed
+        if observer is None:
+            self.link = Link.to(address, transport, settings.timeout_s)
+        else:
+            self.observer = Observers(observer)
+            self.link = ObservedLink.to(address, transport, settings.timeout_s).observed_by(self.observer)
+            self._session_feed = ObservedSessionFeed
 
     async def check(self, role: Role = "core", *, lay_out: bool = True) -> None:
         """Refuse unsafe ground (G14), for an account that is to do what this role does.
@@ -163,12 +176,12 @@ class Operations:
             return [] if state is None else [session_id]
 
         channels = [(keys.session_channel, self._layout.slots[keys.lane])]
-        return SessionFeed(self.link, channels, self.get_many, living, since)
+        return self._session_feed(self.link, channels, self.get_many, living, since)
 
     def sessions_feed(self) -> SessionFeed:
         """The updates of all sessions."""
         channels = list(zip(self._layout.lane_channels, self._layout.slots, strict=True))
-        return SessionFeed(self.link, channels, self.get_many, self.living)
+        return self._session_feed(self.link, channels, self.get_many, self.living)
 
     def message_feed(self, session_id: str) -> MessageFeed:
         """The application messages of one session."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from kairos_core.blocking import BlockingTransport
+from kairos_core.observed import observed
 from kairos_core.operations import Operations
 from kairos_core.transport import run
 from kairos_core.watches import MessageWatch, SessionWatch
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from kairos_core.durability import Durability
     from kairos_core.health import Health
+    from kairos_core.observing import Observer
     from kairos_core.session import SyncState
     from kairos_core.settings import Settings
 
@@ -30,16 +32,22 @@ class RedisStateManager:
         self._call = operations.link.call_blocking
 
     @classmethod
-    def connect(cls, settings: Settings) -> Self:
+    def connect(cls, settings: Settings, *, observer: Observer | None = None) -> Self:
         """Connect and check the ground.
+
+        Args:
+            settings: where the store is, and what a call may take.
+            observer: who is told of each call, such as a `kairos_core.metrics.PrometheusObserver`; of several:
+                `kairos_core.observing.Observers`. Without one, nothing is measured, and no time taken by it.
 
         Raises:
             ConfigurationError: a server cannot be reached, is too old, holds another layout, or cannot keep the
                 durability that the settings ask for.
         """
-        manager = cls(Operations(settings, BlockingTransport))
+        operations = Operations(settings, BlockingTransport, observer)
+        manager = (cls if observer is None else observed(cls))(operations)
         try:
-            run(manager._operations.check())
+            run(operations.check())
         except BaseException:
             manager.close()
             raise

@@ -19,6 +19,7 @@ import msgspec
 
 from kairos_core import messages, session
 from kairos_core.errors import CorruptState, KairosError, Stamp, StoreUnavailable
+from kairos_core.ground import one_line
 from kairos_core.session import SyncState  # noqa: TC001 - likewise
 from kairos_core.subscription import Subscription
 from kairos_core.tracking import News, Tracker
@@ -60,6 +61,11 @@ class StateUpdate(msgspec.Struct, frozen=True, kw_only=True):
     state: SyncState | None
 
 
+def facts(found: StateUpdate | SyncState) -> dict[str, Any]:
+    """What the log says of a version of a session, field by field."""
+    return {"session_id": found.session_id, "incarnation": found.incarnation, "version": found.version}
+
+
 def decode_update(channel: str, data: bytes) -> StateUpdate:
     """Read a published message.
 
@@ -92,6 +98,10 @@ class Feed:
 
     def __init__(self, link: Link, channels: Sequence[tuple[str, int]]) -> None:
         self.subscription = Subscription(link, channels)
+        self.observer = link.observer
+        # Beyond twice the timeout, silence is no longer that of an idle server.
+        self._deaf_after_s = 2 * link.timeout_s
+        self._is_told_deaf = False
         self.is_closed = True
         self._is_connected = False
         self._receiving = link.transport.lock()
@@ -149,19 +159,30 @@ class Feed:
             try:
                 if not self._is_connected:
                     if await self.subscription.reopen(step):
+                        self._is_told_deaf = False
+                        self.observer.watch_reconnected()
                         await self._after_reconnect()
                         # Only now: whoever is interrupted before must come back to it.
                         self._is_connected = True
                         return None
+                    self._tell_if_deaf()
                 elif (received := await self.subscription.receive(step)) is not None:
                     return received
             except KairosError as error:
+                self._tell_if_deaf()
                 if not self.is_closed:
-                    _log.warning("%s", error)
+                    _log.warning("%s", error, extra={"event": "watch_lost", "cause": one_line(error)})
                 self._is_connected = False
             if time.monotonic() >= deadline:
                 break
         return None
+
+    def _tell_if_deaf(self) -> None:
+        """Tell of a silence that is longer than an idle server's; once, until there is a connection again."""
+        silence_s = self.subscription.silence_s
+        if silence_s >= self._deaf_after_s and not self._is_told_deaf:
+            self._is_told_deaf = True
+            self.observer.watch_deaf(silence_s)
 
     async def _after_reconnect(self) -> None:
         """Make up for what may have been missed."""
@@ -221,14 +242,25 @@ class SessionFeed(Feed):
             update = decode_update(channel, data)
         except CorruptState as error:
             # Whose update it was cannot be read either.
-            _log.warning("watch: a message on %s; resynchronising", error)
+            self.observer.watch_gap()
+            _log.warning(
+                "watch: a message on %s; resynchronising",
+                error,
+                extra={"event": "watch_message_unreadable", "channel": channel, "cause": error.cause},
+            )
             await self._try_to_resynchronise(None)
             return
         self._unheard.discard(update.session_id)
         stamp = Stamp(update.incarnation, update.version)
         news = self._tracker.weigh(update.session_id, stamp)
         if news is News.GAP:
-            _log.warning("watch: %s: updates before %s were missed; resynchronising", update.session_id, stamp)
+            self.observer.watch_gap()
+            _log.warning(
+                "watch: %s: updates before %s were missed; resynchronising",
+                update.session_id,
+                stamp,
+                extra={"event": "watch_gap", **facts(update)},
+            )
             await self._try_to_resynchronise([update.session_id])
         # Still news where the primary could not be asked, or answered before this write.
         if news is not News.OLD and self._tracker.note(update.session_id, stamp, alive=update.state is not None):
@@ -241,12 +273,15 @@ class SessionFeed(Feed):
         try:
             await self._resynchronise(session_ids)
         except KairosError as error:
-            _log.warning("watch: %s", error)
+            cause = one_line(error)
+            _log.warning("watch: %s", error, extra={"event": "watch_resynchronisation_failed", "cause": cause})
         else:
             self._is_connected = True
+            self.observer.watch_resynchronised()
 
     async def _after_reconnect(self) -> None:
         await self._resynchronise(None)
+        self.observer.watch_resynchronised()
 
     async def _resynchronise(self, session_ids: list[str] | None) -> None:
         """Read sessions from the primary, or all that live and all that lived, and make updates of what is new."""
@@ -264,7 +299,12 @@ class SessionFeed(Feed):
             return await self._read(session_ids)
         except CorruptState as error:
             if len(session_ids) == 1:
-                _log.error("watch: cannot resynchronise %s: %s", session_ids[0], error)
+                _log.error(
+                    "watch: cannot resynchronise %s: %s",
+                    session_ids[0],
+                    error,
+                    extra={"event": "watch_state_corrupt", "session_id": session_ids[0], "cause": error.cause},
+                )
                 return {}
         middle = len(session_ids) // 2
         found = await self._read_what_can_be(session_ids[:middle])
@@ -278,7 +318,12 @@ class SessionFeed(Feed):
             if known is not None and state.stamp < known.stamp:
                 # What was read came after what is known, so the store has lost it: a failover to a replica that did not
                 # have it yet. To hold on to it would be to pass over everything that is written from now on.
-                _log.warning("watch: %s: the store has lost what came after %s", session_id, state.stamp)
+                _log.warning(
+                    "watch: %s: the store has lost what came after %s",
+                    session_id,
+                    state.stamp,
+                    extra={"event": "watch_store_went_back", **facts(state)},
+                )
                 self._tracker.go_back(session_id, state.stamp)
                 self._ready.append(_found(session_id, state.stamp, state))
             elif self._tracker.note(session_id, state.stamp, alive=True):
@@ -318,4 +363,8 @@ class MessageFeed(Feed):
         try:
             self._ready.append((msgspec.json.decode(data),))
         except (msgspec.MsgspecError, RecursionError, ValueError):
-            _log.warning("watch: a message on %s is no JSON", channel)
+            _log.warning(
+                "watch: a message on %s is no JSON",
+                channel,
+                extra={"event": "watch_message_no_json", "channel": channel},
+            )

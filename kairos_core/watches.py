@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from kairos_core.transport import run
-from kairos_core.updates import LONGEST_WAIT_S, Feed, MessageFeed, SessionFeed
+from kairos_core.updates import LONGEST_WAIT_S, Feed, MessageFeed, SessionFeed, facts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -81,7 +81,12 @@ class SessionWatch(_BlockingWatch[SessionFeed]):
             try:
                 callback(update)
             except Exception:  # noqa: BLE001 - whatever a service's callback does, the next update is delivered
-                _log.exception("watch: the callback failed on version %d of %s", update.version, update.session_id)
+                _log.exception(
+                    "watch: the callback failed on version %d of %s",
+                    update.version,
+                    update.session_id,
+                    extra={"event": "watch_callback_failed", **facts(update)},
+                )
 
     def receive(self, timeout_s: float) -> StateUpdate | None:
         """Wait for the next update; None where none came in time.
@@ -117,7 +122,12 @@ class AsyncSessionWatch(_AwaitingWatch[SessionFeed]):
                 if inspect.isawaitable(returned):
                     await returned
             except Exception:  # noqa: BLE001 - whatever a service's callback does, the next update is delivered
-                _log.exception("watch: the callback failed on version %d of %s", update.version, update.session_id)
+                _log.exception(
+                    "watch: the callback failed on version %d of %s",
+                    update.version,
+                    update.session_id,
+                    extra={"event": "watch_callback_failed", **facts(update)},
+                )
 
     async def receive(self, timeout_s: float) -> StateUpdate | None:
         """Wait for the next update; None where none came in time.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from kairos_core import Settings, SyncState
+    from kairos_core.observing import Observer
     from kairos_core.operations import Operations
 
 _JOIN_TIMEOUT_S = 10.0
@@ -48,12 +49,12 @@ class ManagerOnALoop:
         self._loop = loop
 
     @classmethod
-    def connect(cls, settings: Settings) -> Self:
+    def connect(cls, settings: Settings, *, observer: Observer | None = None) -> Self:
         """As `RedisStateManager.connect`."""
         loop = _Loop()
 
         async def connected() -> AsyncRedisStateManager:
-            return await AsyncRedisStateManager.connect(settings)
+            return await AsyncRedisStateManager.connect(settings, observer=observer)
 
         try:
             return cls(loop.run(connected()), loop)

@@ -87,7 +87,9 @@ def send(setting: str | None, alert: Alert) -> None:
         if hook is not None:
             hook(alert)
     except Exception as error:  # noqa: BLE001 - it is somebody else's code
-        _log.warning("the alert was not delivered: %s: %s", type(error).__name__, one_line(error))
+        kind, cause = type(error).__name__, one_line(error)
+        extra = {"event": "alert_not_delivered", "error": kind, "cause": cause}
+        _log.warning("the alert was not delivered: %s: %s", kind, cause, extra=extra)
 
 
 def _function(name: str) -> Hook:

@@ -21,11 +21,12 @@ from redis.retry import Retry
 from rq import Queue, SimpleWorker, get_current_job
 from rq import Retry as JobRetry
 from rq.exceptions import StopRequested
-from rq.registry import ScheduledJobRegistry
+from rq.registry import FailedJobRegistry, ScheduledJobRegistry
 from rq.scheduler import SCHEDULER_KEY_TEMPLATE, RQScheduler
 from rq.scripts import release_lock
 from rq.serializers import JSONSerializer
 from rq.utils import now, utcparse
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from kairos_core.audit.outage import Hush, Outage, is_store_away
 from kairos_core.audit.work import RETRY_INTERVALS_S, DrainFailed, Process, this_process, work
@@ -85,6 +86,7 @@ class DrainQueue:
         self._client = _client(settings, "kairos-queue", socket_timeout=settings.timeout_s)
         self._queue = Queue(queue_name(settings), connection=self._client, serializer=JSONSerializer)
         self._retries = ScheduledJobRegistry(queue=self._queue)
+        self._failed = FailedJobRegistry(queue=self._queue)
 
     def close(self) -> None:
         """Close the connections."""
@@ -111,6 +113,18 @@ class DrainQueue:
         """The jobs that failed and are to be tried again later."""
         found: Any = self._client.zrangebyscore(self._retries.key, f"({time.time()}", "+inf")
         return list(found)
+
+    def failed(self) -> int:
+        """How many jobs were tried as often as they are, and failed, within `FAILURE_TTL_S`."""
+        found: Any = self._client.zrangebyscore(self._failed.key, f"({time.time()}", "+inf")
+        return len(found)
+
+    def workers(self) -> int:
+        """How many worker processes of any pool are alive: one that was killed counts for as long as its key lives."""
+        found: Any = self._client.smembers(WORKERS_BY_QUEUE_KEY % self._queue.name)
+        names = [name.decode() if isinstance(name, bytes) else name for name in found]
+        # One by one: a cluster of one, or an account, may know no other way.
+        return sum(bool(self._client.exists(name)) for name in names)
 
     def hurry(self, jobs: Sequence[bytes]) -> None:
         """Have these jobs tried again at once, those of them that still wait for it."""

@@ -36,7 +36,8 @@ class Outage:
             is_new = (what or cause) not in self._told
             self._told.add(what or cause)
         if is_new:
-            _log.warning("%s: %s", self._who, f"{what}: {cause}" if what else cause)
+            text = f"{what}: {cause}" if what else cause
+            _log.warning("%s: %s", self._who, text, extra={"event": "outage", "who": self._who, "cause": text})
 
     def end(self) -> None:
         """What was wrong is over."""
@@ -44,7 +45,7 @@ class Outage:
             was_on = bool(self._told)
             self._told.clear()
         if was_on:
-            _log.info("%s: goes on", self._who)
+            _log.info("%s: goes on", self._who, extra={"event": "outage_over", "who": self._who})
 
 
 class Hush(logging.Filter):

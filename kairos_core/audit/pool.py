@@ -79,7 +79,9 @@ class Pool:
         for index, one in enumerate(self._members):
             status = one.process.poll()
             if status is not None and time.monotonic() - one.started > RESTART_PAUSE_S:
-                _log.error("the %s with pid %d ended with status %d", one.role, one.process.pid, status)
+                facts = {"role": one.role, "pid": one.process.pid, "status": status}
+                extra = {"event": "member_ended", **facts}
+                _log.error("the %s with pid %d ended with status %d", *facts.values(), extra=extra)
                 _close_pipe(one)
                 self._members[index] = self._start(one.role)
 

@@ -65,23 +65,20 @@ def examine(operations: Operations, settings: Settings) -> AuditStatus:
     Raises:
         KairosError: the store could not be asked.
     """
-    lanes, link, commands = range(settings.lanes), operations.link, operations.commands
-    started, before = time.monotonic(), _traffic(operations, settings.lanes)
-    dead, problem = _dead(settings)
+    started, before = time.monotonic(), traffic(operations, settings.lanes)
+    dead, problem = dead_letters(settings)
     time.sleep(max(0.0, started + LOOK_S - time.monotonic()))
-    now_ms = run(link.call(commands.clock(0)))
-    oldest_ms = run(link.call_many([commands.oldest(lane) for lane in lanes]))
-    took_s, after = time.monotonic() - started, _traffic(operations, settings.lanes)
+    oldest_s = ages(operations, settings.lanes)
+    took_s, after = time.monotonic() - started, traffic(operations, settings.lanes)
     found = []
-    for lane in lanes:
+    for lane in range(settings.lanes):
         came = after[lane].added - before[lane].added
         went = came - (after[lane].length - before[lane].length)
-        first_ms = oldest_ms[lane]
         found.append(
             LaneStatus(
                 lane=lane,
                 depth=after[lane].length,
-                oldest_s=None if first_ms is None else max(0.0, (now_ms - first_ms) / 1000),
+                oldest_s=oldest_s[lane],
                 in_per_s=max(0, came) / took_s,
                 out_per_s=max(0, went) / took_s,
                 dead=None if dead is None else dead.get(lane, 0),
@@ -102,8 +99,24 @@ def _total(lanes: Sequence[LaneStatus], dead: dict[int, int] | None) -> LaneStat
     )
 
 
-def _traffic(operations: Operations, lanes: int) -> list[Traffic]:
-    """What each outbox has and has had; nothing where it never had anything."""
+def ages(operations: Operations, lanes: int) -> list[float | None]:
+    """The age of each outbox's oldest entry in seconds; None where none waits.
+
+    Raises:
+        KairosError: the store could not be asked.
+    """
+    link, commands = operations.link, operations.commands
+    now_ms = run(link.call(commands.clock(0)))
+    oldest_ms = run(link.call_many([commands.oldest(lane) for lane in range(lanes)]))
+    return [None if made_ms is None else max(0.0, (now_ms - made_ms) / 1000) for made_ms in oldest_ms]
+
+
+def traffic(operations: Operations, lanes: int) -> list[Traffic]:
+    """What each outbox has and has had; nothing where it never had anything.
+
+    Raises:
+        KairosError: the store could not be asked.
+    """
     found = []
     for lane in range(lanes):
         try:
@@ -115,7 +128,7 @@ def _traffic(operations: Operations, lanes: int) -> list[Traffic]:
     return found
 
 
-def _dead(settings: Settings) -> tuple[dict[int, int] | None, str | None]:
+def dead_letters(settings: Settings) -> tuple[dict[int, int] | None, str | None]:
     """How many dead letters wait, by lane; or why that cannot be said: what the store says is worth knowing then."""
     try:
         with connect_to_read(settings) as connection:

@@ -27,7 +27,7 @@ from kairos_core.ground import one_line
 from kairos_core.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 # Seconds between the attempts of a job that failed.
 RETRY_INTERVALS_S = [2, 4, 8, 16, 32]
@@ -162,7 +162,8 @@ def _settle(process: Process, failed: dict[int, Exception], token: str, retries_
         process.outage.begin(error)
     elif retries_left:
         place = f"attempt {attempts - retries_left} of {attempts}, again in {RETRY_INTERVALS_S[-retries_left]} s"
-        _tell(error, f"lanes {_named(lanes)}: {cause}; {place}")
+        facts = {"lanes": lanes, "cause": cause, "attempt": attempts - retries_left, "attempts": attempts}
+        _tell(error, f"lanes {_named(lanes)}: {cause}; {place}", facts)
     if retries_left:
         _each(lanes, lambda lane: process.outbox.hold(lane, token, RETRY_INTERVALS_S[-retries_left] * 1000 + _LATE_MS))
     else:
@@ -188,7 +189,7 @@ def _give_up(process: Process, lanes: tuple[int, ...], cause: str, attempts: int
         cause=cause,
         attempts=attempts,
     )
-    _log.error("given up for now: %s", alert)
+    _log.error("given up for now: %s", alert, extra={"event": "drain_given_up", **msgspec.structs.asdict(alert)})
     alerts.send(process.settings.alert, alert)
 
 
@@ -199,11 +200,13 @@ def _each(lanes: Sequence[int], do: Callable[[int], object]) -> None:
             do(lane)
 
 
-def _tell(error: Exception, text: str) -> None:
+def _tell(error: Exception, text: str, facts: Mapping[str, object]) -> None:
+    extra = {"event": "drain_failed", **facts}
+    # Not as a format: what PostgreSQL says may hold a % of its own.
     if is_transient(error):
-        _log.warning(text)
+        _log.warning("%s", text, extra=extra)
     else:
-        _log.error(text, exc_info=None if is_ours(error) else error)
+        _log.error("%s", text, exc_info=None if is_ours(error) else error, extra=extra)
 
 
 def _named(lanes: Sequence[int]) -> str:

@@ -271,6 +271,8 @@ class AuditWriter:
 
     def _bury(self, lane: int, entry: Entry | Unreadable, sqlstate: str | None, reason: str) -> None:
         entry_id = entry.entry_id.decode()
-        _log.error("lane %d: entry %s goes to the dead letters: %s %s", lane, entry_id, sqlstate or "", reason)
+        extra = {"event": "dead_letter", "lane": lane, "entry_id": entry_id, "sqlstate": sqlstate, "cause": reason}
+        told = lane, entry_id, sqlstate or "", reason
+        _log.error("lane %d: entry %s goes to the dead letters: %s %s", *told, extra=extra)
         with self._connection.transaction():
             self._connection.execute(_BURY, [lane, entry_id, sqlstate, reason, entry.payload])

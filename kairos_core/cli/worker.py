@@ -54,6 +54,12 @@ def worker(
             help="Answer Prometheus on this TCP port; 0: a free one. Without it, none is opened.",
         ),
     ] = None,
+    metrics_host: Annotated[
+        str,
+        typer.Option(
+            "--metrics-host", metavar="HOST", help="The address to answer Prometheus at; in a container, 0.0.0.0."
+        ),
+    ] = "127.0.0.1",
     log: Annotated[
         Style,
         typer.Option("--log", metavar="STYLE", help="How the log is written: text, or json, one object a line."),
@@ -84,7 +90,9 @@ def worker(
     jobs.check_queue(settings)
     with AuditWriter.connect(settings) as writer:
         writer.migrate()
-    with contextlib.nullcontext() if metrics_port is None else serving(settings, metrics_port):
+    with contextlib.nullcontext() if metrics_port is None else serving(settings, metrics_port, metrics_host) as port:
         print(f"kairos worker: draining {settings.namespace} with {workers} worker(s)", flush=True)
+        if port is not None:
+            print(f"kairos worker: metrics at http://{metrics_host}:{port}/metrics", flush=True)
         run_pool(settings, workers, stop, log)
     return 0

@@ -183,10 +183,16 @@ def checkout(folder: Path, kairos: Path | None = None) -> Path:
     return folder
 
 
-def environment(checkout: Path, home: Path, **variables: str) -> dict[str, str]:
-    """What a stranger's shell has: the programs of `.venv` first, an empty home, and the variables that are given."""
+def environment(home: Path, here: Path | None = None, **variables: str) -> dict[str, str]:
+    """What a stranger's shell has: the programs of the checkout `here` first, an empty home, and these variables."""
     home.mkdir(exist_ok=True)
-    programs = [checkout / ".venv" / "bin", *_programs_of_postgres(), "/usr/local/bin", "/usr/bin", "/bin"]
+    programs = [
+        Path(sys.prefix) / "bin" if here is None else here / ".venv" / "bin",
+        *_programs_of_postgres(),
+        "/usr/local/bin",
+        "/usr/bin",
+        "/bin",
+    ]
     return {
         "PATH": ":".join(map(str, programs)),
         "HOME": str(home),
@@ -203,8 +209,28 @@ def _programs_of_postgres() -> list[Path]:
 
 
 def words(command: str) -> list[str]:
-    """The words of a command, without variables that are set for it alone."""
+    """The words of one program's call, without variables that are set for it alone."""
     found = shlex.split(command, comments=True)
     while found and re.fullmatch(r"\w+=.*", found[0]):
         del found[0]
     return found
+
+
+def calls(command: str) -> list[list[str]]:
+    """The words of each program that a command calls one after another or side by side, without redirections."""
+    found: list[list[str]] = [[]]
+    reader = shlex.shlex(command, posix=True, punctuation_chars=True)
+    reader.whitespace_split = True
+    is_redirected = False
+    for word in reader:
+        if set(word) <= set(";|&()\n"):
+            found.append([])
+            is_redirected = False
+        elif set(word) <= set("<>&"):
+            is_redirected = True
+            # The 2 of `2>file`.
+            if found[-1] and found[-1][-1].isdigit():
+                del found[-1][-1]
+        elif not is_redirected and (found[-1] or not re.fullmatch(r"\w+=.*", word)):
+            found[-1].append(word)
+    return [one for one in found if one]

@@ -52,7 +52,7 @@ def done(store: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[Done
     with at_hand(folder / "at_hand") as kairos, ThreadPoolExecutor(2) as pool:
         here = checkout(folder / "kairos", kairos)
         urls = {"KAIROS_REDIS_URL": store.redis_url, "KAIROS_POSTGRES_URL": store.postgres_url}
-        variables = environment(here, folder / "home", **urls)
+        variables = environment(folder / "home", here, **urls)
 
         def run_all(of_a_file: list[Block]) -> list[Done]:
             return [one for block in of_a_file for one in run_block(block, variables, here)]
@@ -100,6 +100,8 @@ def test_what_is_not_run_here_could_be() -> None:
         (".venv/bin/python -m reports --profiles full", "unknown option --profiles"),
         (".venv/bin/python -m loadtests judge", "required: "),
         ("kairos audit verify --stor", "--stor"),
+        ("A=1 kairos audit verify --stor 2>&1 | tail -1", "--stor"),
+        ("psql -c 'SELECT 1; -- it''s' | kairos health --jsn", "--jsn"),
         ("kairos nothing", "there is no such command"),
         (".venv/bin/locust --mastr", "locust has no option --mastr"),
     ],
@@ -167,7 +169,7 @@ def test_output_is_compared(said: str, same: bool) -> None:
 
 def test_a_shell_that_ends_early_is_told(tmp_path: Path) -> None:
     """Each command's own status and output are kept, and what one exports the next has."""
-    variables = environment(tmp_path, tmp_path / "home")
+    variables = environment(tmp_path / "home")
     assert [Ran(0, ""), Ran(3, "4\n")] == [
         Ran(one.status, one.output.lstrip("\n").removesuffix("\n"))
         for one in run(["export A=4", "echo $A; (exit 3)"], variables, tmp_path)
