@@ -24,6 +24,7 @@ from urllib.request import urlopen
 
 import psycopg
 import pytest
+import yaml
 from IPython.core.interactiveshell import InteractiveShell
 from psycopg import sql
 
@@ -394,3 +395,15 @@ def test_each_drill_is_done() -> None:
     others = [one for one in blocks("console", "sh") if one.file.startswith("docs/operations")]
     left = [str(one) for one in others if (one.file, one.line) not in of_drills]
     assert left == [str(one) for one in others if re.match(r"(redis-cli -p \d+ (SENTINEL|CLUSTER)|ps -o)", one.text)]
+
+
+def test_what_is_urgent_is_said_to_be() -> None:
+    """Each alert's section says the severity that the alert has, what to look at, and what to do."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))
+    found = [rule for group in rules["groups"] for rule in group["rules"]]
+    assert found
+    for rule in found:
+        section = text.partition(f"\n### {rule['alert']}\n")[2].partition("\n### ")[0]
+        assert section.strip().startswith(f"*{rule['labels']['severity'].capitalize()}.* "), rule["alert"]
+        assert ["Look", "Do"] == re.findall(r"^- \*\*(\w+)\*\*: ", section, re.MULTILINE), rule["alert"]
