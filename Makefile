@@ -1,6 +1,6 @@
 # Each target works alone from a fresh clone with python3 (3.11 or newer) and make.
 .DEFAULT_GOAL := help
-.PHONY: help setup test report bench validate load scale studies profile coverage lab lint lock clean
+.PHONY: help setup test report bench validate load scale studies profile coverage lab lint wheel pythons lock clean
 
 PYTHON ?= python3
 PROFILE ?= quick
@@ -11,6 +11,7 @@ SCENARIO ?= baseline
 TIME ?= 1
 SIZE ?= 1
 INSTANCES ?= 2
+ALL ?=
 SUBJECT ?= kairos
 SEED ?= 0
 BIN := .venv/bin
@@ -63,17 +64,27 @@ coverage: $(READY) ## run all tests, show what of the core they reach, and keep 
 	@$(BIN)/coverage report --fail-under=98 --include='$(HOT)' >/dev/null || \
 	  { $(BIN)/coverage report --include='$(HOT)'; exit 1; }
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy, and who may import whom
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
-lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv)
+wheel: $(READY) ## build the package into dist
+	@rm -rf dist
+	@$(BIN)/hatchling build -d dist
+
+pythons: wheel ## install and use the wheel on each Python from 3.11 to 3.13 that is found (PYTHONS="path path"; ALL=1: none may be missing)
+	@$(BIN)/python -m tests.installed $(if $(ALL),--all)
+
+lock: $(READY) ## write requirements.lock anew, and deploy's parts of it, from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra dev --extra lab --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --output-file requirements.lock
+	@$(MAKE) --no-print-directory setup
+	@$(BIN)/python -m tests.installed.locked
 
 clean: ## remove .venv, runs and caches
-	@rm -rf .venv reports/runs loadtests/runs reports/latest.html reports/coverage.json .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis .coverage .coverage.*
+	@rm -rf .venv dist reports/runs loadtests/runs reports/latest.html reports/coverage.json .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks .hypothesis .coverage .coverage.*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: a set-up that was interrupted starts again.

@@ -60,6 +60,8 @@ class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
         memory_used_bytes: memory in use.
         memory_limit_bytes: its `maxmemory`; 0: none.
         memory_headroom: the share of the limit that is free; 1.0 where there is no limit.
+        clock_ahead_ms: by how much its clock, which sets `created_at` and `updated_at`, is ahead of this process's, in
+            milliseconds, to within half of the round trip and one more.
     """
 
     address: str
@@ -77,6 +79,7 @@ class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
     memory_used_bytes: int
     memory_limit_bytes: int
     memory_headroom: float
+    clock_ahead_ms: float = 0.0
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,9 +129,13 @@ async def examine(link: Link, commands: Commands, layout: Layout, settings: Sett
         try:
             info = await link.call(info_command(layout, lane))
             # After INFO, which may have made the connection.
-            started = time.monotonic()
-            await link.call(commands.clock(lane))
-            servers.append(read_server(address, (time.monotonic() - started) * 1000, info))
+            started, started_ms = time.monotonic(), time.time() * 1000
+            now_ms = await link.call(commands.clock(lane))
+            round_trip_ms = (time.monotonic() - started) * 1000
+            # It was asked in the middle of the exchange, as far as anybody can tell.
+            ahead_ms = now_ms - (started_ms + round_trip_ms / 2)
+            server = read_server(address, round_trip_ms, info)
+            servers.append(msgspec.structs.replace(server, clock_ahead_ms=ahead_ms))
             if refusal := await _refusal(link, layout, lane, info, settings):
                 refused.append(f"{address}: {refusal}")
         except _FAILURES as error:

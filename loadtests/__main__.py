@@ -18,13 +18,15 @@ import numpy as np
 from kairos_core.lifeline import end_with_parent
 from kairos_core.one_line import OneLineParser
 from loadtests import history
-from loadtests.attack.campaign import run_round
+from loadtests.attack.campaign import Campaign
 from loadtests.attack.forks import Forks
 from loadtests.attack.manifest import manifest
 from loadtests.attack.rounds import Plan, RoundError, read_round, round_folders, write_run
 from loadtests.attack.still import still_arena
-from loadtests.attack.workload import Mix
+from loadtests.attack.workload import WEIGHTS, Mix
 from loadtests.ending import status_of
+from loadtests.faults.arenas import GIVEN
+from loadtests.faults.schedule import faults_on
 from loadtests.history import HistoryError, Kind
 from loadtests.judging.judge import judge, records_of
 from loadtests.judging.verdict import Status
@@ -32,7 +34,8 @@ from loadtests.measure import unwind_on_termination
 from loadtests.mutants import MUTANTS
 from loadtests.profiles import profiles
 from loadtests.shown import short
-from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
+from loadtests.subjects.outside import has, is_outside
+from loadtests.subjects.registry import OF_KAIROS, SUBJECTS, make_ready
 from loadtests.validate import Validator
 from loadtests.validation import wrapped
 
@@ -96,8 +99,18 @@ def _parser() -> argparse.ArgumentParser:
     showing.add_argument("--session", type=int, help="its number; none: all sessions")
     showing.set_defaults(run=_show)
 
-    attacking = commands.add_parser("attack", help="attack one subject for a while, without a fault, and judge it")
-    attacking.add_argument("--subject", choices=SUBJECTS, default="kairos", help="what (%(default)s)")
+    attacking = commands.add_parser("attack", help="attack one subject for a while, and judge it")
+    attacking.add_argument(
+        "--subject",
+        default="kairos",
+        help=f"what: {', '.join(SUBJECTS)}, or a state manager of yours as package.module:Class (%(default)s)",
+    )
+    attacking.add_argument(
+        "--faults",
+        action="store_true",
+        help="and again for each fault that needs no knowledge of the subject: its way cut, delayed, deaf; its "
+        "instances killed, stopped",
+    )
     attacking.add_argument(
         "--mutant",
         choices=MUTANTS,
@@ -188,33 +201,58 @@ def _events(found: Round) -> list[tuple[int, str]]:
 
 
 def _attack(options: argparse.Namespace) -> int:
+    make_ready(options.subject)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="kairos-attack-"))
-    plan = Plan(
-        folder=folder,
-        seed=options.seed,
-        subject=options.subject,
-        mutant=options.mutant,
-        instances=options.instances,
-        watchers=options.watchers,
-        duration_s=options.seconds,
-        rate=options.rate,
-        mix=Mix(sessions=options.sessions),
-    )
+    plans = _plans(options, folder)
     folder.mkdir(parents=True, exist_ok=True)
     workers = 2 if options.subject in OF_KAIROS else 0
-    with still_arena(workers=workers, log=folder / "workers.log") as arena, Forks() as forks:
-        run_round(arena, plan, forks.start)
-    write_run(folder, manifest(profile="attack", seed=plan.seed, subject=plan.subject, rounds=[plan.number]))
+    with (
+        still_arena(workers=workers, log=folder / "workers.log") as arena,
+        Forks() as forks,
+        Campaign(arena, forks.start) as campaign,
+    ):
+        for plan in plans:
+            campaign.run_round(plan)
+    numbers = [plan.number for plan in plans]
+    write_run(folder, manifest(profile="attack", seed=options.seed, subject=options.subject, rounds=numbers))
     print(f"stored in {folder}")
     return _tell(folder, judge(folder))
 
 
+def _plans(options: argparse.Namespace, folder: Path) -> list[Plan]:
+    """A round without a fault, and one for each fault that was asked for."""
+    faults = faults_on(options.subject, options.seed, GIVEN) if options.faults else []
+    is_watched = not is_outside(options.subject) or has(options.subject, "watch")
+    weights = dict(WEIGHTS)
+    if is_outside(options.subject) and not has(options.subject, "touch"):
+        del weights["TOUCH"]
+    return [
+        Plan(
+            folder=folder,
+            number=number,
+            seed=options.seed + number - 1,
+            subject=options.subject,
+            mutant=options.mutant,
+            instances=options.instances,
+            watchers=options.watchers if is_watched else 0,
+            duration_s=options.seconds,
+            # One after the other, they go on until a fault is over; by a plan they would not.
+            rate=options.rate if fault is None else None,
+            mix=Mix(sessions=options.sessions, weights=weights),
+            fault=fault,
+        )
+        for number, fault in enumerate([None, *faults], 1)
+    ]
+
+
 def _tell(folder: Path, verdict: RunVerdict) -> int:
     """Print a verdict in some lines; its exit status."""
+    is_missed = False
     for path in round_folders(folder):
         found = read_round(path)
         one = verdict.rounds[found.number]
         fault = f"{found.fault.name}, arena {found.arena}" if found.fault else "calm"
+        is_missed |= found.fault is not None and not found.fault.exercised
         print(f"round {found.number}: {one.status:<9}  {one.counts.get('attempted', 0):>9,} attempts  {fault}")
         for violation in one.violations[:_TOLD]:
             print("\n".join(f"  {line}" for line in wrapped(f"{violation.rule}: {violation.sentence}", "  ")))
@@ -226,9 +264,14 @@ def _tell(folder: Path, verdict: RunVerdict) -> int:
             print(f"  and {left:,} more: {short(path)}/verdict.json")
         if one.violations:
             print(f"  a picture of the first: {short(path)}/violation.svg")
+        if found.fault is not None and not found.fault.exercised:
+            print("\n".join(f"  {line}" for line in wrapped(found.fault.proof, "  ")))
+    for line in dict.fromkeys(each for one in verdict.rounds.values() for each in one.not_judged):
+        print("\n".join(wrapped(f"not judged: {line}", "  ")))
     counts = ", ".join(f"{name} {count:,}" for name, count in verdict.counts.items())
     print("\n".join(wrapped(f"{verdict.status}: {counts}", "  ")))
-    return EXIT[verdict.status]
+    # A fault that did not hit shows nothing, neither of a subject that withstood it nor of one that did not.
+    return EXIT[Status.UNDECIDED] if is_missed and verdict.status == Status.VALID else EXIT[verdict.status]
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ def block(settings: Settings, number: int, rounds: int = ROUNDS) -> dict[str, fl
         The median of each, in nanoseconds.
     """
     with contextlib.ExitStack() as stack:
-        names, managers, states = [], [], []
+        names, managers = [], []
+        states: list[SyncState] = []
         for name, observer in observers().items():
             manager = stack.enter_context(RedisStateManager.connect(settings, observer=observer))
             names.append(name)

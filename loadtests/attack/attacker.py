@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from kairos_core.errors import ConfigurationError
 from kairos_core.settings import Settings, child_environment
 from loadtests import ROOT
 from loadtests.attack.workload import Attacker, Mix, arrivals, due, steps
 from loadtests.history import Outcome, Recorder
+from loadtests.subjects.outside import told_of
 from loadtests.subjects.register import session_number
 
 if TYPE_CHECKING:
@@ -197,10 +199,14 @@ class _Actor:
             from loadtests import mutants  # noqa: PLC0415 - only a broken core needs them
 
             mutants.apply(mutant)
-        from loadtests.subjects.registry import SUBJECTS  # noqa: PLC0415 - as the mutant left it
+        from loadtests.subjects.registry import subject_named  # noqa: PLC0415 - as the mutant left it
 
-        self._connected = SUBJECTS[subject](self._settings)
-        yield {"connected": True}
+        try:
+            self._connected = subject_named(subject)(self._settings)
+        except ConfigurationError as error:
+            yield {"setting": error.setting, "cause": error.cause}
+        else:
+            yield {"connected": True}
 
     def attack(  # noqa: PLR0913 - one order
         self,
@@ -229,7 +235,7 @@ class _Actor:
                 time.sleep(max(0, begin_ns - time.monotonic_ns()) / 1e9)
                 while time.monotonic_ns() < end_ns and attacker.attempted != count and not self._orders.are_there():
                     attacker.attempt(next(planned))
-        yield {"attempted": attacker.attempted, "shown": attacker.shown}
+        yield {"attempted": attacker.attempted, "shown": attacker.shown, "notes": told_of(self._register)}
 
     def watch(self, path: str, number: int, prefix: str) -> Iterator[dict[str, Any]]:
         """Record what is told of the round's sessions, until there is another order."""
@@ -242,7 +248,7 @@ class _Actor:
                 if notice and session:
                     recorder.saw(notice.kind, session, notice.seen, notice.start_ns, notice.received_ns)
                     told += 1
-        yield {"told": told}
+        yield {"told": told, "notes": told_of(self._register)}
 
     def read(self, path: str, number: int, prefix: str, sessions: int, timeout_s: float) -> Iterator[dict[str, Any]]:
         """Read all sessions of the round, each until it is read."""
@@ -256,7 +262,7 @@ class _Actor:
                         missing += 1
                         break
                     time.sleep(_READER_PAUSE_S)
-        yield {"missing": missing}
+        yield {"missing": missing, "notes": told_of(self._register)}
 
     def finish(self) -> Iterator[dict[str, Any]]:
         """Nothing: that it came ends what was going on."""

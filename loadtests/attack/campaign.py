@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ from loadtests.attack.team import Team
 from loadtests.attack.workload import arrivals
 from loadtests.environment import as_administrator
 from loadtests.history import Kind
+from loadtests.subjects.outside import is_outside, not_judged
 from loadtests.subjects.registry import OF_KAIROS
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class Campaign:
             session_ttl_ms=round(settings.session_ttl_s * 1000),
             receipt_ttl_ms=round(settings.receipt_ttl_s * 1000),
             timeout_ms=round(settings.timeout_s * 1000),
+            not_judged=not_judged(plan.subject),
             begin_ns=begin_ns,
             processes=[
                 ProcessFacts(number=process.number, role=process.role, place=process.place)
@@ -205,6 +207,7 @@ class Campaign:
                 found.notes.append(str(error))
                 continue
             facts.attempted, facts.shown = answer["attempted"], answer["shown"]
+            _note(found, process, answer)
 
     def _look(self, plan: Plan, found: Round) -> None:
         """Have all sessions read, now that nobody writes any more."""
@@ -218,14 +221,15 @@ class Campaign:
             timeout_s=plan.quiet_s,
         )
         try:
-            missing = reader.answer(plan.quiet_s + _PATIENCE_S)["missing"]
+            answer = reader.answer(plan.quiet_s + _PATIENCE_S)
         except (Ended, TimeoutError) as error:
             reader.kill()
             _facts(found, reader).was_killed = True
             found.notes.append(f"the final states were not read: {error}")
             return
-        if missing:
-            found.notes.append(f"the final states of {missing} sessions could not be read")
+        if answer["missing"]:
+            found.notes.append(f"the final states of {answer['missing']} sessions could not be read")
+        _note(found, reader, answer)
 
     def _finish_watchers(self, plan: Plan, found: Round) -> None:
         """Wait until the watchers have heard of all final states, then end their watches."""
@@ -243,7 +247,7 @@ class Campaign:
             process.tell("finish")
         for process in self._of("watcher"):
             try:
-                process.answer()
+                _note(found, process, process.answer())
             except Ended:
                 _facts(found, process).was_killed = True
             except TimeoutError as error:
@@ -276,9 +280,12 @@ def _settings(arena: Arena, plan: Plan) -> Settings:
     """What the processes connect to, and as whom: the rivals need more than the core's account may do."""
     if plan.subject in OF_KAIROS:
         return arena.settings_for(proxied=plan.proxied or (plan.fault is not None and plan.fault.uses_proxy))
-    if arena.node is not None:
-        return msgspec.structs.replace(arena.settings, redis_url=arena.node.url)
-    return as_administrator(arena.settings)
+    # Of the rivals that are here, all rounds are calm.
+    is_proxied = is_outside(plan.subject) and plan.fault is not None and plan.fault.uses_proxy
+    settings = arena.settings_for(proxied=is_proxied)
+    if arena.node is not None and not is_proxied:
+        return msgspec.structs.replace(settings, redis_url=arena.node.url)
+    return as_administrator(settings)
 
 
 def _sleep_until(moment_ns: int) -> None:
@@ -287,6 +294,11 @@ def _sleep_until(moment_ns: int) -> None:
 
 def _facts(found: Round, process: Process) -> ProcessFacts:
     return next(facts for facts in found.processes if facts.number == process.number)
+
+
+def _note(found: Round, process: Process, answer: dict[str, Any]) -> None:
+    """Note what a process says of its subject that should not have been."""
+    found.notes += [f"{process.role} {process.place}: {note}" for note in answer["notes"]]
 
 
 def _last_of_each(records: History) -> dict[int, tuple[Kind, tuple[int, int]]]:

@@ -28,7 +28,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         folder: the run's; the round gets one of its own in it.
         number: the round's, from 1.
         seed: what everything random in it is drawn from.
-        subject: of `subjects.registry`.
+        subject: of `subjects.registry`, or `package.module:Class`.
         mutant: what the core is broken with, or None.
         instances, watchers: how many.
         duration_s: how long the instances attempt; one after the other, they go on until the fault is over, too.
@@ -172,6 +172,7 @@ class Round(msgspec.Struct, kw_only=True):
         audit: None: there was none.
         load: of a load test; None: it was an attack.
         notes: what did not go as it should, so that there is no verdict that all is well.
+        not_judged: what nobody could see of this subject, so that no verdict says anything of it.
     """
 
     format: int = FORMAT
@@ -196,6 +197,7 @@ class Round(msgspec.Struct, kw_only=True):
     audit: AuditFacts | None = None
     load: LoadFacts | None = None
     notes: list[str] = []
+    not_judged: list[str] = []
 
 
 class Run(msgspec.Struct, kw_only=True):

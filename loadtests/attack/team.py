@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from kairos_core.errors import ConfigurationError
 from loadtests.attack.attacker import Process, started
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Team:
 
         Raises:
             Ended: one could not connect; why not, its log says.
+            ConfigurationError: one could not connect, and says why.
         """
         subject = (plan.subject, plan.mutant, msgspec.structs.replace(settings, redis_url="redis://"))
         if subject != self._subject:
@@ -64,7 +66,9 @@ class Team:
                 start=self._start,
             )
         for key in new:
-            self._there[key].answer(_CONNECT_TIMEOUT_S)
+            answer = self._there[key].answer(_CONNECT_TIMEOUT_S)
+            if "cause" in answer:
+                raise ConfigurationError(answer["setting"], answer["cause"])
         return [self._there[key] for key in wanted]
 
     def close(self) -> None:

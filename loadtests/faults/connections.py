@@ -98,6 +98,7 @@ class RepliesDropped(_OnTheWay):
     """Writes are applied, and whoever made them does not hear of it: the connection is closed, or remains silent."""
 
     name = "replies dropped"
+    only_applied = True
 
     def __init__(self, chance: random.Random, kind: str) -> None:
         super().__init__(chance, kind)
@@ -110,7 +111,8 @@ class RepliesDropped(_OnTheWay):
     def strike(self, arena: Arena) -> None:
         """Drop from now on."""
         share, seed = float(self.parameters["share"]), int(self.parameters["seed"])
-        self._way(arena).drop_replies(share, seed, silently=bool(self.parameters["silently"]))
+        silently = bool(self.parameters["silently"])
+        self._way(arena).drop_replies(share, seed, silently=silently, only_applied=self.only_applied)
 
     def after(self, arena: Arena) -> None:
         """Wait until those who hear nothing have given up."""
@@ -122,7 +124,20 @@ class RepliesDropped(_OnTheWay):
         del arena, history, window
         count = self._done().dropped
         how = "in silence" if self.parameters["silently"] else "with their connection"
-        return count > 0, f"{count} replies to applied writes were dropped {how}"
+        what = "replies to applied writes" if self.only_applied else "replies"
+        return count > 0, f"{count} {what} were dropped {how}"
+
+
+class AnyRepliesDropped(RepliesDropped):
+    """The same of a subject of which nobody knows how its store says that a write was applied: any reply."""
+
+    only_applied = False
+
+    def __init__(self, chance: random.Random, kind: str) -> None:
+        super().__init__(chance, kind)
+        # In silence its first command, which logs it in, would wait as well, and nothing would be written.
+        self.parameters["silently"] = False
+        self.parameters["share"] = round(chance.uniform(0.02, 0.1), 3)
 
 
 WAY: tuple[type[Fault], ...] = (ConnectionsCut, Delayed, RepliesDropped)

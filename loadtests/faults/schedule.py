@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from loadtests.faults.connections import WAY
+from loadtests.faults.connections import WAY, AnyRepliesDropped, ConnectionsCut, Delayed, RepliesDropped
 from loadtests.faults.failover import FAILOVER
-from loadtests.faults.processes import PROCESSES
+from loadtests.faults.processes import PROCESSES, InstanceKilled, InstanceStopped
 from loadtests.faults.store import STORE
+from loadtests.subjects.registry import OF_KAIROS
 
 if TYPE_CHECKING:
     from loadtests.faults.fault import Fault
@@ -34,6 +35,13 @@ def fitting(kind: str) -> list[type[Fault]]:
 def fault(name: str, seed: int, kind: str) -> Fault:
     """One fault, its parameters chosen by the seed."""
     return FAULTS[name](_chance(seed, kind, name), kind)
+
+
+def faults_on(subject: str, seed: int, kind: str) -> list[Fault]:
+    """The faults that need no knowledge of a subject: one of each, its parameters chosen by the seed."""
+    replies = RepliesDropped if subject in OF_KAIROS else AnyRepliesDropped
+    chosen = (ConnectionsCut, Delayed, replies, InstanceKilled, InstanceStopped)
+    return [one(_chance(seed, kind, one.name), kind) for one in chosen]
 
 
 def schedule(seed: int, kind: str, rounds: int) -> list[Fault]:

@@ -64,15 +64,16 @@ class Way:
         """From now on, let every piece wait before it passes, in both directions."""
         return self._ask("delay", delay_ms=delay_ms)
 
-    def drop_replies(self, share: float, seed: int, *, silently: bool) -> Disturbed:
-        """From now on, keep back a share of the replies to writes that were applied.
+    def drop_replies(self, share: float, seed: int, *, silently: bool, only_applied: bool = True) -> Disturbed:
+        """From now on, keep back a share of the replies.
 
         Args:
             share: of them, 0 to 1.
             seed: of the choice.
             silently: whether the connection stays open, so that who waits hears nothing; else it is closed.
+            only_applied: whether only of those to writes of the core that were applied.
         """
-        return self._ask("drop_replies", share=share, seed=seed, silently=silently)
+        return self._ask("drop_replies", share=share, seed=seed, silently=silently, only_applied=only_applied)
 
     def disturbed(self) -> Disturbed:
         """What has been done so far."""
@@ -130,11 +131,11 @@ class _Disturber:
     def _unless_silent(self, data: bytes) -> bytes:
         return b"" if threading.current_thread() in self._silent else data
 
-    def drop_replies(self, share: float, seed: int, *, silently: bool) -> dict[str, int]:
+    def drop_replies(self, share: float, seed: int, *, silently: bool, only_applied: bool) -> dict[str, int]:
         chance = random.Random(seed)  # noqa: S311 - not a secret
 
         def drop(data: bytes) -> bytes | None:
-            if not _is_applied(data):
+            if only_applied and not _is_applied(data):
                 return self._unless_silent(data)
             with self._lock:
                 if chance.random() >= share:

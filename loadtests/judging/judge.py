@@ -15,6 +15,7 @@ from loadtests.judging.checker import check
 from loadtests.judging.counterexample import picture
 from loadtests.judging.plans import not_as_planned
 from loadtests.judging.verdict import Facts, Fault, Loss, Status, Verdict
+from loadtests.subjects.outside import is_outside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,10 +68,18 @@ def judge_round(folder: Path, found: Round) -> Verdict:
     records, facts = history.join([]) if missing else records_of(folder), facts_of(found)
     verdict = Verdict(status=Status.UNDECIDED) if missing else check(records, facts)
     load = () if found.load is None or missing else not_as_planned(records, found.load)
-    doubts = (*found.notes, *missing, *_unplanned(records, found), *load, *_unprovoked(records, found))
+    doubts = (
+        *found.notes,
+        *missing,
+        *_unplanned(records, found),
+        *load,
+        *_unprovoked(records, found),
+        *_unpromised(records, found),
+    )
     if doubts:
         status = worst([verdict.status, Status.UNDECIDED])
         verdict = msgspec.structs.replace(verdict, status=status, reasons=(*verdict.reasons, *doubts))
+    verdict = msgspec.structs.replace(verdict, not_judged=tuple(found.not_judged))
     _write(folder, verdict)
     drawing = folder / "violation.svg"
     drawing.unlink(missing_ok=True)
@@ -155,6 +164,14 @@ def _unprovoked(records: History, found: Round) -> list[str]:
     if failed <= _FEW * len(attempts):
         return []
     return [f"{failed} of {len(attempts)} attempts failed, and nothing befell the store"]
+
+
+def _unpromised(records: History, found: Round) -> list[str]:
+    """That a subject from outside answered what it does not promise, whatever befell it: nobody knows what it did."""
+    if not is_outside(found.subject):
+        return []
+    count = int(((records["kind"] < Kind.TOLD) & (records["error"] == Error.OTHER)).sum())
+    return [f"{count} attempts were answered what no subject may answer: what they did is unknown"] if count else []
 
 
 def _sum(rounds: dict[int, Verdict]) -> dict[str, int]:

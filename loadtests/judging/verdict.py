@@ -191,12 +191,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         violations: at most `TOLD_OF_A_RULE` of each rule.
         counts: of what there was; of violations under `violations: <rule>`.
         reasons: why it is undecided, or what was left out.
+        not_judged: what was not looked at, so that it has neither passed nor failed.
     """
 
     status: Status
     violations: tuple[Violation, ...] = ()
     counts: dict[str, int] = {}
     reasons: tuple[str, ...] = ()
+    not_judged: tuple[str, ...] = ()
 
 
 class Findings:

@@ -24,7 +24,7 @@ from loadtests.load.verdict import exit_status
 from loadtests.measure import unwind_on_termination
 from loadtests.scenarios import offered, scenario_named
 from loadtests.shown import short
-from loadtests.subjects.registry import LOADABLE
+from loadtests.subjects.registry import LOADABLE, make_ready
 
 if TYPE_CHECKING:
     import argparse
@@ -58,7 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--size", type=float, default=1.0, help="with so many times its sessions (%(default)s)")
     running.add_argument("--instances", type=int, default=2, help="processes of the service (%(default)s)")
     running.add_argument("--workers", type=int, default=2, help="processes that drain the audit (%(default)s)")
-    running.add_argument("--subject", choices=LOADABLE, default="kairos", help="what is loaded (%(default)s)")
+    running.add_argument(
+        "--subject",
+        default="kairos",
+        help=f"what: {', '.join(LOADABLE)}, or a state manager of yours as package.module:Class (%(default)s)",
+    )
     running.add_argument("--seed", type=int, default=0, help="what all is drawn from; 0: another each time")
     running.add_argument("--folder", type=Path, help="where the run goes; none: a new folder of loadtests/runs")
     running.add_argument("--quiet", action="store_true", help="do not show how it goes")
@@ -75,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     if options.end_with_stdin:
         end_with_parent()
+    make_ready(options.subject, LOADABLE)
     scenario = scenario_named(options.scenario).scaled(options.time, options.size)
     for name, count, most in (("INSTANCES", options.instances, MOST_PLACES), ("--workers", options.workers, _MOST)):
         if not 1 <= count <= most:
@@ -109,6 +114,7 @@ def _tell(folder: Path, found: Verdicts) -> int:
     for one in found.correctness.rounds.values() if found.correctness else ():
         doubts += [f"{each.rule}: {each.sentence}" for each in one.violations[:_TOLD]]
         doubts += one.reasons[:_TOLD]
+        doubts += [f"not judged: {each}" for each in one.not_judged]
     status = found.correctness.status if found.correctness else None
     print("\n".join(summary(found.speed, status, doubts)))
     print(f"stored in {short(folder)}")

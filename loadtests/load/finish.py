@@ -20,9 +20,10 @@ from loadtests.judging.judge import judge, records_of
 from loadtests.load.facts import LoadError
 from loadtests.load.machine import boot
 from loadtests.load.plan import plan
+from loadtests.subjects.outside import not_judged, told_of
 from loadtests.subjects.recorded import Recorded
 from loadtests.subjects.register import Refused, Unknown, session_name
-from loadtests.subjects.registry import LOADABLE, OF_KAIROS
+from loadtests.subjects.registry import LOADABLE, OF_KAIROS, subject_named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,7 +117,7 @@ def must_be_there(folder: Path, load: Load, settings: Settings) -> None:
     records = records_of(folder / "rounds" / f"{_ROUND:03d}")
     written = np.isin(records["process"], closers) & (records["outcome"] == Outcome.OK)
     last = np.unique(records["session"][written]).tolist()
-    with closing(LOADABLE[load.subject](_own(load, settings))) as register:
+    with closing(subject_named(load.subject, LOADABLE)(_own(load, settings))) as register:
         try:
             is_there = any(register.get(session_name(load.prefix, session)) is not None for session in last)
         except (Refused, Unknown) as error:
@@ -180,6 +181,7 @@ def _round(load: Load, settings: Settings, outage: FaultFacts | None) -> Round:
             boots=sorted({load.boot, boot(), *(part.boot for part in load.parts)}),
         ),
         notes=notes,
+        not_judged=not_judged(load.subject),
     )
 
 
@@ -219,7 +221,7 @@ def _read(folder: Path, load: Load, found: Round, settings: Settings, timeout_s:
     sessions = _to_be_read(folder, load, found)
     missing = 0
     with (
-        closing(LOADABLE[load.subject](_own(load, settings))) as register,
+        closing(subject_named(load.subject, LOADABLE)(_own(load, settings))) as register,
         Recorder(folder / f"{number}.history", number) as recorder,
     ):
         recorded = Recorded(register, recorder, load.prefix)
@@ -230,6 +232,7 @@ def _read(folder: Path, load: Load, found: Round, settings: Settings, timeout_s:
                     missing += 1
                     break
                 time.sleep(_PAUSE_S)
+        found.notes += [f"reader: {note}" for note in told_of(register)]
     if missing:
         found.notes.append(f"the final states of {missing} sessions could not be read")
 

@@ -24,9 +24,10 @@ from loadtests.load.steps import Steps
 from loadtests.load.tally import Tally
 from loadtests.load.watching import LAST_SESSIONS, Watching
 from loadtests.scenarios import Scenario  # noqa: TC001 - msgspec reads it when it decodes
+from loadtests.subjects.outside import has, is_outside, told_of
 from loadtests.subjects.recorded import Recorded
 from loadtests.subjects.register import session_name
-from loadtests.subjects.registry import LOADABLE
+from loadtests.subjects.registry import LOADABLE, subject_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,9 +78,10 @@ class Instance:
         self.part = Part(place=orders.place, boot=boot(), begin_ns=0, hands=orders.scenario.hands)
         self._orders = orders
         self._settings = settings
-        self._register: Register = LOADABLE[orders.subject](settings)
+        self._register: Register = subject_named(orders.subject, LOADABLE)(settings)
         self._stack = contextlib.ExitStack()
         self._stack.callback(self._register.close)
+        self._is_watched = not is_outside(orders.subject) or has(orders.subject, "watch")
         self._watching = Watching(orders.prefix, orders.place, self.tally)
         self._steps: list[Steps] = []
         self._sampler: gevent.Greenlet[..., None] | None = None
@@ -104,7 +106,8 @@ class Instance:
             self._steps.append(
                 Steps(recorded, broadcaster, self._orders.prefix, self._orders.place, is_shared=scenario.is_shared)
             )
-        self._watching.watch_all(self._register.watch(), self._recorder(WATCHER, self.part.watchers))
+        if self._is_watched:
+            self._watching.watch_all(self._register.watch(), self._recorder(WATCHER, self.part.watchers))
         for listener in range(scenario.listeners):
             recorder = self._recorder(LISTENERS + listener, self.part.listeners)
             self._watching.watch_each(broadcaster, range(1, scenario.sessions + 1), recorder)
@@ -129,7 +132,7 @@ class Instance:
             if any(recorded.create(session).outcome != Outcome.OK for session in last):
                 self.part.doubts.append("the last sessions could not be written")
             self.tally.attempted += len(last)
-        if not self._watching.wait_for(last, _TOLD_TIMEOUT_S):
+        if self._is_watched and not self._watching.wait_for(last, _TOLD_TIMEOUT_S):
             self.part.doubts.append(
                 f"the watch of process {self._orders.place} was not told of the last writes"
                 f" within {_TOLD_TIMEOUT_S:.0f} s"
@@ -141,6 +144,7 @@ class Instance:
             self._sampler.kill()
         with self._stack:
             self._watching.close()
+        self.part.doubts += told_of(self._register)
         self.part.begun = self.tally.begun
         self.part.dropped = self.tally.dropped
         self.part.late = self.tally.late.total()

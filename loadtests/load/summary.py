@@ -56,7 +56,7 @@ def summary(verdict: LoadVerdict, correctness: Status | None, doubts: Sequence[s
         _percentiles(verdict.percentiles),
         _outcomes(verdict.counts),
         _targets(verdict.targets),
-        *(_wrapped(f"  {one.replace('_', ' ')}: not judged, there is one process") for one in verdict.unjudged),
+        *(_wrapped(f"  {one.replace('_', ' ')}: not judged, none is told of another's") for one in verdict.unjudged),
         _lines(verdict.lines),
         _knee(verdict.knee),
     ]

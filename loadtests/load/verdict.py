@@ -29,6 +29,7 @@ from loadtests.load.timeline import (
     part_of,
 )
 from loadtests.load.validity import is_searched, why_broken, why_invalid
+from loadtests.subjects.outside import is_outside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +56,7 @@ class LoadVerdict(msgspec.Struct, kw_only=True):
         time, size: as it was scaled.
         reasons: why nothing follows from the run, in sentences.
         targets: in the order of the scenario.
-        unjudged: targets about which one process alone says nothing.
+        unjudged: targets about which nothing can be seen: there is one process alone, or none is told of another's.
         lines: what may not be, or not grow, beside them.
         knee: the steps of a load that grows.
         percentiles: of everything in the time that is judged.
@@ -112,7 +113,7 @@ def judge_load(found: Load, deliveries: Deliveries | None = None, records: Histo
     knees: list[Knee] = []
     unjudged: list[str] = []
     for target in found.scenario.targets:
-        if len(found.parts) == 1 and target.operation in (DELIVERY, MESSAGE_DELIVERY):
+        if _is_untold(found) and target.operation in (DELIVERY, MESSAGE_DELIVERY):
             # It is from one process to another.
             unjudged.append(f"{target.operation} {target.statistic}")
         elif target.is_knee:
@@ -190,6 +191,12 @@ def read_load_verdict(folder: Path) -> LoadVerdict:
     if found.format != FORMAT:
         raise LoadError(f"{folder}: a verdict of another format, where this version reads format {FORMAT}")
     return found
+
+
+def _is_untold(found: Load) -> bool:
+    """Whether no process can be told of what another one wrote: it is alone, or its subject has no watch."""
+    is_deaf = is_outside(found.subject) and not any(part.watchers for part in found.parts)
+    return len(found.parts) == 1 or is_deaf
 
 
 def _contradictions(found: Load, timeline: Timeline, records: History) -> list[str]:

@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 
 from kairos_core.cli import main as kairos
 from tests.docs.markdown import ROOT
-from tests.docs.shell import words
+from tests.docs.shell import calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +29,11 @@ class _ReadError(Exception):
 
 def refused(command: str) -> str | None:
     """What the command's program has against it, in a line; None where it would do it, or has no parser to ask."""
-    found = [_refused(part) for part in re.split(r"\s*(?:&&|\|\||;|\|)\s*", command)]
-    return next((said for said in found if said), None)
+    return next((said for call in calls(command) if (said := _refused(call))), None)
 
 
-def _refused(command: str) -> str | None:
-    program, *rest = words(command) or [""]
+def _refused(call: list[str]) -> str | None:
+    program, *rest = call
     program = program.removeprefix(".venv/bin/")
     if program == "make":
         return _refused_by_make(rest)

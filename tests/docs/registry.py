@@ -34,7 +34,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         command: as it stands in the documents, in one line, without a comment behind it; `*` at its end stands for the
             rest.
         why: why it is not run as it stands.
-        by: what runs it: a test, or a line of `.ci/run` (`.ci/run: make test`).
+        by: what runs it: a test, or what is in a line of `.ci/run` (`.ci/run: make test`).
         instead: what is run in its place, with the same program.
         status: what it ends with.
         file: where it stands; None: anywhere.
@@ -104,4 +104,5 @@ def missing_by(by: str, root: Path = ROOT) -> str | None:
         return missing_test(by, root=root)
     wanted = by.removeprefix(".ci/run:").strip()
     lines = [line.strip() for line in (root / ".ci" / "run").read_text(encoding="utf-8").splitlines()]
-    return None if wanted in lines else f"{by}: there is no such line in .ci/run"
+    is_run = any(wanted in line for line in lines if not line.startswith("#"))
+    return None if is_run else f"{by}: there is no such line in .ci/run"

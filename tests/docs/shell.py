@@ -18,6 +18,7 @@ LEFT_OUT = "…"
 _DEADLINE_S = 60
 _MARK = "==== ended with"
 _ENDED = re.compile(rf"^{_MARK} (\d+)$", re.MULTILINE)
+_HERE = re.compile(r"""<<-?\s*(["']?)(?P<word>\w+)\1""")
 # What differs from run to run: identities (six and more hexadecimal digits with a digit among them), numbers with all
 # that stands between their digits, runs of spaces, and lines that are drawn.
 _CHANGING = re.compile(
@@ -61,24 +62,43 @@ class Ran(NamedTuple):
 def commands_of(block: Block) -> list[Written]:
     """The commands of a `console` or `sh` block, in their order."""
     found: list[Written] = []
-    continued = False
+    is_open = False
     for number, text in enumerate(block.text.splitlines(), start=block.line + 1):
-        typed = text
-        if block.kind == "console" and not continued:
-            if not text.startswith("$ "):
-                if found:
-                    found[-1].output.append(text)
-                    continue
+        if is_open:
+            typed = text.removeprefix("> ") if block.kind == "console" else text
+            found[-1] = found[-1]._replace(command=_continued(found[-1].command, typed))
+        elif block.kind == "console" and not text.startswith("$ "):
+            if not found:
                 raise ValueError(f"{block}: a console block begins with a command behind `$ `")
-            typed = text[2:]
-        elif block.kind == "console":
-            typed = text.removeprefix("> ")
-        if continued:
-            found[-1] = found[-1]._replace(command=f"{found[-1].command[:-1].rstrip()} {typed.strip()}")
-        elif typed.strip() and not typed.lstrip().startswith("#"):
+            found[-1].output.append(text)
+            continue
+        else:
+            typed = text.removeprefix("$ ") if block.kind == "console" else text
+            if not typed.strip() or typed.lstrip().startswith("#"):
+                continue
             found.append(Written(block.file, number, typed.strip(), []))
-        continued = bool(found) and found[-1].command.endswith("\\")
+        is_open = _is_open(found[-1].command)
     return [one._replace(command=_without_comment(one.command)) for one in found]
+
+
+def _continued(command: str, typed: str) -> str:
+    if command.endswith("\\"):
+        return f"{command[:-1].rstrip()} {typed.strip()}"
+    return f"{command}\n{typed}"
+
+
+def _is_open(command: str) -> bool:
+    """Whether a shell would go on reading: behind a backslash, within quotes, or in a text of several lines."""
+    if command.endswith("\\"):
+        return True
+    here = _HERE.search(command)
+    if here:
+        return here["word"] not in command.splitlines()[1:]
+    try:
+        shlex.split(command, comments=True)
+    except ValueError:
+        return True
+    return False
 
 
 def _without_comment(command: str) -> str:
@@ -144,20 +164,35 @@ def differs(written: Written, ran: Ran, status: int = 0) -> str | None:
     return f"{written}: printed is\n" + "\n".join(written.output) + f"\nand said was\n{said}"
 
 
-def checkout(folder: Path) -> Path:
-    """A checkout in a folder of its own, made of links, with `.venv` the environment that the tests run in."""
-    folder.mkdir()
+def checkout(folder: Path, kairos: Path | None = None) -> Path:
+    """A checkout in a folder of its own, made of links, with the environment that the tests run in as `.venv`.
+
+    With `kairos`, that is the command there.
+    """
+    environment = folder / ".venv"
+    (environment / "bin").mkdir(parents=True)
     for path in ROOT.iterdir():
         if path.name not in {".venv", ".git"}:
             (folder / path.name).symlink_to(path)
-    (folder / ".venv").symlink_to(sys.prefix)
+    for path in Path(sys.prefix).iterdir():
+        if path.name != "bin":
+            (environment / path.name).symlink_to(path)
+    for path in (Path(sys.prefix) / "bin").iterdir():
+        target = kairos if kairos is not None and path.name == "kairos" else path
+        (environment / "bin" / path.name).symlink_to(target)
     return folder
 
 
-def environment(home: Path, **variables: str) -> dict[str, str]:
-    """What a stranger's shell has: the programs of `.venv` first, an empty home, and the variables that are given."""
+def environment(home: Path, here: Path | None = None, **variables: str) -> dict[str, str]:
+    """What a stranger's shell has: the programs of the checkout `here` first, an empty home, and these variables."""
     home.mkdir(exist_ok=True)
-    programs = [Path(sys.prefix) / "bin", *_programs_of_postgres(), "/usr/local/bin", "/usr/bin", "/bin"]
+    programs = [
+        Path(sys.prefix) / "bin" if here is None else here / ".venv" / "bin",
+        *_programs_of_postgres(),
+        "/usr/local/bin",
+        "/usr/bin",
+        "/bin",
+    ]
     return {
         "PATH": ":".join(map(str, programs)),
         "HOME": str(home),
@@ -174,8 +209,28 @@ def _programs_of_postgres() -> list[Path]:
 
 
 def words(command: str) -> list[str]:
-    """The words of a command, without variables that are set for it alone."""
+    """The words of one program's call, without variables that are set for it alone."""
     found = shlex.split(command, comments=True)
     while found and re.fullmatch(r"\w+=.*", found[0]):
         del found[0]
     return found
+
+
+def calls(command: str) -> list[list[str]]:
+    """The words of each program that a command calls one after another or side by side, without redirections."""
+    found: list[list[str]] = [[]]
+    reader = shlex.shlex(command, posix=True, punctuation_chars=True)
+    reader.whitespace_split = True
+    is_redirected = False
+    for word in reader:
+        if set(word) <= set(";|&()\n"):
+            found.append([])
+            is_redirected = False
+        elif set(word) <= set("<>&"):
+            is_redirected = True
+            # The 2 of `2>file`.
+            if found[-1] and found[-1][-1].isdigit():
+                del found[-1][-1]
+        elif not is_redirected and (found[-1] or not re.fullmatch(r"\w+=.*", word)):
+            found[-1].append(word)
+    return [one for one in found if one]

@@ -1,28 +1,21 @@
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import pytest
 
-from kairos_core import AuditWriter, RedisStateManager, Settings
-from kairos_core.audit.drain import drain_lane
-from kairos_core.audit.outbox import Outbox
-from kairos_core.local import local_servers
-from kairos_core.settings import servers_given
-from loadtests.states import sample_state
+from tests.docs.at_hand import at_hand
 from tests.docs.markdown import Block, blocks
 from tests.docs.parsers import refused
 from tests.docs.registry import commands, missing_by
 from tests.docs.shell import Ran, Written, checkout, commands_of, differs, environment, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from kairos_core import Settings
     from tests.docs.registry import Command
 
 WRITTEN = [one for block in blocks("console", "sh") for one in commands_of(block)]
@@ -50,41 +43,20 @@ def runs_here(written: Written) -> bool:
 
 
 @pytest.fixture(scope="module")
-def store(request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """Servers with the namespace of the documents, a session `table-12` and its trail.
-
-    They are embedded ones in any case: on given servers, `kairos` is somebody's.
-    """
-    with contextlib.ExitStack() as stack:
-        if servers_given():
-            made = stack.enter_context(local_servers())
-            settings = Settings(redis_url=made.redis_url, postgres_url=made.postgres_url)
-        else:
-            settings = msgspec.structs.replace(request.getfixturevalue("servers"), namespace="kairos")
-        manager = stack.enter_context(RedisStateManager.connect(settings))
-        manager.create_session(sample_state("table-12"))
-        writer = stack.enter_context(AuditWriter.connect(settings))
-        writer.migrate()
-        outbox = stack.enter_context(contextlib.closing(Outbox.connect(settings)))
-        for lane in range(settings.lanes):
-            drain_lane(outbox, writer, lane)
-        yield settings
-
-
-@pytest.fixture(scope="module")
 def done(store: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[Done]:
     """What became of all commands that are run here, those of a file in their order."""
     folder = tmp_path_factory.mktemp("documents")
-    here = checkout(folder / "kairos")
-    variables = environment(folder / "home", KAIROS_REDIS_URL=store.redis_url, KAIROS_POSTGRES_URL=store.postgres_url)
     of_files: dict[str, list[Block]] = defaultdict(list)
     for block in blocks("console", "sh"):
         of_files[block.file].append(block)
+    with at_hand(folder / "at_hand") as kairos, ThreadPoolExecutor(2) as pool:
+        here = checkout(folder / "kairos", kairos)
+        urls = {"KAIROS_REDIS_URL": store.redis_url, "KAIROS_POSTGRES_URL": store.postgres_url}
+        variables = environment(folder / "home", here, **urls)
 
-    def run_all(of_a_file: list[Block]) -> list[Done]:
-        return [one for block in of_a_file for one in run_block(block, variables, here)]
+        def run_all(of_a_file: list[Block]) -> list[Done]:
+            return [one for block in of_a_file for one in run_block(block, variables, here)]
 
-    with ThreadPoolExecutor(2) as pool:
         return [one for found in pool.map(run_all, of_files.values()) for one in found]
 
 
@@ -128,7 +100,9 @@ def test_what_is_not_run_here_could_be() -> None:
         (".venv/bin/python -m reports --profiles full", "unknown option --profiles"),
         (".venv/bin/python -m loadtests judge", "required: "),
         ("kairos audit verify --stor", "--stor"),
-        ("kairos nothing", "COMMAND"),
+        ("A=1 kairos audit verify --stor 2>&1 | tail -1", "--stor"),
+        ("psql -c 'SELECT 1; -- it''s' | kairos health --jsn", "--jsn"),
+        ("kairos nothing", "there is no such command"),
         (".venv/bin/locust --mastr", "locust has no option --mastr"),
     ],
 )
@@ -137,6 +111,14 @@ def test_a_command_that_its_program_would_refuse(command: str, said: str) -> Non
     assert said in (refused(command) or "")
 
 
+SEVERAL_LINES = """\
+psql -c "SELECT 1
+  FROM x"
+cat <<'END' >file
+it's text
+END
+last
+"""
 CONSOLE = """\
 $ one \\
 >   --two  # for us
@@ -161,6 +143,10 @@ def test_commands_are_read_out_of_a_block() -> None:
     found = commands_of(Block("a.md", 1, "sh", "# why\nexport A=1   # one\n\nb \\\n  c\n"))
     assert ["export A=1", "b c"] == [one.command for one in found]
     assert [3, 5] == [one.line for one in found]
+    found = commands_of(Block("a.md", 1, "sh", SEVERAL_LINES))
+    assert ['psql -c "SELECT 1\n  FROM x"', "cat <<'END' >file\nit's text\nEND", "last"] == [
+        one.command for one in found
+    ]
 
 
 @pytest.mark.parametrize(

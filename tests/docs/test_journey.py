@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 import subprocess
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -15,6 +14,7 @@ from tests.docs.shell import Ran, checkout, commands_of, differs, environment, r
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.docs.shell import Written
 
@@ -66,15 +66,15 @@ def stack() -> Iterator[ExitStack]:
 
 
 def test_four_terminals(tmp_path: Path, stack: ExitStack) -> None:
-    """Whoever types what README says gets servers, a worker, a watch, a first session and its trail, as printed there."""
+    """Whoever types what README says gets servers, a worker, a watch and a recorded session, as printed there."""
     here = checkout(tmp_path / "kairos")
-    bare = environment(tmp_path / "home")
+    bare = environment(tmp_path / "home", here)
     up = Terminal(".venv/bin/kairos up", bare, here, stack)
     up.wait_until_it_says("# running")
     addresses = dict(EXPORT.findall(up.said()))
     assert {"KAIROS_REDIS_URL", "KAIROS_POSTGRES_URL"} == addresses.keys()
     variables = bare | addresses
-    worker = Terminal(".venv/bin/kairos worker --workers 2", variables, here, stack)
+    worker = Terminal(".venv/bin/kairos worker --workers 1", variables, here, stack)
     watch = Terminal(".venv/bin/kairos watch table-12", variables, here, stack)
     watch.wait_until_it_says("waiting")
     worker.wait_until_it_says("draining")

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,24 @@ if TYPE_CHECKING:
     from kairos_core import AuditWriter, Settings
 
 
+Run = Callable[["Settings", str], str]
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a program as it stands, in this process, with settings in the environment; gives what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(settings: Settings, text: str) -> str:
+        for name, value in settings.to_env().items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        exec(compile(text, "<document>", "exec"), {"__name__": "__main__"})  # noqa: S102 - this repository's own
+        return capsys.readouterr().out
+
+    return run
+
+
 def test_each_program_is_run_by_a_test() -> None:
     """Each entry of `programs.toml` names one program and a test that takes it; all others are run as they stand."""
     assert {} == {str(block): found for block in blocks("python") if len(found := run_by_a_test(block)) > 1}
@@ -38,18 +56,13 @@ def test_each_program_is_run_by_a_test() -> None:
 
 
 @pytest.mark.parametrize("written", as_they_stand(), ids=str)
-def test_a_program_runs_as_it_stands(
-    written: Block, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_program_runs_as_it_stands(written: Block, store: Settings, run_here: Run) -> None:
     """What is pasted from the documents works, on servers that the environment names."""
-    for name, value in child_environment(settings).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(written.text, str(written), "exec"), {"__name__": "__main__"})  # noqa: S102 - this repository's own
+    run_here(store, written.text)
 
 
-def test_the_programs_run_as_written(settings: Settings, tmp_path: Path) -> None:
-    """The two programs of README work as they stand: one writes, the other hears each write in another process."""
+def test_the_programs_run_as_written(settings: Settings, tmp_path: Path, run_here: Run) -> None:
+    """The two programs of the library work as they stand: one writes, the other hears each write in another process."""
     heard = tmp_path / "heard"
     environment = child_environment(settings)
     client = admin(settings)
@@ -60,51 +73,34 @@ def test_the_programs_run_as_written(settings: Settings, tmp_path: Path) -> None
             deadline = time.monotonic() + 30
             while client.pubsub_numsub(channel) != [(channel.encode(), 1)] and time.monotonic() < deadline:
                 time.sleep(0.02)
-            written = subprocess.run(
-                [sys.executable, "-c", program("mutate_session")],
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
+            written = run_here(settings, program("mutate_session", file="docs/library.md"))
             while heard.read_text(encoding="utf-8").count("\n") < 5 and time.monotonic() < deadline:
                 time.sleep(0.02)
         finally:
             watcher.terminate()
             watcher.wait()
-    lines = written.stdout.splitlines()
+    lines = written.splitlines()
     assert re.match(r"session table-12: expected version 2 of .*, stored is version 3 of ", lines[0])
     assert ["4 {'turns': 1}", "5 {'turns': 2}"] == lines[1:]
     versions = [line.split()[:3] for line in heard.read_text(encoding="utf-8").splitlines()]
     assert [["table-12", "1", "created"], *(["table-12", f"{n}", "updated"] for n in (2, 3, 4, 5))] == versions
 
 
-def test_the_program_under_asyncio_runs_as_written(settings: Settings) -> None:
-    """The README's asyncio program works as it stands, also where its session exists already."""
+def test_the_program_under_asyncio_runs_as_written(settings: Settings, run_here: Run) -> None:
+    """The library's asyncio program works as it stands, also where its session exists already."""
     for first in ("1 created", "2 deleted", "2 deleted"):
-        finished = subprocess.run(
-            [sys.executable, "-c", program("AsyncRedisStateManager")],
-            env=child_environment(settings),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        lines = finished.stdout.splitlines()
+        lines = run_here(settings, program("AsyncRedisStateManager")).splitlines()
         assert ["1 created", "2 topic.set"] == lines[-2:]
         assert first.split()[1] == lines[0].split()[1]
 
 
 @pytest.mark.parametrize("lost", ["request", "reply"])
-def test_the_program_that_resolves_runs_as_written(settings: Settings, lost: str) -> None:
-    """G5, G6: the README's way out of OutcomeUnknown ends with one session, whichever way was lost."""
+def test_the_program_that_resolves_runs_as_written(settings: Settings, lost: str, run_here: Run) -> None:
+    """G5, G6: the library's way out of OutcomeUnknown ends with one session, whichever way was lost."""
     text = program("OutcomeUnknown")
-    environment = child_environment(settings)
-    written = subprocess.run(
-        [sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=True
-    ).stdout
-    assert written.startswith("SyncState(session_id='table-13'")
+    assert run_here(settings, text).startswith("SyncState(session_id='table-13'")
     names: dict[str, Any] = {}
-    exec(text.partition("\nwith ")[0], names)  # noqa: S102 - this repository's own README
+    exec(text.partition("\nwith ")[0], names)  # noqa: S102 - likewise
     with Proxy(settings.redis_url) as proxy:
         through = msgspec.structs.replace(settings, redis_url=proxy.url, timeout_s=1.0)
         with RedisStateManager.connect(through) as manager:
@@ -134,7 +130,7 @@ def _lose_until_it_is_resolved(proxy: Proxy, lost: str) -> None:
 
 @pytest.fixture(scope="module")
 def typed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
-    """What mypy --strict says, by file, of the README's programs and of one with a mistyped name.
+    """What mypy --strict says, by file, of all programs and of one with a mistyped name.
 
     At once: reading the core and what it needs takes it two seconds.
     """
@@ -155,7 +151,7 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
 
 
 def test_the_programs_are_typed(typed: list[tuple[str, str]]) -> None:
-    """The README's programs pass mypy --strict, so what is pasted from them does."""
+    """The programs pass mypy --strict, so what is pasted from them does."""
     assert [] == [found for found in typed if found[0] != "mistyped.py"]
 
 
@@ -166,22 +162,17 @@ def test_a_name_that_is_not_there_is_told_by_the_type_checker(typed: list[tuple[
 
 
 def test_the_program_that_reads_the_audit_runs_as_written(
-    settings: Settings, manager: RedisStateManager, writer: AuditWriter
+    settings: Settings, manager: RedisStateManager, writer: AuditWriter, run_here: Run
 ) -> None:
-    """The README's program that reads a history works as it stands (its frame only where pandas is installed)."""
+    """The program that reads a history works as it stands."""
     manager.create_session(sample_state("table-12"))
     manager.mutate_session("table-12", lambda state: state.replace(metadata={"turns": 1}))
     outbox = Outbox.connect(as_worker(settings))
     for lane in range(settings.lanes):
         drain_lane(outbox, writer, lane)
     outbox.close()
-    text = program("AuditReader")
-    if importlib.util.find_spec("pandas") is None:
-        text = re.sub(r"\n *frame = .*", "", text)
-    finished = subprocess.run(
-        [sys.executable, "-c", text], env=child_environment(settings), capture_output=True, text=True, check=True
-    )
-    assert ["1 create created", "2 update updated"] == [line[:16] for line in finished.stdout.splitlines()]
+    read = run_here(settings, program("AuditReader")).splitlines()
+    assert ["1 create created", "2 update updated"] == [line[:16] for line in read]
 
 
 def test_the_program_that_reads_samples_runs_as_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

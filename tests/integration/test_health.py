@@ -83,6 +83,8 @@ def test_a_store_that_is_well(colour: str, settings: Settings, manager: RedisSta
     assert 0 <= found.oldest_unaudited_s < 30
     (server,) = found.servers
     assert 0 < server.round_trip_ms < settings.timeout_s * 1000
+    # The same machine's clock: no further apart than the exchange took, and the millisecond that TIME is cut to.
+    assert abs(server.clock_ahead_ms) <= server.round_trip_ms / 2 + 2
     assert ("master", 1.0, "noeviction") == (server.role, server.memory_headroom, server.eviction)
     assert server.memory_used_bytes > 100_000
     assert server.uptime_s >= 0

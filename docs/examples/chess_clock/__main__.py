@@ -1,0 +1,51 @@
+"""`python -m chess_clock --port 8001 --instances 8001 8002`: one instance, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import string
+import sys
+
+import uvicorn
+
+from chess_clock.service import Service
+from kairos_core import ConfigurationError, Settings
+
+_HOST = "127.0.0.1"
+# Longer than any write takes, so that what was begun is answered.
+_SHUTDOWN_S = 10
+_MOST_MESSAGE_BYTES = 4_096
+
+
+def main() -> int:
+    """Serve; the exit status is 0, or 2 where a setting cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m chess_clock", description="One instance of the chess clock.")
+    parser.add_argument("--port", type=int, required=True, help="the port of this instance, on 127.0.0.1")
+    parser.add_argument("--instances", type=int, nargs="+", help="the ports of all instances (else this one alone)")
+    chosen = parser.parse_args()
+    ports = chosen.instances or [chosen.port]
+    if chosen.port not in ports or len(ports) > len(string.ascii_uppercase):
+        parser.error("--instances: at most 26 are needed, with --port among them")
+    instances = {name: f"http://{_HOST}:{port}" for name, port in zip(string.ascii_uppercase, ports, strict=False)}
+    name = string.ascii_uppercase[ports.index(chosen.port)]
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s")
+    try:
+        service = Service(Settings.from_env(), name, instances)
+    except ConfigurationError as error:
+        sys.stderr.write(f"chess_clock: {error}\n")
+        return 2
+    uvicorn.run(
+        service.app,
+        host=_HOST,
+        port=chosen.port,
+        log_level="warning",
+        ws="websockets-sansio",
+        ws_max_size=_MOST_MESSAGE_BYTES,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Servers as the documents speak of them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from kairos_core import AuditWriter, RedisStateManager, Settings
+from kairos_core.audit.drain import drain_lane
+from kairos_core.audit.outbox import Outbox
+from kairos_core.local import local_servers
+from kairos_core.settings import servers_given
+from loadtests.states import sample_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def store(request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """Servers with the namespace of the documents, a session `table-12` and its trail.
+
+    They are embedded ones in any case: on given servers, `kairos` is somebody's.
+    """
+    with contextlib.ExitStack() as stack:
+        if servers_given():
+            made = stack.enter_context(local_servers())
+            settings = Settings(redis_url=made.redis_url, postgres_url=made.postgres_url)
+        else:
+            settings = msgspec.structs.replace(request.getfixturevalue("servers"), namespace="kairos")
+        manager = stack.enter_context(RedisStateManager.connect(settings))
+        manager.create_session(sample_state("table-12"))
+        writer = stack.enter_context(AuditWriter.connect(settings))
+        writer.migrate()
+        outbox = stack.enter_context(contextlib.closing(Outbox.connect(settings)))
+        for lane in range(settings.lanes):
+            drain_lane(outbox, writer, lane)
+        yield settings
