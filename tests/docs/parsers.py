@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _MENTIONED = re.compile(r"(\.venv/bin/)?((kairos|make) [a-z]+\b|python -m \w)")
 
 
+_NOT_THERE = ("no such command", "unknown option")
 # To make it takes longer than to ask it.
 _root = cache(program.root)
 
@@ -49,7 +50,9 @@ def refused_mention(text: str) -> str | None:
     (call, *_) = calls(text.replace("[", "").replace("]", "").replace("|", " "))
     program = call[0].removeprefix(".venv/bin/")
     if program == "kairos":
-        return _refused([*call, "--help"])
+        said = _refused([*call, "--help"])
+        # What is missing besides, such as the value of an option, is no mistake in a text.
+        return said if said and any(word in said for word in _NOT_THERE) else None
     return _missing_module(call[2]) if program == "python" else _refused(call)
 
 

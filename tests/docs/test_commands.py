@@ -111,6 +111,7 @@ def test_all_targets_are_told() -> None:
         ("kairos audit verify --session ID", ""),
         ("kairos audit detach --before DATE", ""),
         (".venv/bin/kairos acl core", ""),
+        ("kairos worker --metrics-port", ""),
         ("make report", ""),
         ("python -m reports --run FOLDER", ""),
         ("kairos core", "no such"),
