@@ -1,4 +1,4 @@
-"""docs/commands.md is held to what the command has: no command, option, default, setting or status missing or too many."""
+"""docs/commands.md is held to what the command has: no command, option, setting or status is missing or too many."""
 
 from __future__ import annotations
 

@@ -10,25 +10,21 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
-import psycopg
 import pytest
-import redis
 
-from kairos_core import acl, kept
+from kairos_core import acl
 from kairos_core.cli import main, terminal
 from kairos_core.cli.acl import Part, Role
 from kairos_core.cli.described import COMMANDS
+from kairos_core.cli.program import root, tree
 from kairos_core.cli.worker import Style
-from kairos_core.errors import ConfigurationError
-from kairos_core.local import local_servers
 from kairos_core.logs import STYLES
-from kairos_core.settings import LocalSettings, Settings, child_environment
+from kairos_core.settings import Settings, child_environment
 from loadtests.environment import as_worker
 from loadtests.states import sample_state
 from loadtests.waiting import wait_for
@@ -36,6 +32,8 @@ from tests.docs.parsers import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import redis
 
     from kairos_core import RedisStateManager
 
@@ -46,7 +44,7 @@ Capture = pytest.CaptureFixture[str]
 
 @contextmanager
 def on_a_terminal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Iterator[list[str]]:
-    """Standard output and standard error are a real terminal, 80 columns wide; what it was shown is there at the end."""
+    """Both outputs are a real terminal, 80 columns wide; what it was shown is there at the end."""
     controller, device = pty.openpty()
     shown: list[str] = []
     read: list[bytes] = []
@@ -120,7 +118,7 @@ def test_a_line_on_a_pipe_is_never_wrapped(capsys: Capture, monkeypatch: pytest.
     assert 1 == capsys.readouterr().out.count("\n")
 
 
-@pytest.mark.parametrize("words", ["", *COMMANDS])
+@pytest.mark.parametrize("words", ["", *(words for words, _ in tree(root()) if words in COMMANDS)])
 def test_help_says_what_is_needed(words: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command's help fits 80 columns and has its settings, its exit statuses and examples, which can be called."""
     monkeypatch.setenv("COLUMNS", "80")
@@ -253,7 +251,7 @@ sys.exit(main(["load", "spike", "--time", "-1", "--new-option", "a", "--quiet"])
 
 
 def test_the_harness_is_called_as_it_was_asked(tmp_path: Path) -> None:
-    """Options go on to the harness, with those that the command does not know; signals, too, once; its status comes back.
+    """Options go on to the harness, also those that are not known here; signals, too, once; its status comes back.
 
     Where there is none it says so. And help imports none of the packages that take their time.
     """
@@ -343,71 +341,3 @@ def test_what_cannot_be_watched(monkeypatch: pytest.MonkeyPatch, capsys: Capture
     said = capsys.readouterr()
     assert ["ID", "ID", "ID", "KAIROS_REDIS_URL"] == [line.split(": ")[1] for line in said.err.splitlines()]
     assert "hunter2" not in said.err
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder through which every account may pass."""
-    path = Path(tempfile.mkdtemp(prefix="kt-"))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path)
-
-
-def test_data_is_kept_from_one_run_to_the_next(folder: Path) -> None:
-    """`kairos up --data` goes on with what is there, prints its settings for a program, and lets nobody else in."""
-    data = folder / "data"
-    command = [sys.executable, "-m", "kairos_core.cli", "up", "--data", str(data)]
-    environment = {**os.environ, "KAIROS_LOCAL_FOLDER": str(folder), "KAIROS_LOCAL_REDIS_PORT": ""}
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-    with subprocess.Popen([*command, "--json"], **pipes) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        found = json.loads(process.stdout.readline())
-        with redis.Redis.from_url(found["KAIROS_REDIS_URL"]) as client:
-            client.set("a", "kept")
-        with psycopg.connect(found["KAIROS_POSTGRES_URL"]) as connection:
-            connection.execute("CREATE TABLE kept (a int)")
-        connection.close()
-        with pytest.raises(ConfigurationError, match="is in use by another `kairos up`"):
-            local_servers(LocalSettings(folder=str(folder)), data).__enter__()
-        process.send_signal(signal.SIGTERM)
-        assert 0 == process.wait(DEADLINE_S)
-        assert f"keeps their data in {data}\n" in process.stderr.read()
-    assert ["data"] == [path.name for path in folder.iterdir()]
-    with local_servers(LocalSettings(folder=str(folder)), data) as servers:
-        with redis.Redis.from_url(servers.redis_url) as client:
-            assert b"kept" == client.get("a")
-        with psycopg.connect(servers.postgres_url) as connection:
-            assert [] == connection.execute("SELECT * FROM kept").fetchall()
-        connection.close()
-
-
-def test_a_folder_that_is_none_of_ours_is_refused(folder: Path) -> None:
-    """A folder in use, of another version, with something else in it, or that cannot be made, is one line each."""
-
-    def refusal(path: Path, *versions: int) -> str:
-        with ExitStack() as stack, pytest.raises(ConfigurationError) as raised:
-            kept.keep(path, (versions or (9, 18))[:2], stack)  # type: ignore[arg-type]
-        assert "--data" == raised.value.setting
-        return raised.value.cause
-
-    data = folder / "data"
-    with ExitStack() as stack:
-        first = kept.keep(data, (9, 18), stack)
-        assert "in use by another `kairos up`" in refusal(data)
-        # Held by whoever inherited it, such as a server whose supervisor was killed.
-        inherited = os.dup(first.lock)
-    assert "in use by another `kairos up`" in refusal(data)
-    os.close(inherited)
-    assert "is of Valkey 9 and PostgreSQL 18 (format 1), and this is Valkey 9 and PostgreSQL 19" in refusal(data, 9, 19)
-    assert "Valkey 10" in refusal(data, 10, 18)
-    with ExitStack() as stack:
-        assert first._replace(lock=0) == kept.keep(data, (9, 18), stack)._replace(lock=0)
-    (data / "kairos.json").write_text("{")
-    assert "cannot be read" in refusal(data)
-    (folder / "other").mkdir()
-    (folder / "other" / "mine").touch()
-    assert "has other files in it" in refusal(folder / "other")
-    assert "Not a directory" in refusal(folder / "other" / "mine" / "below")
-    assert ["mine"] == [path.name for path in (folder / "other").iterdir()]
