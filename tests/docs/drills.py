@@ -69,6 +69,8 @@ class Ground:
         self.folder = folder
         # redis-cli wants the name of the default user.
         admin = {"ADMIN_URL": with_login(node.url, f"default:{node.password}")}
+        # The prefix of RQ's keys that this process was imported with.
+        admin |= {"RQ_KEY_PREFIX": os.environ["RQ_KEY_PREFIX"]}
         self.variables = environment(folder / "home", None, **admin, **as_worker(store.settings).to_env())
 
     def play(self, drill: str, *statuses: int, **variables: str) -> list[str]:

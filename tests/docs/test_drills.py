@@ -22,12 +22,15 @@ from urllib.request import urlopen
 
 import psycopg
 import pytest
+import redis
 import yaml
 from IPython.core.interactiveshell import InteractiveShell
 from psycopg import sql
+from traitlets.config import Config
 
 from kairos_core import AuditWriter, RedisStateManager, Settings, SyncStatus
 from kairos_core.audit import status
+from kairos_core.audit.jobs import DrainQueue
 from kairos_core.errors import StoreUnavailable
 from kairos_core.local import free_port
 from loadtests.environment import as_worker, new_account, note_accounts, with_login
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from loadtests.servers.valkeys import Node
 
 needs_redis_cli = pytest.mark.skipif(
-    not (shutil.which("redis-cli") or shutil.which("valkey-cli")),
+    shutil.which("redis-cli") is None,
     reason="there is no redis-cli: what docs/operations says of it is not tested (Debian: redis-tools)",
 )
 
@@ -81,7 +84,10 @@ def database(servers: Settings) -> Iterator[str]:
 @pytest.fixture
 def ground(node: Node, database: str, tmp_path: Path) -> Iterator[Ground]:
     """A store as the documents have it: a few sessions, of which all is recorded."""
-    accounts = {role: new_account(role, "kairos", queue_prefix="rq") for role in ("core", "worker", "recover")}
+    accounts = {
+        role: new_account(role, "kairos", queue_prefix=os.environ["RQ_KEY_PREFIX"])
+        for role in ("core", "worker", "recover")
+    }
     with node.client() as client:
         client.flushall()
         for one in accounts.values():
@@ -219,6 +225,8 @@ def test_redis_cli_reads_what_is_stored(ground: Ground) -> None:
     state = ground.store.manager.get_session("table-12")
     assert state is not None
     ground.store.manager.update_session(state.replace(metadata={"turns": 3}))
+    with redis.Redis.from_url(with_login(ground.node.url, "kairos-core:long-and-secret")) as client:
+        assert client.ping()
     said = ground.play("redis-cli")
     assert '"turns":3' in said[1]
     assert '"turns":3' in said[5]
@@ -237,19 +245,12 @@ def test_psql_reads_the_trail(ground: Ground) -> None:
     assert "paused" in said[1]
 
 
-def test_rq_and_rq_dashboard_show_the_queue_and_its_workers(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RQ's own programs, and rq-dashboard, read what a pool of Kairos has made: its queue, its worker, its JSON."""
-    monkeypatch.delenv("RQ_KEY_PREFIX", raising=False)
+def test_rq_and_rq_dashboard_show_the_queue_and_its_workers(ground: Ground) -> None:
+    """RQ's own programs, and rq-dashboard, read what a pool of Kairos has made: its queue, its workers, its JSON."""
     (shown,) = commands_of(drills()["rq-dashboard"])
     port = free_port()
     with contextlib.ExitStack() as stack:
         stack.enter_context(ground.running(shown.command.replace("9181", str(port))))
-        (rq_worker,) = commands_of(drills()["rq worker"])
-        stack.enter_context(ground.running(rq_worker.command))
-        stack.enter_context(worker_pool(as_worker(ground.store.settings), 1, ground.folder / "log"))
-        state = ground.store.manager.get_session("table-12")
-        assert state is not None
-        ground.store.manager.update_session(state)
 
         def read(page: str) -> str:
             try:
@@ -257,6 +258,16 @@ def test_rq_and_rq_dashboard_show_the_queue_and_its_workers(ground: Ground, monk
                     return str(answer.read().decode())
             except OSError:
                 return ""
+
+        with contextlib.closing(DrainQueue(as_worker(ground.store.settings))) as queue:
+            queue.enqueue([3], "nobody's")
+        wait_for("a job on its page", lambda: "drain([3]" in read("data/jobs/kairos-audit/queued/10/asc/1.json"), 30)
+        (rq_worker,) = commands_of(drills()["rq worker"])
+        stack.enter_context(ground.running(rq_worker.command))
+        stack.enter_context(worker_pool(as_worker(ground.store.settings), 1, ground.folder / "log"))
+        state = ground.store.manager.get_session("table-12")
+        assert state is not None
+        ground.store.manager.update_session(state)
 
         wait_for("both workers on its page", lambda: read("data/workers.json").count('"kairos-audit"') == 2, 30)
         wait_for("the queue on its page", lambda: '"kairos-audit"' in read("data/queues.json"), 30)
@@ -270,7 +281,9 @@ def test_a_cell_shows_a_history(ground: Ground) -> None:
     """The program of the documents, as a cell in IPython, leaves a frame that shows itself as a table."""
     ground.store.manager.delete_session("table-12")
     ground.store.drain()
-    shell: Any = InteractiveShell()  # type: ignore[no-untyped-call]
+    # Without a history, which would be written to the home of whoever runs this.
+    quiet = Config({"HistoryManager": {"enabled": False}})
+    shell: Any = InteractiveShell(config=quiet)  # type: ignore[no-untyped-call]
     with patch.dict(os.environ, ground.variables), contextlib.redirect_stdout(io.StringIO()) as said:
         shell.run_cell(program("AuditReader", file="docs/operations/clients.md")).raise_error()
         shown = shell.run_cell("frame")
