@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chess_clock import rules, spoken
 from kairos_core import DurabilityNotReached, KairosError, SessionNotFound, VersionConflict
+
+from . import rules, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
