@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
-from chess_clock import rules, spoken
-from chess_clock.tables import Browser, Hall, Table
-from chess_clock.writes import Writes
 
+from docs.examples.chess_clock import rules, spoken
+from docs.examples.chess_clock.tables import Browser, Hall, Table
+from docs.examples.chess_clock.writes import Writes
 from kairos_core import AsyncRedisStateManager, SessionNotFound, Settings
 from loadtests.servers.proxy import Proxy
 

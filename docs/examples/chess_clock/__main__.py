@@ -1,4 +1,4 @@
-"""`python -m chess_clock --port 8001 --instances 8001 8002`: one instance, until SIGTERM or Ctrl-C."""
+"""`python -m docs.examples.chess_clock --port 8001 --instances 8001 8002`: one instance, until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import sys
 
 import uvicorn
 
-from chess_clock.service import Service
 from kairos_core import AsyncRedisStateManager, KairosError, Settings
+
+from .service import Service
 
 _HOST = "127.0.0.1"
 # Longer than any write takes, so that what was begun is answered.
@@ -31,7 +32,7 @@ async def _check(settings: Settings) -> None:
 
 def main() -> int:
     """Serve; the exit status is 0, or 2 where a setting or the store cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m chess_clock", description="One instance of the chess clock.")
+    parser = argparse.ArgumentParser(prog="chess_clock", description="One instance of the chess clock.")
     parser.add_argument("--port", type=int, required=True, help="the port of this instance, on 127.0.0.1")
     parser.add_argument("--instances", type=int, nargs="+", help="the ports of all instances (else this one alone)")
     chosen = parser.parse_args()

@@ -16,9 +16,6 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from chess_clock import rules, spoken
-from chess_clock.tables import Browser, Hall, Table
-from chess_clock.writes import Writes
 from kairos_core import (
     AsyncRedisStateManager,
     AuditBacklogFull,
@@ -31,6 +28,10 @@ from kairos_core import (
     StoreUnavailable,
     VersionConflict,
 )
+
+from . import rules, spoken
+from .tables import Browser, Hall, Table
+from .writes import Writes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

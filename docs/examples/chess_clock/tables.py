@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chess_clock import rules, spoken
 from kairos_core import DurabilityNotReached, KairosError, SessionNotFound, VersionConflict
+
+from . import rules, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from kairos_core import AsyncMessageWatch, AsyncRedisStateManager, AsyncSessionWatch, SyncState
-    from kairos_core.health import Health
+    from kairos_core import AsyncMessageWatch, AsyncRedisStateManager, AsyncSessionWatch, Health, SyncState
 
 # How often an instance says who is at it; one that was not heard three times is taken to be gone.
 BEAT_S, GONE_S = 2.0, 6.0
