@@ -4,7 +4,7 @@ from kairos_core import RedisStateManager, Settings, SyncMode, SyncParticipant, 
 
 settings = Settings.from_env()
 names = enumerate(["white", "black"])
-players = [SyncParticipant(participant_id=name, participant_index=place, total_time_ms=600_000) for place, name in names]
+players = [SyncParticipant(participant_id=name, participant_index=n, total_time_ms=600_000) for n, name in names]
 
 with RedisStateManager.connect(settings) as here, RedisStateManager.connect(settings) as there:
     here.delete_session("table-12")  # what an earlier run left

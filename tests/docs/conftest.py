@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from kairos_core import AuditWriter, RedisStateManager, Settings
-from kairos_core.audit.drain import drain_lane
-from kairos_core.audit.outbox import Outbox
+from kairos_core import Settings
 from kairos_core.local import local_servers
 from kairos_core.settings import servers_given
-from loadtests.states import sample_state
 from tests.docs.at_hand import at_hand
+from tests.docs.ground import begin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def store(request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """Servers with the namespace of the documents, a session `table-12` and its trail.
+    """Servers with the namespace of the documents, a session `table-12` and its trail: for commands.
 
     They are embedded ones in any case: on given servers, `kairos` is somebody's.
     """
@@ -33,14 +31,16 @@ def store(request: pytest.FixtureRequest) -> Iterator[Settings]:
             settings = Settings(redis_url=made.redis_url, postgres_url=made.postgres_url)
         else:
             settings = msgspec.structs.replace(request.getfixturevalue("servers"), namespace="kairos")
-        manager = stack.enter_context(RedisStateManager.connect(settings))
-        manager.create_session(sample_state("table-12"))
-        writer = stack.enter_context(AuditWriter.connect(settings))
-        writer.migrate()
-        outbox = stack.enter_context(contextlib.closing(Outbox.connect(settings)))
-        for lane in range(settings.lanes):
-            drain_lane(outbox, writer, lane)
+        begin(settings)
         yield settings
+
+
+@pytest.fixture(scope="session")
+def ground(servers: Settings) -> Settings:
+    """The same in a namespace of its own: for programs."""
+    settings = msgspec.structs.replace(servers, namespace=f"{servers.namespace}_programs")
+    begin(settings)
+    return settings
 
 
 @pytest.fixture(scope="session")

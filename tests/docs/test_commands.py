@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from tests.docs.ground import record
 from tests.docs.markdown import ROOT, Block, blocks, documents
 from tests.docs.parsers import refused, refused_mention
 from tests.docs.registry import commands, missing_by
@@ -53,11 +53,13 @@ def done(store: Settings, kairos: Path, tmp_path_factory: pytest.TempPathFactory
     urls = {"KAIROS_REDIS_URL": store.redis_url, "KAIROS_POSTGRES_URL": store.postgres_url}
     variables = environment(folder / "home", here, **urls)
 
-    def run_all(of_a_file: list[Block]) -> list[Done]:
-        return [one for block in of_a_file for one in run_block(block, variables, here)]
-
-    with ThreadPoolExecutor(2) as pool:
-        return [one for found in pool.map(run_all, of_files.values()) for one in found]
+    found = []
+    for of_a_file in of_files.values():
+        # What the commands of one file left to be recorded is not in the way of the next.
+        record(store)
+        for block in of_a_file:
+            found += run_block(block, variables, here)
+    return found
 
 
 def run_block(block: Block, variables: dict[str, str], here: Path) -> list[Done]:

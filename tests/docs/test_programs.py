@@ -65,9 +65,9 @@ def test_each_program_is_run_by_a_test() -> None:
 
 
 @pytest.mark.parametrize("written", as_they_stand(), ids=str)
-def test_a_program_runs_as_it_stands(written: Block, store: Settings, run_here: Run) -> None:
+def test_a_program_runs_as_it_stands(written: Block, ground: Settings, run_here: Run) -> None:
     """What is pasted from the documents works, on servers that the environment names."""
-    run_here(store, written.text)
+    run_here(ground, written.text)
 
 
 def test_the_programs_run_as_written(settings: Settings, tmp_path: Path, run_here: Run) -> None:
