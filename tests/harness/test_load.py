@@ -142,7 +142,7 @@ def test_what_is_stored_can_be_read_as_the_documents_say(
 
 
 def test_a_load_test_of_what_loses_writes_fails(runs: dict[str, Ran]) -> None:
-    """However fast it is: read, compare, write loses acknowledged writes, and the load test says so, and what it left out."""
+    """However fast it is: read, compare, write loses writes, and the load test says so, and what it did not judge."""
     broken = runs["broken"]
     assert broken.status == 1, broken.output
     assert f"correctness {Status.VIOLATION}" in broken.output
