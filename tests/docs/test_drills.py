@@ -1,6 +1,6 @@
 """The drills of docs/operations: what befalls servers is done to real ones, and what is typed says what is written.
 
-A drill is a `console` block behind `<!-- drill: name -->`. The store is a Valkey with deploy/valkey.conf, PostgreSQL a
+The store is a Valkey with deploy/valkey.conf, PostgreSQL a
 database of its own, and the namespace that of the documents. `kairos` is run in this process, since a process for each
 command would take half a second; all else is run in a shell.
 """
@@ -14,132 +14,41 @@ import os
 import re
 import secrets
 import shutil
-import subprocess
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import psycopg
 import pytest
+import yaml
 from IPython.core.interactiveshell import InteractiveShell
 from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings, SyncStatus
 from kairos_core.audit import status
-from kairos_core.cli import main
 from kairos_core.errors import StoreUnavailable
 from kairos_core.local import free_port
-from loadtests.environment import as_recovery, as_worker, new_account, note_accounts, with_login
+from loadtests.environment import as_worker, new_account, note_accounts, with_login
 from loadtests.losses import Store
 from loadtests.servers.valkeys import valkeys
 from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
 from loadtests.waiting import wait_for
-from tests.docs.markdown import ROOT, Block, blocks, program
-from tests.docs.shell import Ran, commands_of, differs, environment, run, words
+from tests.docs.drills import DOCUMENTS, Ground, configuration, drills
+from tests.docs.markdown import ROOT, blocks, program
+from tests.docs.shell import commands_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from loadtests.servers.valkeys import Node
 
-# Of commands whose account is not the worker's.
-_ACCOUNTS: dict[str, Callable[[Settings], Settings]] = {"recover": as_recovery, "health": lambda found: found}
-DOCUMENTS = ROOT / "docs" / "operations"
-_DRILL = re.compile(r"<!-- drill: (.*?) -->\n```(\w+)\n(.*?)```", re.DOTALL)
 needs_redis_cli = pytest.mark.skipif(
     not (shutil.which("redis-cli") or shutil.which("valkey-cli")),
     reason="there is no redis-cli: what docs/operations says of it is not tested (Debian: redis-tools)",
 )
-
-
-def configuration() -> list[str]:
-    """The lines of deploy/valkey.conf, without comments."""
-    lines = (ROOT / "deploy" / "valkey.conf").read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def drills() -> dict[str, Block]:
-    """All drills by their names."""
-    found = {}
-    for path in [DOCUMENTS.with_suffix(".md"), *sorted(DOCUMENTS.glob("*.md"))]:
-        text = path.read_text(encoding="utf-8")
-        for match in _DRILL.finditer(text):
-            name = path.relative_to(ROOT).as_posix()
-            # Of the fence, which is the line behind the mark.
-            line = text[: match.start()].count("\n") + 2
-            assert match[1] not in found, f"there are two drills {match[1]!r}"
-            found[match[1]] = Block(name, line, match[2], match[3])
-    return found
-
-
-class Ground:
-    """What is drilled on.
-
-    Attributes:
-        store: a store with its audit, and what befalls them.
-        node: the store's server.
-        folder: where commands are run.
-        variables: their environment.
-    """
-
-    def __init__(self, store: Store, node: Node, folder: Path) -> None:
-        self.store = store
-        self.node = node
-        self.folder = folder
-        # redis-cli wants the name of the default user.
-        admin = {"ADMIN_URL": with_login(node.url, f"default:{node.password}")}
-        self.variables = environment(folder / "home", **admin, **as_worker(store.settings).to_env())
-
-    def play(self, drill: str, *statuses: int, **variables: str) -> list[str]:
-        """Type a drill's commands one after another; what each said.
-
-        Args:
-            drill: its name.
-            statuses: what its commands end with, where one does not with 0.
-            variables: of the environment, besides.
-        """
-        written = commands_of(drills()[drill])
-        wanted = statuses or (0,) * len(written)
-        assert len(wanted) == len(written)
-        found = []
-        for one, status_ in zip(written, wanted, strict=True):
-            ran = self.type(one.command, variables)
-            assert None is (said := differs(one, ran, status_)), said
-            found.append(ran.output)
-        return found
-
-    @contextmanager
-    def running(self, command: str) -> Iterator[None]:
-        """Run a command that runs until it is told to end."""
-        with patch.dict(os.environ, self.variables), (self.folder / "running").open("a") as log:
-            typed = [os.path.expandvars(word) for word in words(command)]
-            process = subprocess.Popen(typed, env=self.variables, cwd=self.folder, stdout=log, stderr=log)
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait()
-
-    def type(self, command: str, variables: dict[str, str]) -> Ran:
-        """Run one command."""
-        typed = words(command)
-        if typed[0] != "kairos" or "|" in typed:
-            return run([command], self.variables | variables, self.folder)[0]
-        # Each command with the account that it is for.
-        account = _ACCOUNTS.get(typed[1], as_worker)(self.store.settings).to_env()["KAIROS_REDIS_URL"]
-        given = dict(re.findall(r"(KAIROS_\w+)=(\S+)", command)) | {"KAIROS_REDIS_URL": account}
-        said = io.StringIO()
-        with (
-            patch.dict(os.environ, self.variables | variables | given, clear=True),
-            contextlib.redirect_stdout(said),
-            contextlib.redirect_stderr(said),
-        ):
-            ended = main(typed[1:])
-        return Ran(ended, said.getvalue())
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +116,7 @@ def test_a_store_that_was_put_back_is_seen_and_mended(ground: Ground) -> None:
     store = ground.store
     key = store.layout.keys_of("table-1").session
     old, state = store.client.dump(key), store.manager.get_session("table-1")
+    assert old is not None
     assert state is not None
     newer = store.manager.update_session(state.replace(metadata={"turns": 7}))
     store.drain()
@@ -250,7 +160,7 @@ def test_dead_letters_are_read_and_replayed(ground: Ground) -> None:
 def test_a_full_memory_is_seen_and_widened(ground: Ground) -> None:
     """G10: the drill for a store that takes no more: it is refused, seen, and goes on."""
     store = ground.store
-    limit = store.client.config_get("maxmemory")["maxmemory"]
+    limit = str(store.client.config_get("maxmemory")["maxmemory"])
     store.client.config_set("maxmemory", int(store.client.info("memory")["used_memory"]) // 2)
     try:
         with pytest.raises(StoreUnavailable) as refused:
@@ -360,7 +270,7 @@ def test_a_cell_shows_a_history(ground: Ground) -> None:
     """The program of the documents, as a cell in IPython, leaves a frame that shows itself as a table."""
     ground.store.manager.delete_session("table-12")
     ground.store.drain()
-    shell = InteractiveShell()
+    shell: Any = InteractiveShell()  # type: ignore[no-untyped-call]
     with patch.dict(os.environ, ground.variables), contextlib.redirect_stdout(io.StringIO()) as said:
         shell.run_cell(program("AuditReader", file="docs/operations/clients.md")).raise_error()
         shown = shell.run_cell("frame")
@@ -394,3 +304,15 @@ def test_each_drill_is_done() -> None:
     others = [one for one in blocks("console", "sh") if one.file.startswith("docs/operations")]
     left = [str(one) for one in others if (one.file, one.line) not in of_drills]
     assert left == [str(one) for one in others if re.match(r"(redis-cli -p \d+ (SENTINEL|CLUSTER)|ps -o)", one.text)]
+
+
+def test_what_is_urgent_is_said_to_be() -> None:
+    """Each alert's section says the severity that the alert has, what to look at, and what to do."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))
+    found = [rule for group in rules["groups"] for rule in group["rules"]]
+    assert found
+    for rule in found:
+        section = text.partition(f"\n### {rule['alert']}\n")[2].partition("\n### ")[0]
+        assert section.strip().startswith(f"*{rule['labels']['severity'].capitalize()}.* "), rule["alert"]
+        assert ["Look", "Do"] == re.findall(r"^- \*\*(\w+)\*\*: ", section, re.MULTILINE), rule["alert"]

@@ -82,7 +82,7 @@ def test_each_variable_is_a_setting() -> None:
     for name, service in OURS.items():
         found = environment(service)
         assert [] == unknown_variables(found), name
-        assert Settings.from_env(found)
+        Settings.from_env(found)
     assert {"KAIROS_REDIS_URL", "KAIROS_POSTGRES_URL"} <= set(environment(SERVICES["worker"]))
 
 

@@ -211,8 +211,8 @@ class Service:
             browser.tell({"type": "seated", "seat": said.seat})
             table.say_who_is_here()
         elif isinstance(said, spoken.Say):
-            line = {"type": "said", "by": browser.seat or "spectator", "text": said.text}
-            await self._manager.broadcast_to_session(table.state.session_id, line)
+            line = spoken.Line(browser.seat or "spectator", said.text)
+            await self._manager.broadcast_to_session(table.state.session_id, msgspec.to_builtins(line))
         elif browser.seat is None:
             raise rules.RuleBroken("spectator", "spectators only look on")
         else:
