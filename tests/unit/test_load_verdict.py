@@ -253,13 +253,13 @@ def test_one_process_says_nothing_of_deliveries() -> None:
 
 def test_who_is_told_nothing_is_not_judged_by_it() -> None:
     """A subject from outside may have no watch: then no target of deliveries has passed or failed. Others have one."""
-    found, *more = made(scenario(targets=[target(), target(operation="delivery")]))
+    found, deliveries = made(scenario(targets=[target(), target(operation="delivery")]))
     for part in found.parts:
         part.watchers = []
-    judged = judge_load(found, *more)
+    judged = judge_load(found, deliveries)
     assert (2, []) == (len(judged.targets), judged.unjudged)
     found.subject = "mine:Sessions"
-    judged = judge_load(found, *more)
+    judged = judge_load(found, deliveries)
     assert (["turn"], ["delivery p95"]) == ([one.target.operation for one in judged.targets], judged.unjudged)
     found.parts[0].watchers = [7]
-    assert [] == judge_load(found, *more).unjudged
+    assert [] == judge_load(found, deliveries).unjudged
