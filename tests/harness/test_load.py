@@ -142,10 +142,12 @@ def test_what_is_stored_can_be_read_as_the_documents_say(
 
 
 def test_a_load_test_of_what_loses_writes_fails(runs: dict[str, Ran]) -> None:
-    """However fast it is: SyncKairos' algorithm loses acknowledged writes, and the load test says so."""
+    """However fast it is: read, compare, write loses writes, and the load test says so, and what it did not judge."""
     broken = runs["broken"]
     assert broken.status == 1, broken.output
     assert f"correctness {Status.VIOLATION}" in broken.output
+    assert "not judged: what watchers are told (G8): the subject has no method watch" in broken.output
+    assert read_load_verdict(broken.folder).unjudged == ["delivery p95"]
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,15 @@ from tests.guarantee_lists import DOCUMENT, FAULT_LIST, HARNESS, ROOT, directed,
 
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
+MEND = "put the lists in anew: .venv/bin/python -m tests.guarantee_lists"
+_TESTS = re.compile(r"^\*Tests:\*.*$", re.MULTILINE)
 # What a reader is told of each guarantee, besides the lists.
 PARTS = ("*For a service:*", "*How:*", "*Not promised:*", "*Tests:*")
 
 
 def test_the_lists_are_those_of_the_code() -> None:
-    """Checks, mutants, faults and test files that the document names are those that there are."""
-    assert made(TEXT) == TEXT, "put them in anew: .venv/bin/python -m tests.guarantee_lists"
+    """Checks, mutants, faults and rules that the document names are those that there are."""
+    assert _TESTS.sub("", made(TEXT)) == _TESTS.sub("", TEXT), MEND
     assert [FAULT_LIST, *GUARANTEES, HARNESS] == names(TEXT)
 
 
@@ -30,7 +32,10 @@ def test_each_guarantee_is_told_in_full(number: str) -> None:
     section = SECTIONS[number]
     assert f"\n**{GUARANTEES[number]}**\n" in section
     assert [part for part in PARTS if part not in section] == []
-    assert files_of()[number], f"no test's docstring begins with {number}"
+    # A file that is new need not be there at once; one that is named has a test of this guarantee.
+    named = set(re.findall(r"\]\(\.\./(tests/[^)]+)\)", section))
+    assert named, MEND
+    assert named <= set(files_of()[number]), MEND
     noticed = any(number == of for of, _ in directed().values()) or any(number in of for of in BREAKS.values())
     broken = [one.name for one in MUTANTS.values() if one.guarantee == number]
     assert noticed or any(one.guarantee == number for one in MUTANTS.values())

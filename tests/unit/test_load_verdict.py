@@ -249,3 +249,17 @@ def test_one_process_says_nothing_of_deliveries() -> None:
     targets = [target(), target(operation="delivery")]
     verdict = judge_load(*made(scenario(targets=targets), places=1))
     assert (["turn"], ["delivery p95"]) == ([one.target.operation for one in verdict.targets], verdict.unjudged)
+
+
+def test_who_is_told_nothing_is_not_judged_by_it() -> None:
+    """A subject from outside may have no watch: then no target of deliveries has passed or failed. Others have one."""
+    found, deliveries = made(scenario(targets=[target(), target(operation="delivery")]))
+    for part in found.parts:
+        part.watchers = []
+    judged = judge_load(found, deliveries)
+    assert (2, []) == (len(judged.targets), judged.unjudged)
+    found.subject = "mine:Sessions"
+    judged = judge_load(found, deliveries)
+    assert (["turn"], ["delivery p95"]) == ([one.target.operation for one in judged.targets], judged.unjudged)
+    found.parts[0].watchers = [7]
+    assert [] == judge_load(found, deliveries).unjudged
