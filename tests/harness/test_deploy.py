@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 import tomllib
 from contextlib import contextmanager
@@ -17,8 +16,11 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 import yaml
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from kairos_core import RedisStateManager, Settings, SyncMode, SyncState
+from kairos_core.cli import main
 from kairos_core.cli.program import root
 from kairos_core.layout import Layout
 from kairos_core.local import free_port
@@ -82,7 +84,7 @@ def test_each_variable_is_a_setting() -> None:
     for name, service in OURS.items():
         found = environment(service)
         assert [] == unknown_variables(found), name
-        assert Settings.from_env(found)
+        Settings.from_env(found)
     assert {"KAIROS_REDIS_URL", "KAIROS_POSTGRES_URL"} <= set(environment(SERVICES["worker"]))
 
 
@@ -219,17 +221,20 @@ def test_roles_of_postgresql_agree() -> None:
     assert set(re.findall(r"\$\$(\w+)", script)) <= set(SERVICES["postgres"]["environment"])
 
 
-def written_accounts(folder: Path, passwords: dict[str, str]) -> Path:
+def written_accounts(folder: Path, passwords: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Path:
     """The file of accounts, as the service `accounts` writes it."""
     (script,) = SERVICES["accounts"]["command"]
-    # The command of this tree, whatever is installed.
+    # What the script calls `kairos` answers what the command answers, which was asked here: each start takes its time.
+    for role in re.findall(r"account (\w+) ", script):
+        assert 0 == main(["acl", role])
+        (folder / f"kairos-acl-{role}").write_text(capsys.readouterr().out, encoding="utf-8")
     kairos = folder / "kairos"
-    kairos.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m kairos_core.cli "$@"\n', encoding="utf-8")
+    kairos.write_text('#!/bin/sh\nexec cat "$0-$1-$2"\n', encoding="utf-8")
     kairos.chmod(0o755)
     shell, *options = SERVICES["accounts"]["entrypoint"]
     ended = subprocess.run(
         [shell, *options, filled(script).replace("/accounts", str(folder))],
-        env={"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT), **passwords},
+        env={"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", **passwords},
         capture_output=True,
         text=True,
         check=False,
@@ -255,16 +260,18 @@ def store(folder: Path) -> Iterator[int]:
             process.terminate()
 
 
-def test_the_store_takes_the_accounts_that_are_made_for_it(tmp_path: Path) -> None:
+def test_the_store_takes_the_accounts_that_are_made_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A real Valkey starts with these options and accounts: each may do its work, and nobody else may do anything."""
     passwords = {"CORE_PASSWORD": "core-of-this-test", "WORKER_PASSWORD": "worker-of-this-test"}
-    accounts = written_accounts(tmp_path, passwords).read_text(encoding="utf-8")
+    accounts = written_accounts(tmp_path, passwords, capsys).read_text(encoding="utf-8")
     assert [] == [word for word in (*passwords.values(), "PASSWORD") if word in accounts]
     worker = filled(SERVICES["worker"]["environment"]["KAIROS_REDIS_URL"], passwords)
     with store(tmp_path) as port:
         worker = worker.replace("@store:6379", f"@127.0.0.1:{port}")
         core = worker.replace("worker", "core")
-        probe = redis.Redis(port=port, username="probe", password="none")  # noqa: S106 - it takes any
+        # Asked again here, soon, and not by the client, which waits longer each time.
+        once = Retry(NoBackoff(), retries=0)
+        probe = redis.Redis(port=port, username="probe", password="none", retry=once)  # noqa: S106 - it takes any
         deadline = time.monotonic() + DEADLINE_S
         while True:
             try:
@@ -272,9 +279,10 @@ def test_the_store_takes_the_accounts_that_are_made_for_it(tmp_path: Path) -> No
                 break
             except redis.ConnectionError:
                 assert time.monotonic() < deadline
+                time.sleep(0.01)
         with pytest.raises(redis.exceptions.NoPermissionError):
             probe.get("kairos:layout")
-        with redis.Redis(port=port) as nobody, pytest.raises(redis.AuthenticationError):
+        with redis.Redis(port=port, retry=once) as nobody, pytest.raises(redis.AuthenticationError):
             nobody.get("kairos:layout")
         with RedisStateManager.connect(Settings(redis_url=core)) as manager:
             assert 1 == manager.create_session(SyncState.new("deployed", SyncMode.GLOBAL)).version
