@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -32,6 +33,7 @@ from kairos_core import AuditWriter, RedisStateManager, Settings, SyncStatus
 from kairos_core.audit import status
 from kairos_core.audit.jobs import DrainQueue
 from kairos_core.errors import StoreUnavailable
+from kairos_core.layout import Layout
 from kairos_core.local import free_port
 from loadtests.environment import as_worker, new_account, note_accounts, with_login
 from loadtests.losses import Store
@@ -329,3 +331,12 @@ def test_what_is_urgent_is_said_to_be() -> None:
         section = text.partition(f"\n### {rule['alert']}\n")[2].partition("\n### ")[0]
         assert section.strip().startswith(f"*{rule['labels']['severity'].capitalize()}.* "), rule["alert"]
         assert ["Look", "Do"] == re.findall(r"^- \*\*(\w+)\*\*: ", section, re.MULTILINE), rule["alert"]
+
+
+def test_the_lanes_of_a_cluster_are_as_told() -> None:
+    """How evenly lanes lie on three primaries, each with a third of the slots, is what the topologies say."""
+    text = (DOCUMENTS / "topologies.md").read_text(encoding="utf-8")
+    for lanes, told in ((16, "are 4, 6 and 6"), (64, "64 lanes 19, 22 and 23")):
+        counted = Counter(slot * 3 // 16_384 for slot in Layout("kairos", lanes).slots)
+        assert re.findall(r"\d+", told)[-3:] == [str(count) for count in sorted(counted.values())]
+        assert told in text
