@@ -274,7 +274,8 @@ class _Postgres:
                 "--auth=trust",  # the socket's folder is closed to others
                 "--encoding=UTF8",
                 "--no-locale",
-                *(["--no-sync"] if self._kept is None else []),
+                # Also of what is to be kept: the system writes it out within seconds, when nothing is in it yet.
+                "--no-sync",
                 "--no-instructions",
                 log=log,
             )

@@ -27,7 +27,8 @@ _FIRST = ("time", "level", "logger", "event", "message")
 NO_EVENT = "log"
 
 # All that stands between a scheme and the last @ of the word may be the password, or part of it.
-_LOGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s:@/]*)(?::|%3[aA])[^\s]*@")
+# (A scheme begins where its word does: to try each letter of a long word for one would take quadratic time.)
+_LOGIN = re.compile(r"(?P<scheme>(?<![A-Za-z0-9+.-])[A-Za-z0-9+.-]+://)(?P<user>[^\s:@/]*)(?::|%3[aA])[^\s]*@")
 _OPTION = re.compile(r"(?i)(?P<name>password=)(?:'[^']*'|\"[^\"]*\"|[^\s&'\",;]+)")
 
 

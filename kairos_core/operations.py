@@ -57,7 +57,7 @@ class Operations:
         if observer is None:
             self.link = Link.to(address, transport, settings.timeout_s)
         else:
-            self.observer = Observers(observer)
+            self.observer = observer if isinstance(observer, Observers) else Observers(observer)
             self.link = ObservedLink.to(address, transport, settings.timeout_s).observed_by(self.observer)
             self._session_feed = ObservedSessionFeed
 

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
-
-from docs.examples.own_subject.mended import Sessions
 
 if TYPE_CHECKING:
     from kairos_core import Settings
     from loadtests.subjects.interface import Stored, Told
 
 
-class Rude(Sessions):
+def mended(settings: Settings) -> Any:
+    """The tutorial's second state manager, which is sound."""
+    return import_module("docs.examples.own_subject.mended").Sessions(settings)
+
+
+class Rude:
     """Its writes are sound, and of some of them it answers what it does not promise."""
 
-    def update(self, session_id: str, held: Stored, text: str) -> Stored:
+    def __init__(self, settings: Settings) -> None:
+        self._sessions = mended(settings)
+
+    def create(self, session_id: str, text: str) -> Any:
+        """As it should be."""
+        return self._sessions.create(session_id, text)
+
+    def get(self, session_id: str) -> Any:
+        """As it should be."""
+        return self._sessions.get(session_id)
+
+    def update(self, session_id: str, held: Stored, text: str) -> Any:
         """Applied, and then an error that says nothing of that."""
-        stored = super().update(session_id, held, text)
+        stored = self._sessions.update(session_id, held, text)
         if stored.version % 3 == 0:
             raise ValueError("no password here")
         return stored
 
     def delete(self, session_id: str, held: Stored | None) -> Any:
         """How many keys that were, where it should say whether."""
-        return int(super().delete(session_id, held))
+        return int(self._sessions.delete(session_id, held))
+
+    def close(self) -> None:
+        """As it should be."""
+        self._sessions.close()
 
 
-class Dead(Sessions):
+class Dead(Rude):
     """Cannot be made."""
 
     def __init__(self, settings: Settings) -> None:

@@ -14,7 +14,7 @@ Shell = Literal["bash", "zsh", "fish"]
 _HELP = "Session state for real-time services."
 # The first steps, each with what it is for; `kairos` alone shows them, too.
 ORDER = (
-    ("kairos up", "servers to try it with: export what it prints elsewhere"),
+    ("kairos up", "start servers; export what it prints"),
     ("kairos migrate", "make the tables of the audit"),
     ("kairos worker", "record what is written, end sessions in time"),
     ("kairos health", "is all well?"),

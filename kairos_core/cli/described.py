@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import textwrap
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from kairos_core import logs
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., int]")
 
-# What Ctrl-C ends a command with, and a reader that has read enough; of every command, so not told of each.
-INTERRUPTED, UNREAD = 130, 141
-# Statuses that several commands end with.
-DONE = "it is done"
+
+# Of a block in the help, which is two columns in.
+_WIDTH = 76
+# A status that most commands may end with.
 MISUSE = "the call or a setting is wrong, or a server cannot be asked"
 
 
@@ -93,7 +94,12 @@ def help_of(words: str, *, is_rich: bool) -> str:
     parts = [f"{told.summary[0].upper()}{told.summary[1:]}. {told.more}".strip()]
     if told.reads:
         parts.append(f"Reads {listed(told.reads)}.")
-    parts.append(_block("Exit status:", [f"{status:<4}{text}" for status, text in told.statuses.items()], is_rich))
+    statuses = [
+        line
+        for status, text in told.statuses.items()
+        for line in textwrap.wrap(f"{status:<4}{text}", _WIDTH, subsequent_indent="    ", replace_whitespace=False)
+    ]
+    parts.append(_block("Exit status:", statuses, is_rich))
     lines = [line for call, reason in told.examples for line in (f"# {reason}", call)]
     parts.append(_block("Examples:", lines, is_rich))
     return "\n\n".join(_escaped(part) if is_rich and not part.startswith("[bold]") else part for part in parts)

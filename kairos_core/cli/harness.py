@@ -148,8 +148,9 @@ def _harness(module: str, *words: str) -> int:
         )
     path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *words],
-        # It ends with this process where it was told to, however that ends.
+        [sys.executable, "-P", "-m", module, *words],
+        # -P: what is in the folder where it was called is no part of it. It ends with this process where it was told
+        # to, however that ends.
         stdin=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
         # A signal reaches it once, by the lines below, and not by the terminal as well.

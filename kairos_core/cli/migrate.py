@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from kairos_core.cli import terminal
@@ -47,16 +48,21 @@ def migrate(
             help="Then give this role of the server what `kairos worker` needs, no more.",
         ),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --status: print it as one JSON object a migration.")
+    ] = False,
 ) -> int:
     """Apply what is to be applied."""
     from kairos_core.audit.writer import AuditWriter  # noqa: PLC0415 - psycopg takes its time to import
 
     if status and grant_worker is not None:
         raise ConfigurationError("--grant-worker", "is not for --status: leave one of them out")
+    if as_json and not status:
+        raise ConfigurationError("--json", "is for --status: give both, or none")
     settings = Settings.from_env()
     with AuditWriter.connect(settings) as writer:
         if status:
-            return _say_status(writer.migrations())
+            return _say_status(writer.migrations(), as_json=as_json)
         if grant_worker is not None:
             # Before anything is made for one that is not there.
             writer.check_role(grant_worker)
@@ -68,7 +74,11 @@ def migrate(
     return 0
 
 
-def _say_status(found: Sequence[Applied]) -> int:
+def _say_status(found: Sequence[Applied], *, as_json: bool) -> int:
+    if as_json:
+        for migration, at in found:
+            print(msgspec.json.encode({"name": migration.name, "applied_at": at}).decode())
+        return PENDING if any(at is None for _, at in found) else 0
     rows = [
         (migration.name, "to be applied" if at is None else f"applied {at:%Y-%m-%d %H:%M:%S%z}")
         for migration, at in found

@@ -53,6 +53,10 @@ def root() -> Any:
     for path, one in tree(found):
         if path in COMMANDS:
             one.help = help_of(path, is_rich=is_rich)
+        for parameter in one.params if is_rich else ():
+            if getattr(parameter, "is_bool_flag", False):
+                # A flag takes nothing; typer would say that it is a <bool>.
+                parameter.metavar = ""
     return found
 
 
@@ -70,6 +74,10 @@ def tree(group: Any, path: str = "") -> list[tuple[str, Any]]:
 def _run(words: list[str]) -> int:
     command = root()
     if os.environ.get(_COMPLETING):
+        from typer import completion  # noqa: PLC0415 - of this alone
+
+        # typer does it by itself only where the options for it are its own.
+        completion.completion_init()  # type: ignore[attr-defined]
         command.main(words, prog_name="kairos")
     try:
         # Not by its `main`, which would end the process where a pipe is closed, and have statuses of its own.

@@ -6,6 +6,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from kairos_core.cli import terminal
@@ -40,7 +41,7 @@ TOLD = Told(
     examples=(
         ("kairos recover --dry-run", "what would be done"),
         ("kairos recover", "all sessions"),
-        ("kairos recover game-17", "one of them"),
+        ("kairos recover game-17 --json", "one of them, for a program"),
     ),
 )
 
@@ -59,6 +60,7 @@ def recover(
     even_expired: Annotated[
         bool, typer.Option("--even-expired", help="Restore sessions, too, that would have expired by now.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as one JSON object.")] = False,
 ) -> int:
     """Restore what is lost.
 
@@ -75,8 +77,8 @@ def recover(
         try:
             recovery = stack.enter_context(Recovery.connect(settings, dry_run=dry_run, even_expired=even_expired))
             if session is not None:
-                return _recover_one(recovery, session, is_dry=dry_run)
-            return _recover_all(recovery, is_dry=dry_run)
+                return _recover_one(recovery, session, is_dry=dry_run, as_json=as_json)
+            return _recover_all(recovery, is_dry=dry_run, as_json=as_json)
         except psycopg.Error as error:
             raise ConfigurationError("KAIROS_POSTGRES_URL", one_line(error)) from error
         except StoreUnavailable as error:
@@ -88,18 +90,21 @@ def recover(
             raise ConfigurationError("SESSION", one_line(error)) from None
 
 
-def _recover_one(recovery: Recovery, session_id: str, *, is_dry: bool) -> int:
+def _recover_one(recovery: Recovery, session_id: str, *, is_dry: bool, as_json: bool) -> int:
     try:
         report = recovery.recover_one(session_id)
     except AuditBacklogFull as error:
         print(f"kairos: {error}", file=sys.stderr)
         return INCOMPLETE
+    if as_json:
+        _say_json(report, is_dry=is_dry)
+        return 0 if report.is_complete else INCOMPLETE
     ((case, (_, reason)),) = report.first.items()
     print(f"session {session_id}: {case.value}: {_explained(case, reason, is_dry=is_dry)}")
     return 0 if report.is_complete else INCOMPLETE
 
 
-def _recover_all(recovery: Recovery, *, is_dry: bool) -> int:
+def _recover_all(recovery: Recovery, *, is_dry: bool, as_json: bool) -> int:
     report = recovery.report
     status = INCOMPLETE
     with terminal.Progress("sessions") as bar:
@@ -121,9 +126,25 @@ def _recover_all(recovery: Recovery, *, is_dry: bool) -> int:
         finally:
             # What was done is done, whatever came then.
             bar.end()
-            lines = summary(report, is_dry=is_dry)
-            terminal.show(lines, lambda: terminal.facts(lines, _WIDTH))
+            if as_json:
+                _say_json(report, is_dry=is_dry)
+            else:
+                lines = summary(report, is_dry=is_dry)
+                terminal.show(lines, lambda: terminal.facts(lines, _WIDTH))
     return status
+
+
+def _say_json(report: Report, *, is_dry: bool) -> None:
+    """What became of the sessions, for a program."""
+    from kairos_core.recovery import Case  # noqa: PLC0415 - redis takes its time to import
+
+    found = {
+        "is_complete": report.is_complete,
+        "is_dry": is_dry,
+        "counts": {case.value: report.counts[case] for case in Case},
+        "first": {case.value: {"session": name, "reason": reason} for case, (name, reason) in report.first.items()},
+    }
+    print(msgspec.json.encode(found).decode(), flush=True)
 
 
 def summary(report: Report, *, is_dry: bool) -> list[str]:

@@ -68,7 +68,7 @@ def facts(lines: Sequence[str], width: int) -> RenderableType:
 
     return Text("\n").join(
         Text.assemble((line[:width], style_of(line) or "bold"), line[width:])
-        if len(line) > width
+        if len(line) > width > 0
         else Text(line, style_of(line))
         for line in lines
     )

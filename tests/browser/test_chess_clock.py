@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 
 from kairos_core import AuditReader, AuditWriter, RedisStateManager, Settings
 from kairos_core.audit.drain import drain_lane
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from kairos_core import AuditEvent, SessionWatch
 
+# Pages and processes come late, on a busy machine.
+pytestmark = pytest.mark.timeout(180)
 _EVENTS = [
     "created",
     *["seat.taken"] * 2,
@@ -51,6 +54,9 @@ def test_a_game_goes_on_over_two_instances_when_one_is_killed(
             assert sorted(shown) == shown
             assert len(_EVENTS) == shown[-1]
         refuses_with_a_reason(instances.addresses[1], game_id)
+        players.spectator.goto(f"{instances.addresses[1]}/game/none")
+        players.spectator.wait_for_selector("h1:text-is('There is no such game')")
+        players.spectator.wait_for_selector("#forgotten a")
         goes_with_a_word(players, instances)
     events = drained(worker_settings, writer, game_id)
     assert list(enumerate(_EVENTS, 1)) == [(event.version, event.event_type) for event in events]
@@ -144,7 +150,7 @@ def goes_with_a_word(players: Players, instances: Instances) -> None:
     b = instances.processes[1]
     b.terminate()
     b.wait(DEADLINE_S)
-    for page in players.pages:
+    for page in (players.white, players.black):
         page.wait_for_selector("#connection.lost")
 
 

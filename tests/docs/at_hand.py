@@ -1,7 +1,8 @@
-"""The command `kairos` without its start: `python -m tests.docs.at_hand SOCKET` has all of it read, and forks.
+"""The command `kairos` without its start: `python -m tests.docs.at_hand SOCKET` has all of the core read, and forks.
 
 A start takes a third of a second, most of it imports, and the documents have dozens of them. What is typed as `kairos`
-is then a few lines that hand over words, folder, environment and three files, and end with the status that comes back.
+is then a few lines that hand over words, folder, environment and three files,
+and end with the status that comes back. `kairos --program FILE` runs a Python program in the same way.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import importlib
 import marshal
 import os
 import pkgutil
+import runpy
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +30,7 @@ from tests.docs.markdown import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PROGRAM = "--program"
 _LENGTH_BYTES = 4
 _BROKEN = 70
 # Neither the environment nor site-packages: it starts in a hundredth of a second.
@@ -107,9 +111,15 @@ def _answer(there: socket.socket) -> None:
 
 def _status(arguments: list[str]) -> int:
     try:
+        if arguments[:1] == [PROGRAM]:
+            runpy.run_path(arguments[1], run_name="__main__")
+            return 0
         return kairos(arguments)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception:  # noqa: BLE001 - it ends with what a program ends with
+        traceback.print_exc()
+        return 1
 
 
 if __name__ == "__main__":

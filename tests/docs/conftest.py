@@ -14,9 +14,11 @@ from kairos_core.audit.outbox import Outbox
 from kairos_core.local import local_servers
 from kairos_core.settings import servers_given
 from loadtests.states import sample_state
+from tests.docs.at_hand import at_hand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +41,10 @@ def store(request: pytest.FixtureRequest) -> Iterator[Settings]:
         for lane in range(settings.lanes):
             drain_lane(outbox, writer, lane)
         yield settings
+
+
+@pytest.fixture(scope="session")
+def kairos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The command `kairos` without its start."""
+    with at_hand(tmp_path_factory.mktemp("kairos") / "at_hand") as program:
+        yield program

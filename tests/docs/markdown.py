@@ -47,6 +47,7 @@ class Document(NamedTuple):
         links: line and address of each link and picture.
         blocks: its blocks of code.
         titles: its headings of the first level.
+        spans: line and text of what is marked as code within a line.
     """
 
     file: str
@@ -54,6 +55,7 @@ class Document(NamedTuple):
     links: list[tuple[int, str]]
     blocks: list[Block]
     titles: list[str]
+    spans: list[tuple[int, str]]
 
 
 def slug(heading: str) -> str:
@@ -63,7 +65,7 @@ def slug(heading: str) -> str:
 
 def parse(text: str, file: str) -> Document:
     """Read a Markdown text."""
-    found = Document(file, set(), [], [], [])
+    found = Document(file, set(), [], [], [], [])
     slugs: dict[str, int] = {}
     level, line = "", 0
     for token in _reader().parse(text):
@@ -79,6 +81,8 @@ def parse(text: str, file: str) -> Document:
             address = child.attrGet("href") or child.attrGet("src")
             if address:
                 found.links.append((line, str(address)))
+            if child.type == "code_inline":
+                found.spans.append((line, child.content))
             if child.type == "html_inline":
                 _html(found, line, child.content)
         if token.type == "inline" and level:

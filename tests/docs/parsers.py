@@ -9,6 +9,7 @@ import importlib.util
 import io
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from unittest.mock import patch
@@ -16,11 +17,18 @@ from unittest.mock import patch
 from typer.core import TyperCommand
 
 from kairos_core.cli import main as kairos
+from kairos_core.cli import program
 from tests.docs.markdown import ROOT
 from tests.docs.shell import calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+_MENTIONED = re.compile(r"(\.venv/bin/)?((kairos|make) [a-z]+\b|python -m \w)")
+
+
+_NOT_THERE = ("no such command", "unknown option")
+# To make it takes longer than to ask it.
+_root = cache(program.root)
 
 
 class _ReadError(Exception):
@@ -30,6 +38,22 @@ class _ReadError(Exception):
 def refused(command: str) -> str | None:
     """What the command's program has against it, in a line; None where it would do it, or has no parser to ask."""
     return next((said for call in calls(command) if (said := _refused(call))), None)
+
+
+def refused_mention(text: str) -> str | None:
+    """What is wrong with a command of this repository that is named in a text, such as `kairos audit verify`.
+
+    Of `kairos`, commands and options are looked at, and no values; of modules, whether they are there.
+    """
+    if "…" in text or not _MENTIONED.match(text):
+        return None
+    (call, *_) = calls(text.replace("[", "").replace("]", "").replace("|", " "))
+    program = call[0].removeprefix(".venv/bin/")
+    if program == "kairos":
+        said = _refused([*call, "--help"])
+        # What is missing besides, such as the value of an option, is no mistake in a text.
+        return said if said and any(word in said for word in _NOT_THERE) else None
+    return _missing_module(call[2]) if program == "python" else _refused(call)
 
 
 def _refused(call: list[str]) -> str | None:
@@ -59,16 +83,21 @@ def _refused_by_make(arguments: list[str]) -> str | None:
     return None
 
 
-def _refused_by_module(name: str, arguments: list[str]) -> str | None:
+def _missing_module(name: str) -> str | None:
     try:
         found = importlib.util.find_spec(name)
     except ModuleNotFoundError:
         found = None
-    if found is None:
-        return f"there is no module {name}"
-    if not name.startswith(("kairos_core", "loadtests", "reports", "tests")):
-        return None
-    module = importlib.import_module(f"{name}.__main__" if found.submodule_search_locations else name)
+    return f"there is no module {name}" if found is None else None
+
+
+def _refused_by_module(name: str, arguments: list[str]) -> str | None:
+    missing = _missing_module(name)
+    if missing or not name.startswith(("kairos_core", "loadtests", "reports")):
+        return missing
+    module = importlib.import_module(name)
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(f"{name}.__main__")
     with patch.object(sys, "argv", [f"python -m {name}", *arguments]):
         return _parsed(module.main)
 
@@ -101,6 +130,7 @@ def _stopped_behind_the_parser() -> Iterator[None]:
     with (
         patch.object(argparse.ArgumentParser, "parse_args", parse_args),
         patch.object(TyperCommand, "invoke", invoke),
+        patch.object(program, "root", _root),
     ):
         yield
 

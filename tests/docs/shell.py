@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 LEFT_OUT = "…"
-_DEADLINE_S = 60
+DEADLINE_S = 60.0
+KILLED = -signal.SIGKILL
 _MARK = "==== ended with"
 _ENDED = re.compile(rf"^{_MARK} (\d+)$", re.MULTILINE)
 _HERE = re.compile(r"""<<-?\s*(["']?)(?P<word>\w+)\1""")
@@ -106,14 +109,15 @@ def _without_comment(command: str) -> str:
     return re.sub(r"""^((?:[^'"#]|'[^']*'|"[^"]*")*?)\s+#.*$""", r"\1", command)
 
 
-def run(commands: Sequence[str], environment: Mapping[str, str], folder: Path) -> list[Ran]:
+def run(
+    commands: Sequence[str], environment: Mapping[str, str], folder: Path, deadline_s: float = DEADLINE_S
+) -> list[Ran]:
     """Run commands one after another in one shell, so that what one exports the next has.
 
-    Raises:
-        subprocess.TimeoutExpired: they have not ended after a minute.
+    What has not ended by its deadline is killed with all that it started; what comes behind it is not run. Both say so.
     """
     lines = [f"{command}\nprintf '\\n{_MARK} %s\\n' $?" for command in commands]
-    done = subprocess.run(
+    shell = subprocess.Popen(
         ["/bin/bash", "--noprofile", "--norc", "-c", "\n".join(lines)],
         env=dict(environment),
         cwd=folder,
@@ -121,13 +125,21 @@ def run(commands: Sequence[str], environment: Mapping[str, str], folder: Path) -
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=_DEADLINE_S,
-        check=False,
+        start_new_session=True,
     )
-    parts = _ENDED.split(done.stdout)
+    end = "it ended the shell"
+    try:
+        said, _ = shell.communicate(timeout=deadline_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(shell.pid, signal.SIGKILL)
+        said, _ = shell.communicate()
+        end = f"it has not ended after {deadline_s:g} s"
+    parts = _ENDED.split(said)
     found = [Ran(int(status), output) for output, status in zip(parts[:-1:2], parts[1::2], strict=True)]
-    if len(found) != len(commands):
-        raise AssertionError(f"the shell ended early, with {done.returncode}: {done.stdout}")
+    missing = len(commands) - len(found)
+    if missing:
+        found.append(Ran(shell.returncode, f"{parts[-1].lstrip()}{end}"))
+        found.extend([Ran(shell.returncode, "it was not run: the shell had ended")] * (missing - 1))
     return found
 
 
@@ -183,7 +195,7 @@ def checkout(folder: Path, kairos: Path | None = None) -> Path:
     return folder
 
 
-def environment(home: Path, here: Path | None = None, **variables: str) -> dict[str, str]:
+def environment(home: Path, here: Path | None = None, /, **variables: str) -> dict[str, str]:
     """What a stranger's shell has: the programs of the checkout `here` first, an empty home, and these variables."""
     home.mkdir(exist_ok=True)
     programs = [

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.docs.at_hand import at_hand
-from tests.docs.markdown import Block, blocks
-from tests.docs.parsers import refused
+from tests.docs.markdown import ROOT, Block, blocks, documents
+from tests.docs.parsers import refused, refused_mention
 from tests.docs.registry import commands, missing_by
-from tests.docs.shell import Ran, Written, checkout, commands_of, differs, environment, run
+from tests.docs.shell import KILLED, Ran, Written, checkout, commands_of, differs, environment, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,20 +43,20 @@ def runs_here(written: Written) -> bool:
 
 
 @pytest.fixture(scope="module")
-def done(store: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[Done]:
+def done(store: Settings, kairos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Done]:
     """What became of all commands that are run here, those of a file in their order."""
     folder = tmp_path_factory.mktemp("documents")
     of_files: dict[str, list[Block]] = defaultdict(list)
     for block in blocks("console", "sh"):
         of_files[block.file].append(block)
-    with at_hand(folder / "at_hand") as kairos, ThreadPoolExecutor(2) as pool:
-        here = checkout(folder / "kairos", kairos)
-        urls = {"KAIROS_REDIS_URL": store.redis_url, "KAIROS_POSTGRES_URL": store.postgres_url}
-        variables = environment(folder / "home", here, **urls)
+    here = checkout(folder / "kairos", kairos)
+    urls = {"KAIROS_REDIS_URL": store.redis_url, "KAIROS_POSTGRES_URL": store.postgres_url}
+    variables = environment(folder / "home", here, **urls)
 
-        def run_all(of_a_file: list[Block]) -> list[Done]:
-            return [one for block in of_a_file for one in run_block(block, variables, here)]
+    def run_all(of_a_file: list[Block]) -> list[Done]:
+        return [one for block in of_a_file for one in run_block(block, variables, here)]
 
+    with ThreadPoolExecutor(2) as pool:
         return [one for found in pool.map(run_all, of_files.values()) for one in found]
 
 
@@ -89,6 +89,42 @@ def test_what_is_not_run_here_could_be() -> None:
     elsewhere = [one for one in WRITTEN if entry_of(one) is not None]
     assert elsewhere
     assert [] == [(str(one), said) for one in elsewhere if (said := refused(one.command))]
+
+
+def test_commands_that_are_named_are_there() -> None:
+    """A command of `kairos`, a target of `make` and a module that a text names are there, with these options."""
+    found = [(one.file, line, text) for one in documents().values() for line, text in one.spans]
+    assert [] == [(*one, said) for one in found if (said := refused_mention(one[2]))]
+
+
+def test_all_targets_are_told() -> None:
+    """Each target of the Makefile is in the table of commands, and none besides."""
+    table = (ROOT / "docs" / "measuring.md").read_text(encoding="utf-8").partition("## The commands")[2]
+    told = re.findall(r"^\| `make (\w+)`", table.partition("\n## ")[0], re.MULTILINE)
+    targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(set(targets) - {"help"}) == sorted(told)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kairos audit verify --session ID", ""),
+        ("kairos audit detach --before DATE", ""),
+        (".venv/bin/kairos acl core", ""),
+        ("kairos worker --metrics-port", ""),
+        ("make report", ""),
+        ("python -m reports --run FOLDER", ""),
+        ("kairos core", "no such"),
+        ("kairos audit verfy", "no such"),
+        ("kairos health --jsn", "--jsn"),
+        ("make tests", "make has no target tests"),
+        ("python -m loadtests.nothing --x", "there is no module loadtests.nothing"),
+    ],
+)
+def test_a_command_that_is_named_and_not_there(text: str, said: str) -> None:
+    """A mistyped command in a text is found."""
+    assert (refused_mention(text) is None) == (said == "")
+    assert said in (refused_mention(text) or "")
 
 
 @pytest.mark.parametrize(
@@ -174,5 +210,8 @@ def test_a_shell_that_ends_early_is_told(tmp_path: Path) -> None:
         Ran(one.status, one.output.lstrip("\n").removesuffix("\n"))
         for one in run(["export A=4", "echo $A; (exit 3)"], variables, tmp_path)
     ]
-    with pytest.raises(AssertionError, match="ended early"):
-        run(["exit 2", "true"], variables, tmp_path)
+    assert [Ran(2, "it ended the shell"), Ran(2, "it was not run: the shell had ended")] == run(
+        ["exit 2", "true"], variables, tmp_path
+    )
+    (endless,) = run(["echo now; sleep 100"], variables, tmp_path, deadline_s=0.3)
+    assert (KILLED, "now\nit has not ended after 0.3 s") == endless

@@ -22,27 +22,36 @@ from kairos_core.settings import child_environment
 from loadtests.environment import admin, as_worker
 from loadtests.servers.proxy import Proxy
 from loadtests.states import sample_state
+from tests.docs.at_hand import PROGRAM
 from tests.docs.markdown import ROOT, Block, block, blocks, program
 from tests.docs.registry import as_they_stand, missing_test, programs, run_by_a_test
+from tests.docs.shell import environment
 
 if TYPE_CHECKING:
     from kairos_core import AuditWriter, Settings
 
 
+LIBRARY = "docs/library.md"
 Run = Callable[["Settings", str], str]
 
 
 @pytest.fixture
-def run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a program as it stands, in this process, with settings in the environment; gives what it printed."""
-    monkeypatch.chdir(tmp_path)
+def run_here(kairos: Path, tmp_path: Path) -> Run:
+    """Runs a program as it stands, in a process of its own, with settings in the environment; gives what it printed."""
+    file = tmp_path / "program.py"
 
     def run(settings: Settings, text: str) -> str:
-        for name, value in settings.to_env().items():
-            monkeypatch.setenv(name, value)
-        capsys.readouterr()
-        exec(compile(text, "<document>", "exec"), {"__name__": "__main__"})  # noqa: S102 - this repository's own
-        return capsys.readouterr().out
+        file.write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            [str(kairos), PROGRAM, str(file)],
+            env=environment(tmp_path / "home", **settings.to_env()),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     return run
 
@@ -64,16 +73,17 @@ def test_a_program_runs_as_it_stands(written: Block, store: Settings, run_here: 
 def test_the_programs_run_as_written(settings: Settings, tmp_path: Path, run_here: Run) -> None:
     """The two programs of the library work as they stand: one writes, the other hears each write in another process."""
     heard = tmp_path / "heard"
-    environment = child_environment(settings)
     client = admin(settings)
     channel = Layout(settings.namespace, settings.lanes).lane_channels[0]
     with heard.open("w", encoding="utf-8") as out:
-        watcher = subprocess.Popen([sys.executable, "-c", program("watch_sessions")], env=environment, stdout=out)
+        watcher = subprocess.Popen(
+            [sys.executable, "-c", program("watch_sessions", file=LIBRARY)], env=child_environment(settings), stdout=out
+        )
         try:
             deadline = time.monotonic() + 30
             while client.pubsub_numsub(channel) != [(channel.encode(), 1)] and time.monotonic() < deadline:
                 time.sleep(0.02)
-            written = run_here(settings, program("mutate_session", file="docs/library.md"))
+            written = run_here(settings, program("mutate_session", file=LIBRARY))
             while heard.read_text(encoding="utf-8").count("\n") < 5 and time.monotonic() < deadline:
                 time.sleep(0.02)
         finally:
@@ -89,7 +99,7 @@ def test_the_programs_run_as_written(settings: Settings, tmp_path: Path, run_her
 def test_the_program_under_asyncio_runs_as_written(settings: Settings, run_here: Run) -> None:
     """The library's asyncio program works as it stands, also where its session exists already."""
     for first in ("1 created", "2 deleted", "2 deleted"):
-        lines = run_here(settings, program("AsyncRedisStateManager")).splitlines()
+        lines = run_here(settings, program("AsyncRedisStateManager", file=LIBRARY)).splitlines()
         assert ["1 created", "2 topic.set"] == lines[-2:]
         assert first.split()[1] == lines[0].split()[1]
 
@@ -97,7 +107,7 @@ def test_the_program_under_asyncio_runs_as_written(settings: Settings, run_here:
 @pytest.mark.parametrize("lost", ["request", "reply"])
 def test_the_program_that_resolves_runs_as_written(settings: Settings, lost: str, run_here: Run) -> None:
     """G5, G6: the library's way out of OutcomeUnknown ends with one session, whichever way was lost."""
-    text = program("OutcomeUnknown")
+    text = program("OutcomeUnknown", file=LIBRARY)
     assert run_here(settings, text).startswith("SyncState(session_id='table-13'")
     names: dict[str, Any] = {}
     exec(text.partition("\nwith ")[0], names)  # noqa: S102 - likewise
@@ -128,6 +138,11 @@ def _lose_until_it_is_resolved(proxy: Proxy, lost: str) -> None:
     proxy.on_request, proxy.on_reply = on_request, on_reply
 
 
+def is_excerpt(found: Block) -> bool:
+    """Whether a block is out of the midst of a file, which a test of `programs.toml` holds it to."""
+    return found.text.startswith(" ") and bool(run_by_a_test(found))
+
+
 @pytest.fixture(scope="module")
 def typed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
     """What mypy --strict says, by file, of all programs and of one with a mistyped name.
@@ -135,8 +150,9 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
     At once: reading the core and what it needs takes it two seconds.
     """
     folder = tmp_path_factory.mktemp("typed")
-    programs = {f"{Path(one.file).stem}_{one.line}": one.text for one in blocks("python")}
-    assert len(programs) == len(blocks("python"))
+    whole = [one for one in blocks("python") if not is_excerpt(one)]
+    programs = {f"{Path(one.file).stem}_{one.line}": one.text for one in whole}
+    assert len(programs) == len(whole)
     programs["mistyped"] = "from kairos_core import RedisStateManager, RedisStateManger\n"
     for name, text in programs.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
-from chess_clock import rules, spoken
-from chess_clock.tables import Browser, Hall, Table
-from chess_clock.writes import Writes
 
+from docs.examples.chess_clock import rules, spoken
+from docs.examples.chess_clock.tables import Browser, Hall, Table
+from docs.examples.chess_clock.writes import Writes
 from kairos_core import AsyncRedisStateManager, SessionNotFound, Settings
 from loadtests.servers.proxy import Proxy
 
@@ -140,7 +140,8 @@ def test_who_is_where_and_what_is_said_goes_to_all_instances(settings: Settings)
                     assert at_a.table.state is not state
                     at_a.table.show(state, may_go_back=True)
                     await at_a.until(type="state", version=1)
-                    await a.manager.broadcast_to_session("g", {"type": "said", "by": "white", "text": "hello"})
+                    for message in (7, {"type": "reset"}, {"type": "said", "by": "white", "text": "hello"}):
+                        await a.manager.broadcast_to_session("g", message)
                     await at_b.until(type="said", text="hello")
                 at_a.said.clear()
                 await at_a.until(type="people", instances={"A": ["spectator"]})
@@ -193,34 +194,38 @@ def _no_answers(proxy: Proxy, *, drops_request: bool) -> Callable[[], None]:
     return end
 
 
-@pytest.mark.parametrize("drops_request", [True, False])
+@pytest.mark.parametrize(("creates", "drops_request"), [(False, True), (False, False), (True, False)])
 def test_a_write_without_an_answer_is_settled(
-    settings: Settings, drops_request: bool, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, creates: bool, drops_request: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the answer to a turn's end never came, it is settled whether it happened, and happens once."""
+    """Where the answer to a write never came, it is settled whether it happened, and happens once."""
 
     async def main(proxy: Proxy) -> None:
-        short = msgspec.structs.replace(settings, redis_url=proxy.url, timeout_s=0.3)
-        async with AsyncRedisStateManager.connect(short) as manager:
-            hall = Hall(manager, "A")
-            writes = Writes(manager, hall.clock)
-            await begun(Instance(manager, hall, writes), "g", 60_000)
-            known = await manager.get_session("g")
+        short = msgspec.structs.replace(settings, redis_url=proxy.url, timeout_s=0.4)
+        # The store knows all scripts then: an answer that is dropped is none that asks for one.
+        async with running(settings, "A") as a, AsyncRedisStateManager.connect(short) as manager:
+            await begun(a, "g", 60_000)
+            known = await a.manager.get_session("g")
             assert known is not None
             end = _no_answers(proxy, drops_request=drops_request)
-            resolve, asked = manager.resolve, []
+            asked = []
 
-            async def asked_later(operation_id: str) -> bool | None:
+            async def settled(operation_id: str) -> bool | None:
                 end()
-                asked.append(await resolve(operation_id))
+                asked.append(await a.manager.resolve(operation_id))
                 return asked[-1]
 
-            monkeypatch.setattr(manager, "resolve", asked_later)
-            await writes.move(known, "white", spoken.EndTurn(turn=1))
+            monkeypatch.setattr(manager, "resolve", settled)
+            writes = Writes(manager, a.hall.clock)
+            if creates:
+                created = await writes.create(rules.new_game("h", 60_000, 0))
+                assert await a.manager.get_session("h") == created
+            else:
+                await writes.move(known, "white", spoken.EndTurn(turn=1))
+                state = await a.manager.get_session("g")
+                assert state is not None
+                assert (5, 2, "black") == (state.version, rules.turn_of(state), state.active_participant_id)
             assert [not drops_request] == asked
-            state = await manager.get_session("g")
-            assert state is not None
-            assert (5, 2, "black") == (state.version, rules.turn_of(state), state.active_participant_id)
 
     with Proxy(settings.redis_url) as proxy:
         asyncio.run(main(proxy))

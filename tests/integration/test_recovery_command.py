@@ -176,6 +176,14 @@ def test_the_command_sums_up(store: Store, capsys: pytest.CaptureFixture[str]) -
     there = as_recovery(store.settings)
     assert 1 == main_in(there, "recover", "--dry-run")
     assert "would be restored          2" in capsys.readouterr().out
+    assert 1 == main_in(there, "recover", "--dry-run", "--json")
+    told = msgspec.json.decode(capsys.readouterr().out)
+    assert (False, True, 2, 3, 1) == (
+        told["is_complete"],
+        told["is_dry"],
+        *(told["counts"][case] for case in ("restored", "live", "invalid")),
+    )
+    assert "s1" == told["first"]["invalid"]["session"]
     assert 1 == main_in(there, "recover")
     lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
     assert [["restored", "2"], ["live", "3"], ["over", "0"], ["skipped", "0"], ["invalid", "1"]] == lines

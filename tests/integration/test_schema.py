@@ -647,3 +647,7 @@ def test_the_status_of_the_migrations(
     lines = capsys.readouterr().out.splitlines()
     assert [one.name for one in migrations.migrations()] == [line.split()[0] for line in lines]
     assert all(" applied 2" in line for line in lines)
+    assert main(["migrate", "--status", "--json"]) == 0
+    told = [msgspec.json.decode(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one.name for one in migrations.migrations()] == [one["name"] for one in told if one["applied_at"]]
+    assert [2, 2] == [main(["migrate", *more]) for more in (["--json"], ["--status", "--grant-worker", "x"])]

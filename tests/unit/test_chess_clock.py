@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from chess_clock import rules, spoken
-from chess_clock.service import described
 from hypothesis import given
 from hypothesis import strategies as st
 
+from docs.examples.chess_clock import rules, spoken
+from docs.examples.chess_clock.service import described
 from kairos_core import OutcomeUnknown, SessionNotFound, StoreUnavailable, SyncStatus, VersionConflict, session
 from kairos_core.errors import Stamp
 

@@ -24,6 +24,7 @@ from loadtests.subjects.interface import AlreadyExists, Conflict, NotFound, Outc
 from loadtests.subjects.outside import Outside, found, has, not_judged, told_of
 from loadtests.subjects.recorded import Recorded
 from loadtests.subjects.register import NOBODY, digest_of, payload
+from tests.docs.markdown import ROOT, program
 from tests.rude_subjects import Whispering
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from loadtests.subjects.recorded import Answer
 
 OWN = "docs.examples.own_subject"
+EXAMPLE = ROOT / "docs" / "examples" / "own_subject"
+TUTORIAL = "docs/your_own_state_manager.md"
 # Neither example has a method touch.
 HOT = Mix(sessions=3, weights={kind: weight for kind, weight in WEIGHTS.items() if kind != "TOUCH"})
 METHODS = """
@@ -73,8 +76,8 @@ def attacked(arena: Arena, start: Start, tmp_path: Path) -> Any:
     return attack
 
 
-def test_the_naive_one_is_caught(attacked: Any) -> None:
-    """The tutorial's first state manager, which reads, compares and writes in three steps, is accused."""
+def test_the_naive_one_is_caught(attacked: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The tutorial's first state manager, which reads, compares and writes in three steps, is accused, and shown."""
     # Where the machine is busy with something else, its steps may not have met yet.
     for number in range(1, 20):
         verdict, _ = attacked(f"{OWN}.naive:Sessions", number=number)
@@ -82,6 +85,14 @@ def test_the_naive_one_is_caught(attacked: Any) -> None:
         if verdict.status == Status.VIOLATION:
             break
     assert Status.VIOLATION == verdict.status, verdict.reasons
+    folder = tmp_path / "rounds" / f"{number:03d}"
+    assert (folder / "violation.svg").read_text().startswith("<svg")
+    assert 1 == main(["judge", str(folder)])
+    assert 0 == main(["show", str(folder), "--session", str(verdict.violations[0].session)])
+    told = capsys.readouterr().out
+    assert "one writer: Both made the same version" in told
+    assert all(f"not judged: {one}" in " ".join(told.split()) for one in verdict.not_judged)
+    assert verdict.violations[0].first.words in told
 
 
 def test_the_mended_one_is_valid_also_where_replies_are_lost(attacked: Any, arena: Arena) -> None:
@@ -249,3 +260,15 @@ def test_what_is_not_judged_follows_from_what_a_subject_has() -> None:
     assert [one for one in without if "no method" not in one] == with_both
     assert has("tests.rude_subjects:Whispering", "watch")
     assert Whispering is found("tests.rude_subjects:Whispering")
+
+
+def test_the_tutorial_shows_the_files() -> None:
+    """Each program of the tutorial stands in one of the example's files, word for word, and the first one is whole."""
+    files = [path.read_text(encoding="utf-8") for path in sorted(EXAMPLE.glob("*.py"))]
+    shown = [
+        program("Sessions in Redis as many services begin", file=TUTORIAL),
+        program("redis.call('HMGET'", file=TUTORIAL),
+        program("def _ask", file=TUTORIAL),
+    ]
+    assert [text for text in shown if not any(text.strip() in file for file in files)] == []
+    assert shown[0] in files

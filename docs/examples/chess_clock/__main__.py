@@ -1,16 +1,18 @@
-"""`python -m chess_clock --port 8001 --instances 8001 8002`: one instance, until SIGTERM or Ctrl-C."""
+"""`python -m docs.examples.chess_clock --port 8001 --instances 8001 8002`: one instance, until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import string
 import sys
 
 import uvicorn
 
-from chess_clock.service import Service
-from kairos_core import ConfigurationError, Settings
+from kairos_core import AsyncRedisStateManager, KairosError, Settings
+
+from .service import Service
 
 _HOST = "127.0.0.1"
 # Longer than any write takes, so that what was begun is answered.
@@ -18,9 +20,19 @@ _SHUTDOWN_S = 10
 _MOST_MESSAGE_BYTES = 4_096
 
 
+async def _check(settings: Settings) -> None:
+    """See whether the store is there, and may be used.
+
+    Raises:
+        KairosError: it is not, or may not.
+    """
+    async with AsyncRedisStateManager.connect(settings):
+        pass
+
+
 def main() -> int:
-    """Serve; the exit status is 0, or 2 where a setting cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m chess_clock", description="One instance of the chess clock.")
+    """Serve; the exit status is 0, or 2 where a setting or the store cannot be used."""
+    parser = argparse.ArgumentParser(prog="chess_clock", description="One instance of the chess clock.")
     parser.add_argument("--port", type=int, required=True, help="the port of this instance, on 127.0.0.1")
     parser.add_argument("--instances", type=int, nargs="+", help="the ports of all instances (else this one alone)")
     chosen = parser.parse_args()
@@ -31,12 +43,14 @@ def main() -> int:
     name = string.ascii_uppercase[ports.index(chosen.port)]
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s")
     try:
-        service = Service(Settings.from_env(), name, instances)
-    except ConfigurationError as error:
+        settings = Settings.from_env()
+        # Asked before the server starts, whose word for it would be a traceback.
+        asyncio.run(_check(settings))
+    except KairosError as error:
         sys.stderr.write(f"chess_clock: {error}\n")
         return 2
     uvicorn.run(
-        service.app,
+        Service(settings, name, instances).app,
         host=_HOST,
         port=chosen.port,
         log_level="warning",

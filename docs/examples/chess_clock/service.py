@@ -16,9 +16,6 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from chess_clock import rules, spoken
-from chess_clock.tables import Browser, Hall, Table
-from chess_clock.writes import Writes
 from kairos_core import (
     AsyncRedisStateManager,
     AuditBacklogFull,
@@ -31,6 +28,10 @@ from kairos_core import (
     StoreUnavailable,
     VersionConflict,
 )
+
+from . import rules, spoken
+from .tables import Browser, Hall, Table
+from .writes import Writes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -211,8 +212,8 @@ class Service:
             browser.tell({"type": "seated", "seat": said.seat})
             table.say_who_is_here()
         elif isinstance(said, spoken.Say):
-            line = {"type": "said", "by": browser.seat or "spectator", "text": said.text}
-            await self._manager.broadcast_to_session(table.state.session_id, line)
+            line = spoken.Line(browser.seat or "spectator", said.text)
+            await self._manager.broadcast_to_session(table.state.session_id, msgspec.to_builtins(line))
         elif browser.seat is None:
             raise rules.RuleBroken("spectator", "spectators only look on")
         else:

@@ -1,8 +1,11 @@
-"""What a browser says over its WebSocket: one JSON object with a `type`, checked before anything is done with it."""
+"""What comes from elsewhere: JSON objects with a `type`, checked before anything is done with them.
+
+Browsers say what they wish over their WebSockets; instances say to each other who is here, and pass on what is said.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -64,6 +67,33 @@ class NewGame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     time_ms: int
     increment_ms: int = 0
+
+
+class Here(msgspec.Struct, frozen=True, tag="people", tag_field="type"):
+    """Who looks at a game at an instance: a seat or `spectator` for each browser."""
+
+    instance: str
+    seats: list[str]
+
+
+class Line(msgspec.Struct, frozen=True, tag="said", tag_field="type"):
+    """What somebody said, and on which seat, or as `spectator`."""
+
+    by: str
+    text: str
+
+
+Heard = Here | Line
+
+
+def heard(message: Any) -> Heard:
+    """Take what was broadcast to a game, by whatever program.
+
+    Raises:
+        msgspec.ValidationError: it is none of these.
+    """
+    found: Heard = msgspec.convert(message, Heard)
+    return found
 
 
 def understand(text: str) -> Said:

@@ -16,14 +16,16 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from chess_clock import rules
+import msgspec
+
 from kairos_core import DurabilityNotReached, KairosError, SessionNotFound, VersionConflict
+
+from . import rules, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from kairos_core import AsyncMessageWatch, AsyncRedisStateManager, AsyncSessionWatch, SyncState
-    from kairos_core.health import Health
+    from kairos_core import AsyncMessageWatch, AsyncRedisStateManager, AsyncSessionWatch, Health, SyncState
 
 # How often an instance says who is at it; one that was not heard three times is taken to be gone.
 BEAT_S, GONE_S = 2.0, 6.0
@@ -189,15 +191,21 @@ class Table:
                 _log.warning("game %s: messages: %s", self._game_id, error)
                 await asyncio.sleep(_AGAIN_S)
 
-    def _take(self, message: dict[str, Any]) -> None:
-        if message["type"] != "people":
-            self.tell(message)
+    def _take(self, message: Any) -> None:
+        try:
+            heard = spoken.heard(message)
+        except msgspec.ValidationError as error:
+            # Whoever may write to the store may broadcast to a game.
+            _log.warning("game %s: a message that is none of ours: %s", self._game_id, error)
             return
-        instance = message["instance"]
+        if isinstance(heard, spoken.Line):
+            self.tell(msgspec.to_builtins(heard))
+            return
+        instance = heard.instance
         if instance != self._instance and not self._heard.get(instance, (0.0, []))[1]:
             # It came just now, and has not heard who is here.
             self.say_who_is_here()
-        self._heard[instance] = (time.monotonic(), message["seats"])
+        self._heard[instance] = (time.monotonic(), heard.seats)
         self.tell(self.people())
 
     def people(self) -> dict[str, Any]:
@@ -225,8 +233,8 @@ class Table:
 
     async def _say(self) -> None:
         seats = sorted(browser.seat or "spectator" for browser in self.browsers)
-        message = {"type": "people", "instance": self._instance, "seats": seats}
-        await self._manager.broadcast_to_session(self._game_id, message)
+        here = msgspec.to_builtins(spoken.Here(self._instance, seats))
+        await self._manager.broadcast_to_session(self._game_id, here)
 
 
 class Hall:
@@ -252,7 +260,7 @@ class Hall:
                 table.show(update.state, may_go_back=update.event_type == "resynchronised")
             else:
                 table.state = None
-                table.tell({"type": "error", "code": "not_found", "text": "This game is over and forgotten."})
+                table.tell({"type": "error", "code": "not_found", "text": "this game is over and forgotten"})
 
     async def enter(self, game_id: str, browser: Browser) -> Table:
         """Let a browser look at a game; it is shown the newest state at once.

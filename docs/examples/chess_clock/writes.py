@@ -6,15 +6,17 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from chess_clock import rules, spoken
 from kairos_core import DurabilityNotReached, OutcomeUnknown, SessionNotFound, SyncState
+
+from . import rules, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from chess_clock.tables import StoreClock
     from kairos_core import AsyncRedisStateManager
+
+    from .tables import StoreClock
 
 # Of each wish but the end of a turn, which has a number: its rule, and the name that watchers and the audit read.
 _RULES = {

@@ -1,0 +1,96 @@
+"""`kairos up --data`: what was written is there the next time, and nobody else is let in meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+import redis
+
+from kairos_core import kept
+from kairos_core.errors import ConfigurationError
+from kairos_core.local import local_servers
+from kairos_core.settings import LocalSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEADLINE_S = 30.0
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder through which every account may pass."""
+    path = Path(tempfile.mkdtemp(prefix="kt-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+def refusal(path: Path, valkey: int = 9, postgresql: int = 18) -> str:
+    """Why servers of these versions may not have this folder."""
+    with ExitStack() as stack, pytest.raises(ConfigurationError) as raised:
+        kept.keep(path, (valkey, postgresql), stack)
+    assert "--data" == raised.value.setting
+    return raised.value.cause
+
+
+def test_data_is_kept_from_one_run_to_the_next(folder: Path) -> None:
+    """`kairos up --data` goes on with what is there, prints its settings for a program, and lets nobody else in."""
+    data = folder / "data"
+    command = [sys.executable, "-m", "kairos_core.cli", "up", "--data", str(data)]
+    environment = {**os.environ, "KAIROS_LOCAL_FOLDER": str(folder), "KAIROS_LOCAL_REDIS_PORT": ""}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen([*command, "--json"], **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        found = json.loads(process.stdout.readline())
+        with redis.Redis.from_url(found["KAIROS_REDIS_URL"]) as client:
+            client.set("a", "kept")
+        with psycopg.connect(found["KAIROS_POSTGRES_URL"]) as connection:
+            connection.execute("CREATE TABLE kept (a int)")
+        connection.close()
+        assert "in use by another `kairos up`" in refusal(data)
+        process.send_signal(signal.SIGTERM)
+        assert 0 == process.wait(DEADLINE_S)
+        assert f"keeps their data in {data}\n" in process.stderr.read()
+    assert ["data"] == [path.name for path in folder.iterdir()]
+    with local_servers(LocalSettings(folder=str(folder)), data) as servers:
+        with redis.Redis.from_url(servers.redis_url) as client:
+            assert b"kept" == client.get("a")
+        with psycopg.connect(servers.postgres_url) as connection:
+            assert [] == connection.execute("SELECT * FROM kept").fetchall()
+        connection.close()
+
+
+def test_a_folder_that_is_none_of_ours_is_refused(folder: Path) -> None:
+    """A folder in use, of another version, with something else in it, or that cannot be made, is one line each."""
+    data = folder / "data"
+    with ExitStack() as stack:
+        first = kept.keep(data, (9, 18), stack)
+        assert "in use by another `kairos up`" in refusal(data)
+        # Held by whoever inherited it, such as a server whose supervisor was killed.
+        inherited = os.dup(first.lock)
+    assert "in use by another `kairos up`" in refusal(data)
+    os.close(inherited)
+    assert "is of Valkey 9 and PostgreSQL 18 (format 1), and this is Valkey 9 and PostgreSQL 19" in refusal(data, 9, 19)
+    assert "Valkey 10" in refusal(data, 10, 18)
+    with ExitStack() as stack:
+        assert first._replace(lock=0) == kept.keep(data, (9, 18), stack)._replace(lock=0)
+    (data / "kairos.json").write_text("{")
+    assert "cannot be read" in refusal(data)
+    (folder / "other").mkdir()
+    (folder / "other" / "mine").touch()
+    assert "has other files in it" in refusal(folder / "other")
+    assert "Not a directory" in refusal(folder / "other" / "mine" / "below")
+    assert ["mine"] == [path.name for path in (folder / "other").iterdir()]
