@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -198,37 +199,35 @@ def test_what_goes_wrong_on_the_way_is_told(
 ) -> None:
     """A lost reply is a retry; one that never comes leaves a write unknown, and a read only unavailable."""
     client.script_flush()
+    dropped: Iterator[bool] = iter(())
     with Proxy(settings.redis_url) as proxy:
-        through = msgspec.structs.replace(settings, redis_url=proxy.url, timeout_s=0.3, lanes=1, outbox_limit=4)
+        through = msgspec.structs.replace(settings, redis_url=proxy.url, lanes=1, outbox_limit=4)
+        proxy.on_reply = lambda data: None if next(dropped, False) else data
         both = Observers(PrometheusObserver(registry), recorder)
         with RedisStateManager.connect(through, observer=both) as manager:
             state = manager.update_session(manager.create_session(sample_state("a")))
             assert ["script", "script"] == recorder.told
-            recorder.told.clear()
-            left = [1]
-
-            def drop(data: bytes) -> bytes | None:
-                left[0] -= 1
-                return None if left[0] >= 0 else data
-
-            proxy.on_reply = drop
+            dropped = itertools.repeat(True, 1)
             state = manager.update_session(state)
-            assert ["lost"] == recorder.told
-            left[0] = 1_000
-            for do in (lambda: manager.update_session(state), lambda: manager.get_session("a")):
-                ended(do)
-            left[0] = 0
-            # Three entries, and the fourth, if it came that far.
-            for _ in range(2):
-                ended(lambda: manager.create_session(sample_state("b")))
-                ended(lambda: manager.delete_session("b"))
-    assert [("update_session", "ok"), ("update_session", "unknown"), ("get_session", "unavailable")] == recorder.ends[
-        2:5
-    ]
-    assert "backlog_full" in [outcome for _, outcome in recorder.ends[5:]]
+            assert ["script", "script", "lost"] == recorder.told
+            hasty = msgspec.structs.replace(through, timeout_s=0.4)
+            with RedisStateManager.connect(hasty, observer=both) as impatient:
+                impatient.get_session("a")
+                dropped = itertools.repeat(True)
+                for do in (lambda: impatient.update_session(state), lambda: impatient.get_session("a")):
+                    ended(do)
+            dropped = iter(())
+            # The outbox has four entries now: what was not answered was applied.
+            ended(lambda: manager.create_session(sample_state("b")))
+    assert [
+        ("get_session", "ok"),
+        ("update_session", "unknown"),
+        ("get_session", "unavailable"),
+        ("create_session", "backlog_full"),
+    ] == recorder.ends[3:]
     assert 1 == counted(registry, "kairos_unknown_outcomes_total", operation="update_session")
     assert 1 == counted(registry, "kairos_failures_total", outcome="unavailable")
-    assert recorder.told.count("lost") == counted(registry, "kairos_retries_total", reason="lost") > 2
+    assert recorder.told.count("lost") == counted(registry, "kairos_retries_total", reason="lost") > 1
 
 
 @pytest.mark.usefixtures("colour")
@@ -257,28 +256,26 @@ def test_what_watches_meet_is_told(
             proxy.on_reply = lose_one
             state = manager.update_session(manager.update_session(state))
             assert updates.receive(10) is not None
-            assert ["delivered", "gap", "resynchronised", "delivered"] == recorder.told
+            assert ["delivered", "gap", "resynchronised", "delivered"] == [
+                told for told in recorder.told if told != "lost"
+            ]
             proxy.cut()
             until = time.monotonic() + 30
             while updates.reconnects < 1 and time.monotonic() < until:
                 updates.receive(0.05)
-            assert {"reconnected", "resynchronised"} <= set(recorder.told[4:])
+            assert {"reconnected", "resynchronised"} <= set(recorder.told)
             assert not any(told.startswith("deaf") for told in recorder.told)
-            silent, reconnects = True, updates.reconnects
-            proxy.on_reply = lambda data: b"" if silent else data
+            proxy.on_reply = lambda _: b""
             while "deaf True" not in recorder.told and time.monotonic() < until:
                 updates.receive(0.05)
             # It is told once, however long it lasts.
             updates.receive(0.05)
             assert 1 == recorder.told.count("deaf True")
-            silent = False
-            while updates.reconnects == reconnects and time.monotonic() < until:
-                updates.receive(0.05)
     names = ("reconnected", "gap", "deaf True", "resynchronised", "delivered")
     told = [recorder.told.count(name) for name in names]
     series = ("reconnects", "gaps", "deaf", "resynchronisations", "deliveries")
     assert told == [counted(registry, f"kairos_watch_{name}_total") for name in series]
-    assert all(count >= least for count, least in zip(told, [2, 1, 1, 3, 2], strict=True))
+    assert all(count >= least for count, least in zip(told, [1, 1, 1, 2, 2], strict=True))
 
 
 class _Broken(Silent):

@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import threading
 import time
+import types
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from redis import exceptions as foreign
 
-from kairos_core import ConfigurationError
-from kairos_core.metrics import PrometheusObserver
+from kairos_core import ConfigurationError, Settings, StoreUnavailable
+from kairos_core.attempts import Refused
+from kairos_core.commands import CREATE, Command, pack
+from kairos_core.metrics import PrometheusObserver, Silent
+from kairos_core.metrics.audit import AuditCollector
 from kairos_core.metrics.probe import Probe
+from kairos_core.observed import ObservedLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,3 +89,46 @@ def test_an_answer_is_given_again_for_a_while() -> None:
         time.sleep(0.001)
     # There are no more answers.
     assert isinstance(fresh.begin().exception(30), StopIteration)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Refused("NOSCRIPT No matching script"), "script"),
+        (Refused("MOVED 1 127.0.0.1:7000"), "moved"),
+        (Refused("ASK 1 127.0.0.1:7000"), "moved"),
+        (Refused("LOADING the dataset"), "refused"),
+        (foreign.ConnectionError("gone"), "lost"),
+        (Refused("OOM command not allowed"), None),
+    ],
+    ids=str,
+)
+def test_a_retry_says_why(error: Refused | foreign.RedisError, reason: str | None) -> None:
+    """Each failure that leads to another attempt is told with its reason; one that ends the call is no retry."""
+    told: list[str] = []
+
+    class Listening(Silent):
+        def retried(self, reason: str) -> None:
+            told.append(reason)
+
+    write: Any = Command(pack(("EVALSHA", "0", "0")), bool, "key", "a", 0, "id", CREATE)
+    link: Any = types.SimpleNamespace(observer=Listening())
+    attempts = ObservedLink.attempts(link, write, time.monotonic() + 1e6, patient=True)
+    if reason is None:
+        with pytest.raises(StoreUnavailable):
+            attempts.after(error, sent=True)
+    else:
+        attempts.after(error, sent=True)
+    assert ([] if reason is None else [reason]) == told
+
+
+def test_a_server_that_does_not_answer_in_time_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A scrape that comes to its deadline goes on without that answer; the log says so once, until there is one."""
+    silent: Future[int] = Future()
+    answered: Future[int] = Future()
+    answered.set_result(7)
+    with contextlib.closing(AuditCollector(Settings())) as collector:
+        assert [None, None, 7, None] == [
+            collector._answered("store", asked, 0.0) for asked in (silent, silent, answered, silent)
+        ]
+    assert ["metrics: the store does not answer: no answer in 3 s"] * 2 == [record.message for record in caplog.records]
