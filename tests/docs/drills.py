@@ -96,12 +96,14 @@ class Ground:
         """Run a command that runs until it is told to end."""
         with patch.dict(os.environ, self.variables), (self.folder / "running").open("a") as log:
             typed = [os.path.expandvars(word) for word in words(command)]
-            process = subprocess.Popen(typed, env=self.variables, cwd=self.folder, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                typed, env=self.variables, cwd=self.folder, stdin=subprocess.PIPE, stdout=log, stderr=log
+            )
         try:
             yield
         finally:
             process.terminate()
-            process.wait()
+            process.communicate()
 
     def type(self, command: str, variables: dict[str, str]) -> Ran:
         """Run one command."""

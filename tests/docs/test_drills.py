@@ -13,7 +13,10 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -29,14 +32,14 @@ from psycopg import sql
 from traitlets.config import Config
 
 from kairos_core import AuditWriter, RedisStateManager, Settings, SyncStatus
-from kairos_core.audit import status
+from kairos_core.audit import member, status
 from kairos_core.audit.jobs import DrainQueue
 from kairos_core.errors import StoreUnavailable
+from kairos_core.layout import Layout
 from kairos_core.local import free_port
 from loadtests.environment import as_worker, new_account, note_accounts, with_login
 from loadtests.losses import Store
 from loadtests.servers.valkeys import valkeys
-from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
 from loadtests.waiting import wait_for
 from tests.docs.drills import DOCUMENTS, Ground, configuration, drills
@@ -259,16 +262,16 @@ def test_rq_and_rq_dashboard_show_the_queue_and_its_workers(ground: Ground) -> N
             except OSError:
                 return ""
 
-        with contextlib.closing(DrainQueue(as_worker(ground.store.settings))) as queue:
-            queue.enqueue([3], "nobody's")
-        wait_for("a job on its page", lambda: "drain([3]" in read("data/jobs/kairos-audit/queued/10/asc/1.json"), 30)
-        (rq_worker,) = commands_of(drills()["rq worker"])
-        stack.enter_context(ground.running(rq_worker.command))
-        stack.enter_context(worker_pool(as_worker(ground.store.settings), 1, ground.folder / "log"))
         state = ground.store.manager.get_session("table-12")
         assert state is not None
         ground.store.manager.update_session(state)
-
+        # As the sweep of a pool does, whose worker comes later; a whole pool is three processes.
+        with contextlib.closing(DrainQueue(as_worker(ground.store.settings))) as queue:
+            queue.enqueue([ground.store.layout.lane_of("table-12")], "a sweep")
+        wait_for("a job on its page", lambda: "drain([0]" in read("data/jobs/kairos-audit/queued/10/asc/1.json"), 30)
+        (rq_worker,) = commands_of(drills()["rq worker"])
+        stack.enter_context(ground.running(rq_worker.command))
+        stack.enter_context(ground.running(shlex.join([sys.executable, *member.command("worker", "text")])))
         wait_for("both workers on its page", lambda: read("data/workers.json").count('"kairos-audit"') == 2, 30)
         wait_for("the queue on its page", lambda: '"kairos-audit"' in read("data/queues.json"), 30)
         assert "RQ" in read("view/queues")
@@ -329,3 +332,12 @@ def test_what_is_urgent_is_said_to_be() -> None:
         section = text.partition(f"\n### {rule['alert']}\n")[2].partition("\n### ")[0]
         assert section.strip().startswith(f"*{rule['labels']['severity'].capitalize()}.* "), rule["alert"]
         assert ["Look", "Do"] == re.findall(r"^- \*\*(\w+)\*\*: ", section, re.MULTILINE), rule["alert"]
+
+
+def test_the_lanes_of_a_cluster_are_as_told() -> None:
+    """How evenly lanes lie on three primaries, each with a third of the slots, is what the topologies say."""
+    text = (DOCUMENTS / "topologies.md").read_text(encoding="utf-8")
+    for lanes, told in ((16, "are 4, 6 and 6"), (64, "64 lanes 19, 22 and 23")):
+        counted = Counter(slot * 3 // 16_384 for slot in Layout("kairos", lanes).slots)
+        assert re.findall(r"\d+", told)[-3:] == [str(count) for count in sorted(counted.values())]
+        assert told in text
