@@ -52,8 +52,8 @@ def parts(evidence: Evidence, profile: str) -> Iterator[Validity]:
     for name in dict.fromkeys((*(runs or PARTS), *(f"{LOAD}/{name}" for name in evidence.loads))):
         one = runs.get(name)
         part = next((part for part in profiles().get(profile, ()) if part.name == name), None)
-        # Only what given servers cannot bear may be left out.
-        if one is not None and one.left_out and (part is None or part.left_out):
+        # Only what given servers cannot bear may be left out, and only where servers were given.
+        if one is not None and one.left_out and (part is None or part.left_out) and _on_given_servers(evidence):
             continue
         of = _profiles(name, evidence)
         seen = _ended(name, one) or ("measured" if of is not None else "missing")
@@ -69,6 +69,11 @@ def parts(evidence: Evidence, profile: str) -> Iterator[Validity]:
             is_valid=seen == "measured",
             file=name if of is not None else "parts.json",
         )
+
+
+def _on_given_servers(evidence: Evidence) -> bool:
+    """Whether a run was on servers that were given, as far as it says."""
+    return evidence.latency is None or bool(evidence.latency.manifest.get("servers_given"))
 
 
 def _profiles(name: str, evidence: Evidence) -> set[str] | None:
@@ -98,6 +103,8 @@ def _ended(name: str, one: PartRun | None) -> str:
     """How a part ended that came to no result; empty: it did not end so, or nothing is noted of it."""
     if one is None:
         return ""
+    if one.left_out:
+        return "left out, though no servers were given"
     if one.status is None:
         return "not measured, or not to its end"
     finds = name == VALIDATION or name.startswith(LOAD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 import tomllib
@@ -258,6 +259,11 @@ def test_a_part_that_was_left_out_is_no_failure(sound: Evidence) -> None:
     reason = "it stops PostgreSQL"
     parts = [one for one in sound.parts if one.name != "load/audit_outage"]
     put(sound, parts=[*parts, PartRun(name="load/audit_outage", command="", left_out=reason)])
+    assert "load/audit_outage: left out, though no servers were given" in judged(sound).headline
+    assert sound.latency is not None
+    given = copy.copy(sound.latency)
+    given.manifest = {**given.manifest, "servers_given": True}
+    put(sound, latency=given)
     assert Verdict.PASS == judged(sound).verdict
     assert f"load/audit_outage was left out: {reason}." in notes(sound, [])
 
