@@ -323,6 +323,6 @@ def test_a_bar_of_no_study_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "reports").mkdir()
     bar = 'study = "contentoin"\nvalue = "useful_per_s"\nsubject = "kairos"\nx = 8\nabove = 3.0\n'
     (tmp_path / "reports" / "targets.toml").write_text(f"[[study]]\n{bar}")
-    monkeypatch.setattr(studies, "ROOT", tmp_path)
+    monkeypatch.setattr(study_bars, "ROOT", tmp_path)
     with pytest.raises(ConfigurationError, match="there is no study contentoin"):
         study_bars.bars(["contention"])
