@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from loadtests.judging.verdict import Status
 from loadtests.load.generator import BUSY
@@ -39,7 +42,8 @@ def validity(evidence: Evidence, notebooks: Sequence[NotebookRun], profile: str)
     evidence.read_all()
     found = [*parts(evidence, profile), *_unreadable(evidence), *_contradictions(evidence)]
     if evidence.latency is not None:
-        found += [*_latency(evidence.latency), *fairness(evidence.latency), *drift(evidence.latency)]
+        run = evidence.latency
+        found += [*_latency(run), *fairness(run), *beyond_the_floor(run), *copies(run), *drift(run)]
     for name, test in evidence.loads.items():
         found += generator(name, test)
     found += [*_judge(evidence), *_one_tree(evidence), *_notebooks(notebooks)]
@@ -151,6 +155,34 @@ def fairness(run: Run) -> Iterator[Validity]:
             is_valid=name not in unfair,
             file=LATENCY,
         )
+
+
+def beyond_the_floor(run: Run) -> Iterator[Validity]:
+    """No operation takes less time than the same bytes on a socket: whoever seems to, was not measured."""
+    found = {name: run.compare(name, "floor") for name in run.beside_itself if "floor" in run.samples[name]}
+    if found:
+        fastest = min(found, key=lambda name: found[name].upper)
+        yield Validity(
+            what="the operation that is nearest to its floor",
+            seen=f"{fastest}, {found[fastest]} times the same bytes on a socket",
+            limit="no faster than these",
+            is_valid=found[fastest].upper >= 1,
+            file=LATENCY,
+        )
+
+
+def copies(run: Run) -> Iterator[Validity]:
+    """No two subjects took the same times, call by call: these would be one, in two names."""
+    for operation, subjects in run.samples.items():
+        for (name, one), (other_name, other) in combinations(subjects.items(), 2):
+            if any(len(times) > 1 and np.array_equal(times, others) for times, others in zip(one, other, strict=False)):
+                yield Validity(
+                    what=f"{operation}, the times of {name} and {other_name}",
+                    seen="the same, call by call",
+                    limit="of calls of their own",
+                    is_valid=False,
+                    file=LATENCY,
+                )
 
 
 def drift(run: Run) -> Iterator[Validity]:

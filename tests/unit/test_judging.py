@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from loadtests.validation import Validation
     from reports.findings import Guarantee
     from reports.judging.verdict import Said
+    from reports.results import Samples
 
 Change = "Callable[[Evidence], object]"
 
@@ -219,9 +220,32 @@ def another_tree(evidence: Evidence) -> None:
     evidence.studies["contention"] = msgspec.structs.replace(study, facts={"machine": {"commit": "other"}})
 
 
+def set_times(evidence: Evidence, subject: str, times: Callable[[list[Samples]], list[Samples]], of: str) -> None:
+    """Let a subject have taken other times for a get: made from those of one that is there."""
+    assert evidence.latency is not None
+    changed = copy.copy(evidence.latency)
+    seen = changed.samples["get_session"]
+    vars(changed).pop("beside_itself", None)
+    vars(changed)["samples"] = {**changed.samples, "get_session": {**seen, subject: times(seen[of])}}
+    put(evidence, latency=changed)
+
+
+def copied(evidence: Evidence) -> None:
+    """Let Kairos beside itself be the same numbers, in one run."""
+    own = evidence.latency.samples["get_session"]["again"] if evidence.latency else []
+    set_times(evidence, "again", lambda times: [times[0], *own[1:]], "kairos")
+
+
+def faster_than_the_floor(evidence: Evidence) -> None:
+    """Let the same bytes on a socket take twice as long as Kairos."""
+    set_times(evidence, "floor", lambda runs: [2 * times for times in runs], "kairos")
+
+
 @pytest.mark.parametrize(
     ("change", "seen"),
     [
+        (copied, "get_session, the times of kairos and again: the same, call by call"),
+        (faster_than_the_floor, "the operation that is nearest to its floor: get_session, 0.5"),
         (without("latency"), "the part latency: missing"),
         (without("validation"), "the part validation: missing"),
         (without("studies"), "the part studies: missing"),
