@@ -26,7 +26,7 @@ def status_of(
         expected: errors of which the sentence is enough, besides those of settings and of the system (a disk that is
             full, a folder that is not ours). One with a `status` of 2 is of another process, which has said why.
         name: of the program, before the sentence.
-        interrupted: what became of all by Ctrl-C, for one line.
+        interrupted: what became of all by Ctrl-C or SIGTERM, for one line.
     """
     told: tuple[type[Exception], ...] = (ConfigurationError, OSError, *expected)
     try:
@@ -40,6 +40,11 @@ def status_of(
     except KeyboardInterrupt:
         print(f"{name}: {interrupted()}", file=sys.stderr)
         return INTERRUPTED_STATUS
+    except SystemExit as end:
+        # A termination unwinds as this, and whoever sent it wants to know what became of all, too.
+        if end.code == 128 + signal.SIGTERM:
+            print(f"{name}: {interrupted()}", file=sys.stderr)
+        raise
     except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that something is wrong
         traceback.print_exc()
     return COULD_NOT_RUN

@@ -33,7 +33,7 @@ from loadtests.faults.schedule import schedule
 from loadtests.judging.judge import judge_round, records_of
 from loadtests.judging.verdict import Status
 from loadtests.mutants import MUTANTS
-from loadtests.mutants.catch import CAUGHT, GREEN, Caught, catch, status_of
+from loadtests.mutants.catch import CAUGHT, GREEN, Caught, catch, status_of_mutants
 from loadtests.subjects.registry import OF_KAIROS, SUBJECTS
 from loadtests.validation import RoundResult, SubjectResult, Validation
 
@@ -247,7 +247,7 @@ class Validator:
         self._tell("  and these checks on the unbroken core, where they must be green")
         with harness(new_namespace("mutants")) as settings:
             self.found.mutants = catch(settings, MUTANTS, lambda one: self._tell(f"  {_shown(one)}"))
-        self.found.mutants_status = status_of(self.found.mutants)
+        self.found.mutants_status = status_of_mutants(self.found.mutants)
 
     def _tell_part(self, number: int, text: str) -> None:
         """Say what comes now, and how long it took until here."""

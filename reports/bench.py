@@ -22,6 +22,7 @@ from loadtests import ROOT
 from loadtests.benchmarks import GATED
 from loadtests.ending import COULD_NOT_RUN, status_of
 from loadtests.measure import BENCHMARK_PROFILES, unwind_on_termination
+from loadtests.whole import write_whole
 from reports.children import MeasuringFailed, run_to_its_end
 from reports.folders import INTERRUPTED, new_run, whole_or_gone
 from reports.gate import BASELINE, SECOND, Batch, changes, elsewhere, judge, read_baseline, slower
@@ -130,13 +131,7 @@ def _write_baseline(batch: Batch, file: Path) -> int:
     lost = _operations_of(file) - set(batch.operations)
     if lost:
         raise ConfigurationError("--write-baseline", f"{file}: it would lose {', '.join(sorted(lost))}: measure all")
-    # As a whole or not at all, be the disk full or the process killed.
-    beside = file.with_suffix(".new")
-    try:
-        beside.write_bytes(msgspec.json.format(msgspec.json.encode(batch.baseline())) + b"\n")
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(file, msgspec.json.format(msgspec.json.encode(batch.baseline())) + b"\n")
     print("", *busy(batch), f"written: {os.path.relpath(file)}", sep="\n")
     return 0
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from loadtests import ROOT
+from loadtests.whole import write_whole
 from reports.evidence import Evidence
 from reports.findings import Report, write_report
 from reports.judging import judged
@@ -94,13 +95,10 @@ def _command(evidence: Evidence, profile: str) -> str:
 
 def _write_page(built: Built, path: Path) -> None:
     prefix = os.path.relpath(built.folder, path.parent)
-    # All or nothing, where two reports end at once or one is interrupted.
-    new = path.with_suffix(f".{built.folder.name}")
     page = render(
         built.report,
         built.drawn,
         prefix="" if prefix == "." else f"{prefix}/",
         is_there=lambda name: (built.folder / name).exists(),
     )
-    new.write_text(page, encoding="utf-8")
-    new.replace(path)
+    write_whole(path, page.encode(), beside=built.folder.name)

@@ -17,6 +17,7 @@ What cannot be read is a problem in a sentence and never an exception: the page 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -88,7 +89,7 @@ class Evidence:
     @cached_property
     def latency(self) -> Run | None:
         """The latency benchmarks and the checks between instances."""
-        return self._read(LATENCY, lambda: Run(self.folder)) if (self.folder / "manifest.json").exists() else None
+        return self._read(LATENCY, lambda: _run(self.folder)) if (self.folder / "manifest.json").exists() else None
 
     @cached_property
     def validation(self) -> Validation | None:
@@ -114,7 +115,7 @@ class Evidence:
         for path in sorted((self.folder / STUDIES).glob("*.json")):
             if path.name == "asked.json":
                 continue
-            result = self._read(f"{STUDIES}/{path.stem}", lambda path=path: read(path))  # type: ignore[misc]
+            result = self._read(f"{STUDIES}/{path.stem}", lambda path=path: _study(path))  # type: ignore[misc]
             if result is not None:
                 found[path.stem] = result
         return found
@@ -146,6 +147,36 @@ class Evidence:
             return None
 
 
+def moment(text: str) -> datetime:
+    """A time of ISO 8601, in UTC; one that says no zone is meant so.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = datetime.fromisoformat(text)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _run(folder: Path) -> Run:
+    found = Run(folder)
+    for name in ("started_at", "finished_at"):
+        _check_moment(found.manifest.get(name))
+    return found
+
+
+def _study(path: Path) -> Result:
+    found = read(path)
+    for text in (found.started_at, found.finished_at):
+        _check_moment(text)
+    return found
+
+
+def _check_moment(text: object) -> None:
+    """What says no time is from before that was written down; what says a wrong one is not to be trusted."""
+    if text:
+        moment(str(text))
+
+
 def _age(folder: Path) -> str:
     """When a load test began, for sorting; of one that cannot be read, last."""
     try:
@@ -156,6 +187,7 @@ def _age(folder: Path) -> str:
 
 def _load_test(folder: Path) -> LoadTest:
     load, verdict = read_load(folder), read_load_verdict(folder)
+    _check_moment(load.began_at)
     path = folder / "verdict.json"
     judged = msgspec.json.decode(path.read_bytes(), type=RunVerdict) if path.exists() else None
     correctness = str(judged.status) if judged else UNDECIDED

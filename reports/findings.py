@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from kairos_core.errors import ConfigurationError
+from loadtests.whole import write_whole
 from reports.statistics import Verdict  # noqa: TC001 - msgspec reads it when it decodes
 
 if TYPE_CHECKING:
@@ -413,9 +414,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_report(folder: Path, report: Report) -> None:
     """Write `report.json`: all of it, or nothing."""
-    half = folder / f"{NAME}.half"
-    half.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    half.replace(folder / NAME)
+    write_whole(folder / NAME, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
 
 
 def read_report(folder: Path) -> Report:

@@ -17,6 +17,7 @@ from loadtests import ROOT
 from loadtests.environment import harness, new_namespace
 from loadtests.measure import machine_facts
 from loadtests.shown import short
+from loadtests.whole import write_whole
 from reports import evidence
 from reports.children import MeasuringFailed, run_and_tell
 from reports.evidence import Evidence
@@ -142,9 +143,8 @@ def records(folder: Path) -> dict[str, PartRun]:
 
 def _note(folder: Path, one: PartRun) -> None:
     """Write what became of a part, or that it has begun: all of the file, or nothing."""
-    half = folder / f"{evidence.PARTS}.half"
-    half.write_bytes(msgspec.json.format(msgspec.json.encode([*(records(folder) | {one.name: one}).values()])) + b"\n")
-    half.replace(folder / evidence.PARTS)
+    known = [*(records(folder) | {one.name: one}).values()]
+    write_whole(folder / evidence.PARTS, msgspec.json.format(msgspec.json.encode(known)) + b"\n")
 
 
 def note_missing(folder: Path, profile: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from kairos_core.errors import ConfigurationError
+from loadtests.whole import write_whole
 from reports.figures.trend import trend
 from reports.findings import NAME, read_report
 from reports.page import words
@@ -86,10 +87,7 @@ def write_trend(runs: Path) -> Path:
             when=words.when,
         )
     )
-    # All or nothing, where two reports end at once or one is interrupted.
-    half = runs / f"{TREND}.half"
-    half.write_text(text, encoding="utf-8")
-    return half.replace(runs / TREND)
+    return write_whole(runs / TREND, text.encode())
 
 
 def main_numbers(report: Report, load: str) -> Main:

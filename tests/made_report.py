@@ -49,106 +49,23 @@ def made_report(**changed: object) -> Report:
         "commit": "0123abc",
         "targets": _targets(),
         "guarantees": _guarantees(),
-        "validity": [
-            Validity(
-                what="get_session beside itself",
-                seen="1.004 (0.991 to 1.017)",
-                limit="within 2.5 % of 1",
-                is_valid=True,
-                file="latency/run-01.json",
-            ),
-            Validity(
-                what="generator's processor, audit_outage",
-                seen="41 %",
-                limit="< 70 %",
-                is_valid=True,
-                file="load/audit_outage/load_verdict.json",
-            ),
-        ],
+        "validity": _validity(),
         "latencies": _latencies(),
-        "faults": [
-            FaultRow(
-                fault=fault,
-                arena=arena,
-                rounds=3,
-                hit=3 - number,
-                operations=41_234 + number,
-                recovery_s=None if number else 0.0834,
-                expected_losses=517 * number,
-                file=f"validation/rounds/{number + 1:03d}",
-            )
-            for number, (fault, arena) in enumerate(zip(_FAULTS, ("fsync", "memory", "cluster"), strict=True))
-        ],
-        "fault_cells": [
-            FaultCell(fault=fault, guarantee=name, verdict=Verdict.PASS, rounds=3, operations=41_234)
-            for fault in _FAULTS
-            for name in ("G2", "G7", "G11")
-            if (fault, name) != ("worker stopped", "G11")
-        ],
+        "faults": _faults(),
+        "fault_cells": _fault_cells(),
         "mutants": _mutants(),
         "loads": [_load()],
-        "laws": [
-            Law(
-                subject="kairos",
-                one_per_s=(3_456.7, 3_301.2, 3_598.9),
-                contention=(0.1234, 0.1012, 0.1456),
-                coherency=(0.00321, 0.00111, 0.00555),
-                peak=16.53,
-                file="studies/instances.json",
-            ),
-            Law(
-                subject="bare",
-                one_per_s=(0, 0, 0),
-                contention=(0, 0, 0),
-                coherency=(0, 0, 0),
-                peak=None,
-                file="studies/instances.json",
-                note="too few points",
-            ),
-        ],
-        "counterexample": Counterexample(
-            subject="check_then_set",
-            sentence="Both made the same version: p66 update of session 1, from (…, v8) to (…, v9) by 66.54, ok",
-            violations=1_213,
-            lost=1_209,
-            operations=9_876,
-            picture="validation/subjects/check_then_set/rounds/001/violation.svg",
-            file="validation/subjects/check_then_set/rounds/001/verdict.json",
-        ),
-        "coverage": Coverage(
-            commit="0123abc",
-            is_of_this=True,
-            all_percent=94.36,
-            managers_percent=96.18,
-            audit_percent=91.47,
-            lines=6_543,
-            missing=369,
-            files={"kairos_core/state.py": 98.76, "kairos_core/audit/drain.py": 87.65},
-            file="coverage.json",
-        ),
+        "laws": _laws(),
+        "counterexample": _counterexample(),
+        "coverage": _coverage(),
         "environment": [
             ("machine", "AMD EPYC, 2 cores, Linux 6.18"),
             ("store", "Valkey 9.1.2"),
             ("audit", "PostgreSQL 18.6"),
         ],
         "notes": ["The load tests' ratios are shown and not judged: full does."],
-        "parts": [
-            PartRun(name="latency", command="python -m loadtests.measure", status=0, seconds=114.2),
-            PartRun(
-                name="load/audit_outage", command="python -m loadtests.load run audit_outage", left_out="servers given"
-            ),
-        ],
-        "notebooks": [
-            NotebookRun(
-                name="01_latency",
-                question="Are the targets met?",
-                seconds=7.89,
-                cells=9,
-                cells_run=9,
-                error=None,
-                file="notebooks/01_latency.ipynb",
-            )
-        ],
+        "parts": _parts(),
+        "notebooks": _notebooks(),
     }
     return Report(**{**facts, **changed})  # type: ignore[arg-type]
 
@@ -177,6 +94,121 @@ def made_pictures() -> dict[str, list[Picture]]:
         ],
         "violation": [Picture(svg, "Two writes of one version", "Two boxes in red", "", "validation/validation.json")],
     }
+
+
+def _validity() -> list[Validity]:
+    return [
+        Validity(
+            what="get_session beside itself",
+            seen="1.004 (0.991 to 1.017)",
+            limit="within 2.5 % of 1",
+            is_valid=True,
+            file="latency/run-01.json",
+        ),
+        Validity(
+            what="generator's processor, audit_outage",
+            seen="41 %",
+            limit="< 70 %",
+            is_valid=True,
+            file="load/audit_outage/load_verdict.json",
+        ),
+    ]
+
+
+def _faults() -> list[FaultRow]:
+    return [
+        FaultRow(
+            fault=fault,
+            arena=arena,
+            rounds=3,
+            hit=3 - number,
+            operations=41_234 + number,
+            recovery_s=None if number else 0.0834,
+            expected_losses=517 * number,
+            file=f"validation/rounds/{number + 1:03d}",
+        )
+        for number, (fault, arena) in enumerate(zip(_FAULTS, ("fsync", "memory", "cluster"), strict=True))
+    ]
+
+
+def _fault_cells() -> list[FaultCell]:
+    return [
+        FaultCell(fault=fault, guarantee=name, verdict=Verdict.PASS, rounds=3, operations=41_234)
+        for fault in _FAULTS
+        for name in ("G2", "G7", "G11")
+        if (fault, name) != ("worker stopped", "G11")
+    ]
+
+
+def _laws() -> list[Law]:
+    return [
+        Law(
+            subject="kairos",
+            one_per_s=(3_456.7, 3_301.2, 3_598.9),
+            contention=(0.1234, 0.1012, 0.1456),
+            coherency=(0.00321, 0.00111, 0.00555),
+            peak=16.53,
+            file="studies/instances.json",
+        ),
+        Law(
+            subject="bare",
+            one_per_s=(0, 0, 0),
+            contention=(0, 0, 0),
+            coherency=(0, 0, 0),
+            peak=None,
+            file="studies/instances.json",
+            note="too few points",
+        ),
+    ]
+
+
+def _counterexample() -> Counterexample:
+    return Counterexample(
+        subject="check_then_set",
+        sentence="Both made the same version: p66 update of session 1, from (…, v8) to (…, v9) by 66.54, ok",
+        violations=1_213,
+        lost=1_209,
+        operations=9_876,
+        picture="validation/subjects/check_then_set/rounds/001/violation.svg",
+        file="validation/subjects/check_then_set/rounds/001/verdict.json",
+    )
+
+
+def _coverage() -> Coverage:
+    return Coverage(
+        commit="0123abc",
+        is_of_this=True,
+        all_percent=94.36,
+        managers_percent=96.18,
+        audit_percent=91.47,
+        lines=6_543,
+        missing=369,
+        files={"kairos_core/state.py": 98.76, "kairos_core/audit/drain.py": 87.65},
+        file="coverage.json",
+    )
+
+
+def _parts() -> list[PartRun]:
+    return [
+        PartRun(name="latency", command="python -m loadtests.measure", status=0, seconds=114.2),
+        PartRun(
+            name="load/audit_outage", command="python -m loadtests.load run audit_outage", left_out="servers given"
+        ),
+    ]
+
+
+def _notebooks() -> list[NotebookRun]:
+    return [
+        NotebookRun(
+            name="01_latency",
+            question="Are the targets met?",
+            seconds=7.89,
+            cells=9,
+            cells_run=9,
+            error=None,
+            file="notebooks/01_latency.ipynb",
+        )
+    ]
 
 
 def _targets() -> list[Target]:

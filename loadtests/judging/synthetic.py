@@ -1,7 +1,7 @@
-"""Histories of any size that a correct store could have left behind, to measure the checker and to see it fail.
+"""Histories of any size that a correct store could have left behind, to measure the checker.
 
-Rivals on a register, played through: each attempt takes effect at one moment within its interval. `spoil` then puts one
-violation in. `python -m loadtests.judging.synthetic --measure 1000000 2000000 4000000` prints seconds and memory.
+Rivals on a register, played through: each attempt takes effect at one moment within its interval. `spoiled` puts a
+violation in. `python -m loadtests.judging.synthetic --measure 1000000 2000000` prints seconds and memory.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from loadtests.judging import checker
 from loadtests.judging.checker import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from loadtests.history import History
 
 # Played through in earnest up to here; a larger one is this many times the same, in other sessions and later.
@@ -34,8 +32,8 @@ _PLAYED = 250_000
 _PROCESSES = 8
 _AT_ONCE = 16
 _A_SESSION = 400
-_READER = 100
-_WATCHERS = (200, 201)
+READER = 100
+WATCHERS = (200, 201)
 _UNKNOWN = 0.003
 _LATENCY_NS = 300_000
 _TOLD_AFTER_NS = 150_000
@@ -103,11 +101,11 @@ class _Play:
     def read_all(self, sessions: int, at: int) -> None:
         """What is there in the end."""
         for session in range(1, sessions + 1):
-            own = self._token(_READER)
+            own = self._token(READER)
             start = at + session * 1_001
             stored = self._stored.get(session)
             n, v, writer, digest = stored[:4] if stored else (0, 0, 0, 0)
-            self._put(own, _READER, session, Kind.GET, start, start + 500, (n, v), writer=writer, digest=digest)
+            self._put(own, READER, session, Kind.GET, start, start + 500, (n, v), writer=writer, digest=digest)
 
     def _token(self, process: int) -> int:
         self._count[process] = self._count.get(process, 0) + 1
@@ -235,7 +233,7 @@ class _Play:
     def _tell(self, session: int, told: Kind, recorded: Kind, event: tuple[int, int, int, int, int], now: int) -> None:
         n, v, own, digest, _ = event
         if self._watched:
-            for watcher in _WATCHERS:
+            for watcher in WATCHERS:
                 received = now + _TOLD_AFTER_NS + watcher
                 self._put(
                     self._token(watcher), watcher, session, told, received, received, (n, v), writer=own, digest=digest
@@ -278,7 +276,7 @@ def generate(  # noqa: PLR0913 - what a history may be like
         session_ttl_ms=ttl_ms,
         ttl_slack_ms=0,
         planned={process: int((history["process"] == process).sum()) for process in range(1, _PROCESSES + 1)},
-        watchers=_WATCHERS if watched else (),
+        watchers=WATCHERS if watched else (),
         has_audit=audited,
     )
     return history[np.argsort(history["token"], kind="stable")], facts
@@ -343,106 +341,6 @@ def measure(sizes: list[int], **options: Any) -> list[dict[str, Any]]:
             answer = subprocess.run(command, check=True, capture_output=True, text=True)
         found.append(json.loads(answer.stdout))
     return found
-
-
-def spoiler(name: str) -> Callable[[History, np.random.Generator], History]:
-    """What puts the violation of that name into a history."""
-    return SPOILERS[name]
-
-
-def _pick(history: History, random: np.random.Generator, *kinds: Kind, stamped: bool = True) -> int:
-    fits = np.isin(history["kind"], kinds) & (history["outcome"] == Outcome.OK)
-    fits &= (history["incarnation"] != 0) == stamped
-    return int(random.choice(np.flatnonzero(fits)))
-
-
-def _stale_read(history: History, random: np.random.Generator) -> History:
-    """A read that comes long after the version that it saw was replaced."""
-    spoiled = history.copy()
-    updates = spoiled[(spoiled["kind"] == Kind.UPDATE) & (spoiled["outcome"] == Outcome.OK)]
-    one = updates[int(random.integers(len(updates)))]
-    reader = int(random.choice(np.flatnonzero((spoiled["process"] == _READER) & (spoiled["incarnation"] != 0))))
-    writers = spoiled[(spoiled["session"] == spoiled["session"][reader]) & (spoiled["outcome"] == Outcome.OK)]
-    old = writers[(writers["kind"] == Kind.CREATE) & (writers["incarnation"] <= spoiled["incarnation"][reader])]
-    old = old[old["incarnation"] != 0]
-    first = old[int(np.argmin(old["start_ns"]))] if len(old) else one
-    for field in ("incarnation", "version", "writer", "digest"):
-        spoiled[field][reader] = first[field]
-    return spoiled
-
-
-def _second_writer(history: History, random: np.random.Generator) -> History:
-    """Two acknowledged writes of one version."""
-    spoiled = history.copy()
-    place = _pick(spoiled, random, Kind.UPDATE)
-    other = spoiled[place : place + 1].copy()
-    other["process"] = 77
-    other["token"] = other["writer"] = token(77, 1)
-    return join([spoiled, other])
-
-
-def _skipped_version(history: History, random: np.random.Generator) -> History:
-    """A write that was acknowledged as another version than the next."""
-    spoiled = history.copy()
-    spoiled["version"][_pick(spoiled, random, Kind.UPDATE)] += 1
-    return spoiled
-
-
-def _foreign_writer(history: History, random: np.random.Generator) -> History:
-    """A read of what nobody wrote."""
-    spoiled = history.copy()
-    spoiled["writer"][_pick(spoiled, random, Kind.GET)] = token(99, 5)
-    return spoiled
-
-
-def _early_absence(history: History, random: np.random.Generator) -> History:
-    """A session that is gone in the end, though nobody removed it."""
-    spoiled = history.copy()
-    readers = np.flatnonzero((spoiled["process"] == _READER) & (spoiled["incarnation"] != 0))
-    place = int(random.choice(readers))
-    for field in ("incarnation", "version", "writer", "digest"):
-        spoiled[field][place] = 0
-    return spoiled
-
-
-def _watcher_back(history: History, random: np.random.Generator) -> History:
-    """A watcher that is told of two writes in the wrong order."""
-    spoiled = history.copy()
-    told = np.flatnonzero((spoiled["process"] == _WATCHERS[0]) & (spoiled["version"] > 1))
-    _, firsts = np.unique(spoiled["session"][told], return_index=True)
-    place = int(random.choice(np.delete(told, firsts)))
-    other = int(told[(told < place) & (spoiled["session"][told] == spoiled["session"][place])][-1])
-    for field in ("incarnation", "version", "writer", "digest", "session", "kind"):
-        spoiled[field][[place, other]] = spoiled[field][[other, place]]
-    return spoiled
-
-
-def _missing_row(history: History, random: np.random.Generator) -> History:
-    """A write that the audit lacks."""
-    rows = np.flatnonzero(history["kind"] == Kind.RECORDED)
-    return np.delete(history, int(random.choice(rows)))
-
-
-def _doubled_row(history: History, random: np.random.Generator) -> History:
-    """A write that the audit has twice."""
-    rows = np.flatnonzero(history["kind"] == Kind.RECORDED)
-    place = int(random.choice(rows))
-    other = history[place : place + 1].copy()
-    other["start_ns"] = other["end_ns"] = history["start_ns"][rows].max() + 1
-    other["token"] = token(0, 1 << 39)
-    return join([history, other])
-
-
-SPOILERS: dict[str, Callable[[History, np.random.Generator], History]] = {
-    "stale read": _stale_read,
-    "second writer": _second_writer,
-    "skipped version": _skipped_version,
-    "foreign writer": _foreign_writer,
-    "early absence": _early_absence,
-    "watcher back": _watcher_back,
-    "missing row": _missing_row,
-    "doubled row": _doubled_row,
-}
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loadtests.scenarios import Scenario  # noqa: TC001 - msgspec reads it when it decodes
+from loadtests.whole import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,9 +167,7 @@ class LoadError(ValueError):
 
 def write_load(folder: Path, found: Load) -> None:
     """Write `load.json`."""
-    half = folder / f"{_NAME}.half"
-    half.write_bytes(msgspec.json.encode(found))
-    half.replace(folder / _NAME)
+    write_whole(folder / _NAME, msgspec.json.encode(found))
 
 
 def read_load(folder: Path) -> Load:

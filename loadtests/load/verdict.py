@@ -30,6 +30,7 @@ from loadtests.load.timeline import (
 )
 from loadtests.load.validity import is_searched, why_broken, why_invalid
 from loadtests.subjects.outside import is_outside
+from loadtests.whole import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,10 +173,7 @@ def exit_status(speed: LoadVerdict | Speed, correctness: Status | None) -> int:
 
 def write_load_verdict(folder: Path, verdict: LoadVerdict) -> None:
     """Write it beside the `load.json` that it is of."""
-    text = msgspec.json.format(msgspec.json.encode(verdict), indent=2)
-    half = folder / f"{NAME}.half"
-    half.write_bytes(text)
-    half.replace(folder / NAME)
+    write_whole(folder / NAME, msgspec.json.format(msgspec.json.encode(verdict), indent=2))
 
 
 def read_load_verdict(folder: Path) -> LoadVerdict:

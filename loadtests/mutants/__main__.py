@@ -18,7 +18,7 @@ from kairos_core.one_line import OneLineParser
 from loadtests.environment import harness, new_namespace
 from loadtests.measure import unwind_on_termination
 from loadtests.mutants import MUTANTS
-from loadtests.mutants.catch import CAUGHT, GREEN, Caught, catch, status_of
+from loadtests.mutants.catch import CAUGHT, GREEN, Caught, catch, status_of_mutants
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f" {sum(one.result == GREEN for one in controls)} of {len(controls)} checks green on the unbroken core,"
         f" {time.monotonic() - start:.0f} s"
     )
-    return status_of(found)
+    return status_of_mutants(found)
 
 
 def _tell(one: Caught, *, evidence: bool) -> None:

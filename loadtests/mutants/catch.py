@@ -71,7 +71,7 @@ class Caught(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.guarantee:<8}{name:<30}{self.check:<40}{self.seconds:>6.1f} s  {self.result}{again}"
 
 
-def status_of(found: Iterable[Caught]) -> int:
+def status_of_mutants(found: Iterable[Caught]) -> int:
     """0: all mutants were caught, and all checks are green; 1: not so; 2: something could not be run."""
     results = {one.result for one in found}
     if FAILED in results:

@@ -119,7 +119,7 @@ def sides(folder: str | Path, before: str | Path = "") -> tuple[Side, Side]:
             none its odd processes and its even ones, between which nothing was changed.
 
     Raises:
-        ConfigurationError: a folder holds no finished run.
+        ConfigurationError: a folder holds no finished run, or both are one.
     """
     after = Path(folder).resolve()
     read_manifest(after)
@@ -129,6 +129,8 @@ def sides(folder: str | Path, before: str | Path = "") -> tuple[Side, Side]:
             Side(after, f"{after.name}, odd processes", slice(0, None, 2)),
             Side(after, f"{after.name}, even processes", slice(1, None, 2)),
         )
+    if found == after:
+        raise ConfigurationError("BEFORE", f"{after.name}: that is the run itself, and no other")
     read_manifest(found)
     return Side(found), Side(after)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from reports import tables
+from reports.evidence import moment
 from reports.findings import Report
 from reports.judging.counterexample import counterexample
 from reports.judging.faults import fault_cells, fault_rows
@@ -82,15 +83,10 @@ def _moments(evidence: Evidence) -> Iterator[datetime]:
     if evidence.latency is not None:
         manifest = evidence.latency.manifest
         said_at.append((str(manifest.get("started_at", "")), str(manifest.get("finished_at", ""))))
-    yield from (_utc(text) for pair in said_at for text in pair if text)
+    yield from (moment(text) for pair in said_at for text in pair if text)
     for test in evidence.loads.values():
-        began = _utc(test.load.began_at)
+        began = moment(test.load.began_at)
         yield from (began, began + timedelta(seconds=test.load.scenario.duration_s))
-
-
-def _utc(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _commit(evidence: Evidence) -> str:

@@ -11,8 +11,8 @@ from reports.evidence import COVERAGE, LATENCY, LOAD, STUDIES
 from reports.findings import Target
 from reports.results import words
 from reports.statistics import RUNS_TO_PASS, Verdict
-from reports.studies import PointMissingError, bars
-from reports.studies import judged as judged_bar
+from reports.study_bars import PointMissingError, bars
+from reports.study_bars import judged as judged_bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from reports.evidence import Evidence, LoadTest
     from reports.findings import Coverage
     from reports.results import Judgement, Run
-    from reports.studies import Bar
+    from reports.study_bars import Bar
 
 FULL = "full"
 TOO_LITTLE = "Not judged here, where too little is measured of it: PROFILE=full does."

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from loadtests.judging.verdict import Status
 from loadtests.load.generator import BUSY
@@ -39,7 +42,8 @@ def validity(evidence: Evidence, notebooks: Sequence[NotebookRun], profile: str)
     evidence.read_all()
     found = [*parts(evidence, profile), *_unreadable(evidence), *_contradictions(evidence)]
     if evidence.latency is not None:
-        found += [*_latency(evidence.latency), *fairness(evidence.latency), *drift(evidence.latency)]
+        run = evidence.latency
+        found += [*_latency(run), *fairness(run), *beyond_the_floor(run), *copies(run), *drift(run)]
     for name, test in evidence.loads.items():
         found += generator(name, test)
     found += [*_judge(evidence), *_one_tree(evidence), *_notebooks(notebooks)]
@@ -52,8 +56,8 @@ def parts(evidence: Evidence, profile: str) -> Iterator[Validity]:
     for name in dict.fromkeys((*(runs or PARTS), *(f"{LOAD}/{name}" for name in evidence.loads))):
         one = runs.get(name)
         part = next((part for part in profiles().get(profile, ()) if part.name == name), None)
-        # Only what given servers cannot bear may be left out.
-        if one is not None and one.left_out and (part is None or part.left_out):
+        # Only what given servers cannot bear may be left out, and only where servers were given.
+        if one is not None and one.left_out and (part is None or part.left_out) and _on_given_servers(evidence):
             continue
         of = _profiles(name, evidence)
         seen = _ended(name, one) or ("measured" if of is not None else "missing")
@@ -69,6 +73,11 @@ def parts(evidence: Evidence, profile: str) -> Iterator[Validity]:
             is_valid=seen == "measured",
             file=name if of is not None else "parts.json",
         )
+
+
+def _on_given_servers(evidence: Evidence) -> bool:
+    """Whether a run was on servers that were given, as far as it says."""
+    return evidence.latency is None or bool(evidence.latency.manifest.get("servers_given"))
 
 
 def _profiles(name: str, evidence: Evidence) -> set[str] | None:
@@ -98,6 +107,8 @@ def _ended(name: str, one: PartRun | None) -> str:
     """How a part ended that came to no result; empty: it did not end so, or nothing is noted of it."""
     if one is None:
         return ""
+    if one.left_out:
+        return "left out, though no servers were given"
     if one.status is None:
         return "not measured, or not to its end"
     finds = name == VALIDATION or name.startswith(LOAD)
@@ -144,6 +155,34 @@ def fairness(run: Run) -> Iterator[Validity]:
             is_valid=name not in unfair,
             file=LATENCY,
         )
+
+
+def beyond_the_floor(run: Run) -> Iterator[Validity]:
+    """No operation takes less time than the same bytes on a socket: whoever seems to, was not measured."""
+    found = {name: run.compare(name, "floor") for name in run.beside_itself if "floor" in run.samples[name]}
+    if found:
+        fastest = min(found, key=lambda name: found[name].upper)
+        yield Validity(
+            what="the operation that is nearest to its floor",
+            seen=f"{fastest}, {found[fastest]} times the same bytes on a socket",
+            limit="no faster than these",
+            is_valid=found[fastest].upper >= 1,
+            file=LATENCY,
+        )
+
+
+def copies(run: Run) -> Iterator[Validity]:
+    """No two subjects took the same times, call by call: these would be one, in two names."""
+    for operation, subjects in run.samples.items():
+        for (name, one), (other_name, other) in combinations(subjects.items(), 2):
+            if any(len(times) > 1 and np.array_equal(times, others) for times, others in zip(one, other, strict=False)):
+                yield Validity(
+                    what=f"{operation}, the times of {name} and {other_name}",
+                    seen="the same, call by call",
+                    limit="of calls of their own",
+                    is_valid=False,
+                    file=LATENCY,
+                )
 
 
 def drift(run: Run) -> Iterator[Validity]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from reports import studies, tables
+from reports import study_tables, tables
 from reports.judging.counterexample import counterexample
 from reports.judging.faults import fault_cells, fault_rows
 from reports.judging.guarantees import guarantees
@@ -129,7 +129,7 @@ def studied(run: Evidence) -> list[tables.Table]:
     """The tables of each study."""
     found = []
     for result in run.studies.values():
-        found += studies.measured(result)
+        found += study_tables.measured(result)
         # The law of instances has rows of its own.
-        found += [table for table in (studies.ratios(result), studies.along(result)) if table.rows]
+        found += [table for table in (study_tables.ratios(result), study_tables.along(result)) if table.rows]
     return found

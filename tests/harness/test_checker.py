@@ -13,6 +13,7 @@ import pytest
 from loadtests.judging import checker, synthetic
 from loadtests.judging.checker import Facts, Status
 from loadtests.judging.exhaustive import compare
+from loadtests.judging.spoiled import SPOILERS
 
 _BUDGET_S = 4.0
 _MOST = 2_500
@@ -47,12 +48,12 @@ def test_a_correct_store_is_never_accused(*, ttl_ms: int | None, seen: bool) -> 
     assert seen is False or Status.VALID == verdict.status, f"seed {seed}: {verdict.reasons}"
 
 
-@pytest.mark.parametrize("name", synthetic.SPOILERS)
+@pytest.mark.parametrize("name", SPOILERS)
 def test_one_violation_among_thousands_is_found(name: str) -> None:
     """Whatever is wrong with one of thousands of records, it is found, and only its session is accused."""
     seed = time.time_ns() % 2**32
     history, facts = synthetic.generate(4_000, seed)
-    spoiled = synthetic.spoiler(name)(history, np.random.default_rng(seed))
+    spoiled = SPOILERS[name](history, np.random.default_rng(seed))
     verdict = checker.check(spoiled, facts)
     assert Status.VIOLATION == verdict.status, f"seed {seed}"
     assert len({one.session for one in verdict.violations}) <= 2, f"seed {seed}"

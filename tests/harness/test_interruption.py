@@ -152,3 +152,4 @@ def test_an_interrupted_report_leaves_nothing(
     assert "Traceback" not in found.said
     if number != signal.SIGKILL:
         assert [] == found.runs
+        assert "kairos: interrupted; " in found.said

@@ -21,7 +21,7 @@ from loadtests.studies.study import FORMAT, Bench, Point, Result, ask
 from loadtests.subjects.managed import Managed
 from loadtests.throughput import Words
 from loadtests.waiting import wait_for
-from reports import studies
+from reports import studies, study_bars, study_tables
 from reports.statistics import Verdict
 
 if TYPE_CHECKING:
@@ -218,13 +218,13 @@ def test_a_missing_point_is_an_error(tmp_path: Path, missing: tuple[str, int | N
     subject, number = missing
     points = [point for point in whole.points if point.subject != subject or number not in (None, point.repetition)]
     part = msgspec.structs.replace(whole, points=points)
-    with pytest.raises(studies.PointMissingError, match=f"of {subject} at 8"):
+    with pytest.raises(study_bars.PointMissingError, match=f"of {subject} at 8"):
         studies.report([part], tmp_path)
 
 
 def test_too_few_repetitions_are_an_error(tmp_path: Path) -> None:
     """Two say nothing of their spread."""
-    with pytest.raises(studies.PointMissingError, match="2 runs; 3 are the fewest"):
+    with pytest.raises(study_bars.PointMissingError, match="2 runs; 3 are the fewest"):
         studies.report([contended((3.5, 3.6))], tmp_path)
 
 
@@ -238,7 +238,7 @@ def test_the_tables_hold_all_that_was_seen() -> None:
         for count in range(1, 9)
     }
     result = made("instances", places)
-    (table, ratios, along, growth) = studies.tables_of(result)
+    (table, ratios, along, growth) = study_tables.tables_of(result)
     assert [("kairos", str(count)) for count in range(1, 9)] == [row[:2] for row in table.rows[:8]]
     assert ("bare", "1", "200 (198 to 202)") == table.rows[8]
     assert [(str(count), "1.5") for count in range(1, 9)] == ratios.rows
@@ -251,7 +251,7 @@ def test_the_tables_hold_all_that_was_seen() -> None:
 def test_what_a_subject_does_is_one_column() -> None:
     """Facts are told in words, once."""
     values = {"p50_ms": 1.0, "does_state": 1.0, "does_audit": 0.0, "bar_of_kairos_p50": 2.0}
-    (table, _) = studies.tables_of(made("instead", {("kairos", 1): [values], ("other", 1): [values]}))
+    (table, _) = study_tables.tables_of(made("instead", {("kairos", 1): [values], ("other", 1): [values]}))
     assert ("subject", "writers", "p50_ms", "does") == table.head
     assert ("kairos", "1", "1", "state") == table.rows[0]
 
@@ -278,14 +278,14 @@ def test_many_others_are_a_row_each() -> None:
     """A table does not grow wider with them, and none is left out."""
     others = [f"other-{number}" for number in range(9)]
     result = made("instead", {(name, 1): [{"p50_ms": 2.0}] for name in ("kairos", *others)})
-    assert [("1", other, "1") for other in others] == studies.ratios(result).rows
+    assert [("1", other, "1") for other in others] == study_tables.ratios(result).rows
 
 
 def test_a_point_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
     """Of two measurements of one point nobody knows which is meant: the better one is not taken."""
     whole = contended((2.0, 2.1, 2.2))
     better = contended((4.0, 4.1, 4.2)).points
-    with pytest.raises(studies.PointMissingError, match="useful_per_s of kairos at 8 twice"):
+    with pytest.raises(study_bars.PointMissingError, match="useful_per_s of kairos at 8 twice"):
         studies.report([msgspec.structs.replace(whole, points=[*whole.points, *better])], tmp_path)
 
 
@@ -294,7 +294,7 @@ def test_what_has_no_ratio_is_an_error(tmp_path: Path, sign: float) -> None:
     """Two negative values make a fine ratio, and no measurement."""
     ours = [{"useful_per_s": sign * 400, "slowest_share": share} for share in (0.8, 0.81, 0.82)]
     wrong = made("contention", {("kairos", 8): ours, ("watch_multi", 8): [{"useful_per_s": sign * 100}] * 3})
-    with pytest.raises(studies.PointMissingError, match="not above 0"):
+    with pytest.raises(study_bars.PointMissingError, match="not above 0"):
         studies.report([wrong], tmp_path)
 
 
@@ -323,6 +323,6 @@ def test_a_bar_of_no_study_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "reports").mkdir()
     bar = 'study = "contentoin"\nvalue = "useful_per_s"\nsubject = "kairos"\nx = 8\nabove = 3.0\n'
     (tmp_path / "reports" / "targets.toml").write_text(f"[[study]]\n{bar}")
-    monkeypatch.setattr(studies, "ROOT", tmp_path)
+    monkeypatch.setattr(study_bars, "ROOT", tmp_path)
     with pytest.raises(ConfigurationError, match="there is no study contentoin"):
-        studies.bars(["contention"])
+        study_bars.bars(["contention"])

@@ -132,3 +132,21 @@ def test_parts_of_two_trees_are_no_run(sound: Path, tmp_path: Path) -> None:
     shutil.copytree(sound, folder)
     changed("parts.json", lambda one: one[1].update(commit="fedcba9"))(folder)
     assert "the tree that was measured: abc1234, fedcba9" in judged_in(folder).headline
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "part"),
+    [
+        ("manifest.json", "started_at", "latency"),
+        ("studies/instances.json", "finished_at", "studies/instances"),
+        (f"{OUTAGE}/load.json", "began_at", OUTAGE),
+    ],
+)
+def test_a_time_that_is_none_is_named(sound: Path, tmp_path: Path, name: str, field: str, part: str) -> None:
+    """A part that does not say when it was measured cannot be read, and the report says so instead of ending."""
+    folder = shutil.copytree(sound, tmp_path / "run")
+    changed(name, lambda found: found.update({field: "yesterday"}))(folder)
+    evidence = Evidence(folder)
+    found = judged(evidence, profile="quick", command="", made_at="2026-03-01T12:00:00+00:00")
+    assert Verdict.INVALID == found.verdict
+    assert any(f"{part} cannot be read" in problem and "yesterday" in problem for problem in evidence.problems)

@@ -176,6 +176,12 @@ def test_the_newest_earlier_run_of_the_same_profile_is_found(before: Path, tmp_p
     assert first == sides(after, first)[0].folder
 
 
+def test_a_run_is_not_compared_with_itself_by_mistake(before: Path) -> None:
+    """The same folder twice is refused: no difference would be found, and that would show nothing."""
+    with pytest.raises(ConfigurationError, match="that is the run itself"):
+        sides(before, before.parent / "." / before.name)
+
+
 def test_a_folder_without_a_run_is_refused(before: Path, tmp_path: Path) -> None:
     """What is compared must be there."""
     for pair in ((tmp_path, ""), (before, tmp_path)):

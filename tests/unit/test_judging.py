@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 import tomllib
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from loadtests.validation import Validation
     from reports.findings import Guarantee
     from reports.judging.verdict import Said
+    from reports.results import Samples
 
 Change = "Callable[[Evidence], object]"
 
@@ -218,9 +220,32 @@ def another_tree(evidence: Evidence) -> None:
     evidence.studies["contention"] = msgspec.structs.replace(study, facts={"machine": {"commit": "other"}})
 
 
+def set_times(evidence: Evidence, subject: str, times: Callable[[list[Samples]], list[Samples]], of: str) -> None:
+    """Let a subject have taken other times for a get: made from those of one that is there."""
+    assert evidence.latency is not None
+    changed = copy.copy(evidence.latency)
+    seen = changed.samples["get_session"]
+    vars(changed).pop("beside_itself", None)
+    vars(changed)["samples"] = {**changed.samples, "get_session": {**seen, subject: times(seen[of])}}
+    put(evidence, latency=changed)
+
+
+def copied(evidence: Evidence) -> None:
+    """Let Kairos beside itself be the same numbers, in one run."""
+    own = evidence.latency.samples["get_session"]["again"] if evidence.latency else []
+    set_times(evidence, "again", lambda times: [times[0], *own[1:]], "kairos")
+
+
+def faster_than_the_floor(evidence: Evidence) -> None:
+    """Let the same bytes on a socket take twice as long as Kairos."""
+    set_times(evidence, "floor", lambda runs: [2 * times for times in runs], "kairos")
+
+
 @pytest.mark.parametrize(
     ("change", "seen"),
     [
+        (copied, "get_session, the times of kairos and again: the same, call by call"),
+        (faster_than_the_floor, "the operation that is nearest to its floor: get_session, 0.5"),
         (without("latency"), "the part latency: missing"),
         (without("validation"), "the part validation: missing"),
         (without("studies"), "the part studies: missing"),
@@ -258,6 +283,11 @@ def test_a_part_that_was_left_out_is_no_failure(sound: Evidence) -> None:
     reason = "it stops PostgreSQL"
     parts = [one for one in sound.parts if one.name != "load/audit_outage"]
     put(sound, parts=[*parts, PartRun(name="load/audit_outage", command="", left_out=reason)])
+    assert "load/audit_outage: left out, though no servers were given" in judged(sound).headline
+    assert sound.latency is not None
+    given = copy.copy(sound.latency)
+    given.manifest = {**given.manifest, "servers_given": True}
+    put(sound, latency=given)
     assert Verdict.PASS == judged(sound).verdict
     assert f"load/audit_outage was left out: {reason}." in notes(sound, [])
 

@@ -11,7 +11,7 @@ import pytest
 from loadtests import mutants
 from loadtests.guarantees import GUARANTEES
 from loadtests.mutants import MUTANTS
-from loadtests.mutants.catch import CATCHERS, CAUGHT, FAILED, GREEN, RED, SURVIVED, catch, looked_at, status_of
+from loadtests.mutants.catch import CATCHERS, CAUGHT, FAILED, GREEN, RED, SURVIVED, catch, looked_at, status_of_mutants
 from loadtests.mutants.rounds import Look
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_some_are_caught(own: Settings) -> None:
     assert set(SOME) == {one.mutant for one in found if one.result == CAUGHT}, said(found)
     checks = {MUTANTS[name].catcher for name in SOME}
     assert checks == {one.check for one in found if one.result == GREEN}, said(found)
-    assert 0 == status_of(found)
+    assert 0 == status_of_mutants(found)
 
 
 def test_a_survivor_is_told(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_a_survivor_is_told(own: Settings, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(MUTANTS, mutant.name, mutant._replace(catcher="one_round_trip"))
     found = catch(own, [mutant.name])
     assert [("", GREEN), (mutant.name, SURVIVED)] == [(one.mutant, one.result) for one in found], said(found)
-    assert 1 == status_of(found)
+    assert 1 == status_of_mutants(found)
 
 
 def test_luck_is_given_three_times() -> None:
@@ -161,4 +161,4 @@ def test_what_could_not_be_run_is_no_catch() -> None:
 
     found = looked_at("local_cache", "history", fail, 3)
     assert (FAILED, "OSError: no servers") == (found.result, found.evidence)
-    assert 2 == status_of([found])
+    assert 2 == status_of_mutants([found])
