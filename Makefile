@@ -16,6 +16,8 @@ SUBJECT ?= kairos
 SEED ?= 0
 BIN := .venv/bin
 READY := .venv/.ready
+# Hundreds of processes are started here: without compiled files each would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 # Three processes share the files: a test waits half of its time and more, and a file's servers are its own.
 TESTS := pytest -q -n auto --dist loadfile --no-loadscope-reorder
 # The managers, the commands, and what sends the scripts.
@@ -95,6 +97,5 @@ $(READY): requirements.lock pyproject.toml
 	  { echo 'kairos: PYTHON=$(PYTHON): its venv module is missing' >&2; exit 2; }
 	@echo 'Setting up .venv (once; about a minute) ...'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python .ci/install.py
 	@touch $(READY)

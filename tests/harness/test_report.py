@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = measure.Profile(runs=3, rounds=20)
+TINY = measure.Profile(runs=2, rounds=20)
 # Of a run that meets its targets.
 RUNS = 10
 ROWS = 400
