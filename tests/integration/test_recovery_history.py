@@ -244,6 +244,6 @@ def test_nothing_is_overwritten_and_nothing_comes_back(settings: Settings) -> No
 
 @pytest.mark.parametrize("mutant", ["backlog_not_looked_at", "creations_not_noticed", "restored_blindly"])
 def test_the_history_shows_a_broken_recovery(mutant: str, settings: Settings) -> None:
-    """The check above fails on recoveries that skip one of their steps; at the second time at the latest."""
-    again = msgspec.structs.replace(settings, namespace=f"{settings.namespace}_again")
-    assert violations(made(settings, mutant)) or violations(made(again, mutant))
+    """The check above fails on recoveries that skip one of their steps; mostly at once, on a busy machine later."""
+    again = (msgspec.structs.replace(settings, namespace=f"{settings.namespace}_{number}") for number in range(4))
+    assert any(violations(made(one, mutant)) for one in again)
