@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from kairos_core.audit.writer import AuditWriter
     from kairos_core.health import Health, ServerHealth
     from kairos_core.state_manager import RedisStateManager
-    from kairos_core.updates import StateUpdate
+    from kairos_core.updates import RESYNCHRONISED, StateUpdate
     from kairos_core.watches import AsyncMessageWatch, AsyncSessionWatch, MessageWatch, SessionWatch
 
 __all__ = [
+    "RESYNCHRONISED",
     "AsyncMessageWatch",
     "AsyncRedisStateManager",
     "AsyncSessionWatch",
@@ -73,6 +74,7 @@ _LATER = {
     "AuditWriter": "audit.writer",
     "Health": "health",
     "MessageWatch": "watches",
+    "RESYNCHRONISED": "updates",
     "RedisStateManager": "state_manager",
     "ServerHealth": "health",
     "SessionWatch": "watches",

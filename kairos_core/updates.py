@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from kairos_core.link import Link
 
+# The event type of an update that stands for what was missed. A writer may name an event so, too: it has an operation id.
 RESYNCHRONISED = "resynchronised"
 
 LONGEST_WAIT_S = 1.0
@@ -45,7 +46,7 @@ class StateUpdate(msgspec.Struct, frozen=True, kw_only=True):
         incarnation: which life of the session id.
         version: the version that the write made; where a resynchronisation found the session gone, the last known (with
             the incarnation: both 0 where the watch had heard nothing of it before).
-        event_type: what the writer named it; `resynchronised` where one or more writes were missed, or (the only case
+        event_type: what the writer named it; `RESYNCHRONISED` where one or more writes were missed, or (the only case
             in which a version is lower than one before) where the store itself lost some in a failover.
         operation_id: the write's id; empty after a resynchronisation.
         occurred_at: the server's time of the write, aware, UTC; None where a resynchronisation found the session gone.
