@@ -12,7 +12,7 @@ from kairos_core.cli.described import Told, command
 from kairos_core.settings import Settings
 
 if TYPE_CHECKING:
-    from kairos_core.health import Health
+    from kairos_core.health import Health, ServerHealth
 
 # Where something is wrong.
 UNHEALTHY = 1
@@ -54,8 +54,10 @@ def health(*, as_json: Annotated[bool, typer.Option("--json", help="Print it as 
 
     # Not a manager, which would refuse what is to be looked at.
     operations = Operations(Settings.from_env(), BlockingTransport)
-    found = run(operations.health())
-    operations.link.close()
+    try:
+        found = run(operations.health())
+    finally:
+        operations.link.close()
     if as_json:
         print(msgspec.json.encode({"is_healthy": found.is_healthy, **msgspec.structs.asdict(found)}).decode())
     else:
@@ -73,6 +75,7 @@ def report(found: Health) -> list[str]:
         lines += [
             f"server       {server.address}: {server.software}, {server.role}, up for {server.uptime_s:,} s",
             f"round trip   {server.round_trip_ms:.2f} ms",
+            f"clock        {_ahead(server)}",
             f"replicas     {server.replicas}{lag}",
             f"persistence  {server.persistence}",
             f"memory       {server.memory_used_bytes:,} bytes{limit}; {server.eviction}",
@@ -85,3 +88,9 @@ def report(found: Health) -> list[str]:
             f"outbox       {found.outbox_depth:,} writes wait for the audit{oldest}",
         ]
     return lines + ([f"PROBLEM      {problem}" for problem in found.problems] or ["healthy"])
+
+
+def _ahead(server: ServerHealth) -> str:
+    """How far a server's clock is from this process's, which cannot be told closer than to half of the round trip."""
+    where = "ahead of" if server.clock_ahead_ms >= 0 else "behind"
+    return f"{abs(server.clock_ahead_ms):.1f} ms {where} this machine's"

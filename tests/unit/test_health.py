@@ -158,6 +158,7 @@ def test_the_report_has_one_line_per_fact() -> None:
     assert [
         "server       10.0.0.1:6379: Valkey 9.1.2, master, up for 120 s",
         "round trip   0.50 ms",
+        "clock        0.0 ms ahead of this machine's",
         "replicas     2, 124 bytes behind",
         "persistence  append-only file",
         "memory       1,000,000 bytes of 4,000,000; noeviction",
