@@ -12,8 +12,8 @@ import msgspec
 import typer
 
 from kairos_core.cli import dead, terminal
-from kairos_core.cli.complaints import Misused
-from kairos_core.cli.described import MISUSE, Told, command
+from kairos_core.cli.complaints import Misused, complain
+from kairos_core.cli.described import WHY_MISUSED, Told, command
 from kairos_core.cli.trouble import BROKEN, HOLDS, UNKNOWN, guarded
 from kairos_core.session import check_session_id
 from kairos_core.settings import Settings
@@ -53,7 +53,7 @@ DETACH = Told(
     summary="take months out of the events that lie behind, as tables of their own, to be archived and dropped",
     more="Every session's chain goes on behind what was taken out. Needs the account that owns the schema.",
     reads=("KAIROS_POSTGRES_URL", "KAIROS_NAMESPACE"),
-    statuses={0: "they are out, or nothing ends by then", 2: MISUSE},
+    statuses={0: "they are out, or nothing ends by then", 2: WHY_MISUSED},
     examples=(("kairos audit detach --before 2026-01-01", "all that ended last year"),),
 )
 
@@ -89,7 +89,7 @@ def verify(
         else:
             report = verify_all(settings, session_id, progress)
     if session_id is not None and not (report.sessions or report.compared or report.violations):
-        print(f"kairos: session {session_id} is neither recorded nor in the store", file=sys.stderr)
+        complain(f"session {session_id} is neither recorded nor in the store")
         return UNKNOWN
     took_s = time.monotonic() - started
     if as_json:

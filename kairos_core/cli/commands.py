@@ -13,7 +13,7 @@ Shell = Literal["bash", "zsh", "fish"]
 
 _HELP = "Session state for real-time services."
 # The first steps, each with what it is for; `kairos` alone shows them, too.
-ORDER = (
+FIRST_STEPS = (
     ("kairos up", "start servers; export what it prints"),
     ("kairos migrate", "make the tables of the audit"),
     ("kairos worker", "record what is written, end sessions in time"),
@@ -22,7 +22,7 @@ ORDER = (
     ("kairos audit verify", "was every write recorded, once and in order?"),
 )
 # As the help lists the commands: typer alone would put families of commands last.
-_LISTED = (
+_IN_ORDER = (
     "up",
     "migrate",
     "worker",
@@ -113,15 +113,15 @@ def _root(
     return 0
 
 
-def listed(found: dict[str, Any]) -> dict[str, Any]:
+def in_order(found: dict[str, Any]) -> dict[str, Any]:
     """The commands in the order in which the help has them."""
-    return {name: found[name] for name in _LISTED}
+    return {name: found[name] for name in _IN_ORDER}
 
 
-def order(*, is_rich: bool) -> str:
+def first_steps(*, is_rich: bool) -> str:
     """The first steps, as the end of the help."""
-    width = max(len(call) for call, _ in ORDER)
-    lines = [f"  {number}. {call:<{width}}  {reason}" for number, (call, reason) in enumerate(ORDER, 1)]
+    width = max(len(call) for call, _ in FIRST_STEPS)
+    lines = [f"  {number}. {call:<{width}}  {reason}" for number, (call, reason) in enumerate(FIRST_STEPS, 1)]
     title = "In this order:"
     head = [f"[bold]{title}[/bold]"] if is_rich else ["\b", title]
     return "\n".join([*head, *lines]) + f"\n\n{_SETTINGS}"

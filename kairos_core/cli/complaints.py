@@ -14,8 +14,8 @@ class Misused(typer.BadParameter):
 
 
 def complain(text: str) -> None:
-    """Say what is wrong."""
-    print(f"kairos: {text}", file=sys.stderr)
+    """Say what is wrong, on one line whatever the text."""
+    print(f"kairos: {' '.join(text.split())}", file=sys.stderr)
 
 
 def warn_of_unknown_variables() -> None:

@@ -10,7 +10,8 @@ import msgspec
 import typer
 
 from kairos_core.cli import terminal
-from kairos_core.cli.described import MISUSE, Told, command
+from kairos_core.cli.complaints import complain
+from kairos_core.cli.described import WHY_MISUSED, Told, command
 from kairos_core.cli.trouble import BROKEN, HOLDS, UNKNOWN, guarded
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import Settings
@@ -26,7 +27,7 @@ LIST = Told(
     summary="list the dead letters that wait",
     more="A dead letter is a write that PostgreSQL refused: nothing else waits for it, and nothing of it is lost.",
     reads=_READS,
-    statuses={0: "they are listed, also where there are none", 2: MISUSE},
+    statuses={0: "they are listed, also where there are none", 2: WHY_MISUSED},
     examples=(
         ("kairos audit dead list", "what waits"),
         ("kairos audit dead list --all --json", "with what is settled, one object a line"),
@@ -36,14 +37,14 @@ SHOW = Told(
     summary="show one dead letter with all that is known of it, its state included",
     more="",
     reads=_READS,
-    statuses={0: "it is shown", 1: "there is no such dead letter", 2: MISUSE},
+    statuses={0: "it is shown", 1: "there is no such dead letter", 2: WHY_MISUSED},
     examples=(("kairos audit dead show 3 1767225600000-0", "that of lane 3"),),
 )
 REPLAY = Told(
     summary="record dead letters as what they are after all",
     more="What is refused again goes on to wait.",
     reads=_READS,
-    statuses={0: "they are recorded", 1: f"one was refused again; or {_NONE}", 2: MISUSE},
+    statuses={0: "they are recorded", 1: f"one was refused again; or {_NONE}", 2: WHY_MISUSED},
     examples=(
         ("kairos audit dead replay 3 1767225600000-0", "one"),
         ("kairos audit dead replay --all", "all that wait, once the reason is gone"),
@@ -53,7 +54,7 @@ DISCARD = Told(
     summary="give a dead letter up; it stays as a row",
     more="It is never recorded, and `kairos audit verify` goes on to miss it.",
     reads=_READS,
-    statuses={0: "it is discarded", 1: _NONE, 2: MISUSE},
+    statuses={0: "it is discarded", 1: _NONE, 2: WHY_MISUSED},
     examples=(("kairos audit dead discard 3 1767225600000-0", "for ever"),),
 )
 
@@ -181,8 +182,8 @@ def replay(
     """Replay one, or all."""
     from kairos_core.audit.dead_letters import DeadLetters  # noqa: PLC0415
 
-    if every == (entry is not None):
-        print("kairos: LANE and ENTRY are needed, or --all", file=sys.stderr)
+    if every != (lane is None) or every != (entry is None):
+        complain("LANE and ENTRY are needed, or --all")
         return UNKNOWN
     with DeadLetters.connect(Settings.from_env()) as letters:
         if lane is not None and entry is not None:
@@ -204,7 +205,7 @@ def _replay_one(letters: Any, lane: int, entry_id: str) -> int:
     if refusal is None:
         print(f"{lane} {entry_id} is recorded")
         return HOLDS
-    print(f"kairos: {lane} {entry_id} was refused again: {_plain(refusal)}", file=sys.stderr)
+    complain(f"{lane} {entry_id} was refused again: {_plain(refusal)}")
     return BROKEN
 
 
@@ -227,5 +228,5 @@ def _refusing(work: Callable[[], int | None]) -> int:
     try:
         return work() or HOLDS
     except NotWaiting as error:
-        print(f"kairos: {error}", file=sys.stderr)
+        complain(str(error))
         return BROKEN

@@ -21,7 +21,7 @@ F = TypeVar("F", bound="Callable[..., int]")
 # Of a block in the help, which is two columns in.
 _WIDTH = 76
 # A status that most commands may end with.
-MISUSE = "the call or a setting is wrong, or a server cannot be asked"
+WHY_MISUSED = "the call or a setting is wrong, or a server cannot be asked"
 
 
 class Told(NamedTuple):

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from kairos_core.cli import terminal
-from kairos_core.cli.described import MISUSE, Told, command
+from kairos_core.cli.described import WHY_MISUSED, Told, command
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import Settings
 
@@ -23,7 +23,7 @@ TOLD = Told(
     summary="bring the audit schema up to date",
     more="It may be run again and again, and beside workers. `kairos worker` does it, too, when it starts.",
     reads=("KAIROS_POSTGRES_URL", "KAIROS_NAMESPACE"),
-    statuses={0: "the schema is up to date", 1: "with --status: something is to be applied", 2: MISUSE},
+    statuses={0: "the schema is up to date", 1: "with --status: something is to be applied", 2: WHY_MISUSED},
     examples=(
         ("kairos migrate", "make the schema, or bring it up to date"),
         ("kairos migrate --status", "what was applied, and when"),

@@ -11,10 +11,10 @@ from typing import Any
 import typer
 
 from kairos_core.cli import terminal
-from kairos_core.cli.commands import app, listed, order
+from kairos_core.cli.commands import app, first_steps, in_order
 from kairos_core.cli.complaints import Misused, complain
 from kairos_core.cli.described import COMMANDS, help_of
-from kairos_core.errors import ConfigurationError
+from kairos_core.errors import KairosError
 from kairos_core.one_line import MISUSED
 
 # What a shell's completion asks with.
@@ -28,7 +28,7 @@ def run(words: list[str]) -> int:
         status = _run(words)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except ConfigurationError as error:
+    except KairosError as error:
         complain(str(error))
         return MISUSED
     except KeyboardInterrupt:
@@ -48,8 +48,8 @@ def root() -> Any:
     is_rich = terminal.is_rich(sys.stdout)
     app.rich_markup_mode = "rich" if is_rich else None
     found: Any = typer.main.get_command(app)
-    found.commands = listed(found.commands)
-    found.epilog = order(is_rich=is_rich)
+    found.commands = in_order(found.commands)
+    found.epilog = first_steps(is_rich=is_rich)
     for path, one in tree(found):
         if path in COMMANDS:
             one.help = help_of(path, is_rich=is_rich)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from kairos_core.cli import terminal
+from kairos_core.cli.complaints import complain
 from kairos_core.cli.described import Told, command
 from kairos_core.errors import AuditBacklogFull, ConfigurationError, InvalidState, StoreUnavailable
 from kairos_core.settings import Settings
@@ -83,7 +83,7 @@ def recover(
             raise ConfigurationError("KAIROS_POSTGRES_URL", one_line(error)) from error
         except StoreUnavailable as error:
             if error.code is not None:
-                print(f"kairos: the store refused: {error.cause}", file=sys.stderr)
+                complain(f"the store refused: {error.cause}")
                 return INCOMPLETE
             raise ConfigurationError("KAIROS_REDIS_URL", one_line(error.cause)) from error
         except InvalidState as error:
@@ -94,7 +94,7 @@ def _recover_one(recovery: Recovery, session_id: str, *, is_dry: bool, as_json: 
     try:
         report = recovery.recover_one(session_id)
     except AuditBacklogFull as error:
-        print(f"kairos: {error}", file=sys.stderr)
+        complain(str(error))
         return INCOMPLETE
     if as_json:
         _say_json(report, is_dry=is_dry)
@@ -118,10 +118,10 @@ def _recover_all(recovery: Recovery, *, is_dry: bool, as_json: bool) -> int:
             status = 0 if report.is_complete else INCOMPLETE
         except AuditBacklogFull as error:
             bar.end()
-            print(f"kairos: stopped, and can be run again: {error}", file=sys.stderr)
+            complain(f"stopped, and can be run again: {error}")
         except KeyboardInterrupt:
             bar.end()
-            print("kairos: interrupted, and can be run again", file=sys.stderr)
+            complain("interrupted, and can be run again")
             raise
         finally:
             # What was done is done, whatever came then.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import signal
-import sys
 from typing import TYPE_CHECKING, ParamSpec
 
-from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable
+from kairos_core.cli.complaints import complain
+from kairos_core.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +18,7 @@ HOLDS, BROKEN, UNKNOWN = 0, 1, 2
 
 
 def guarded(function: Callable[P, int]) -> Callable[P, int]:
-    """A command which ends with one line and UNKNOWN where something keeps it from its work."""
+    """A command which ends with UNKNOWN, and names the server in its one line, where one keeps it from its work."""
 
     @functools.wraps(function)
     def run(*arguments: P.args, **options: P.kwargs) -> int:
@@ -30,17 +29,9 @@ def guarded(function: Callable[P, int]) -> Callable[P, int]:
         try:
             return function(*arguments, **options)
         except psycopg.Error as error:
-            print(f"kairos: KAIROS_POSTGRES_URL: {one_line(error)}", file=sys.stderr)
-        except ConfigurationError:
-            raise
+            complain(f"KAIROS_POSTGRES_URL: {one_line(error)}")
         except StoreUnavailable as error:
-            print(f"kairos: KAIROS_REDIS_URL: {one_line(error.cause)}", file=sys.stderr)
-        except KairosError as error:
-            print(f"kairos: {one_line(error)}", file=sys.stderr)
-        except BrokenPipeError:
-            # Whoever reads has read enough; nothing more can be said there, not even at the end.
-            sys.stdout = None
-            return 128 + signal.SIGPIPE
+            complain(f"KAIROS_REDIS_URL: {error.cause}")
         return UNKNOWN
 
     return run

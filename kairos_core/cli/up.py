@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from kairos_core.cli import terminal
-from kairos_core.cli.described import MISUSE, Told, command
+from kairos_core.cli.described import WHY_MISUSED, Told, command
 from kairos_core.cli.stopping import stop_on_signals
 from kairos_core.settings import LocalSettings
 
@@ -20,7 +20,7 @@ TOLD = Told(
     more="Runs until Ctrl-C or SIGTERM; then the servers and their data are gone, but for what --data keeps."
     " Paste the two lines that it prints into the terminals that are to use them.",
     reads=("KAIROS_LOCAL_FOLDER", "KAIROS_LOCAL_REDIS_PORT"),
-    statuses={0: "it was told to end", 2: f"{MISUSE}; also where DIR is in use, or of another version"},
+    statuses={0: "it was told to end", 2: f"{WHY_MISUSED}; also where DIR is in use, or of another version"},
     examples=(
         ("kairos up", "servers for a first look"),
         ("kairos up --data ~/kairos-data", "the same data again the next time"),

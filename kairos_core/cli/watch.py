@@ -11,7 +11,8 @@ import msgspec
 import typer
 
 from kairos_core.cli import terminal
-from kairos_core.cli.described import MISUSE, Told, command
+from kairos_core.cli.complaints import complain
+from kairos_core.cli.described import WHY_MISUSED, Told, command
 from kairos_core.errors import ConfigurationError, InvalidState, StoreUnavailable
 from kairos_core.session import check_session_id
 from kairos_core.settings import Settings
@@ -34,7 +35,7 @@ TOLD = Told(
     " used. The first line is the state as it is. `resynchronised` stands for writes that were missed while a"
     " connection was lost. Runs until Ctrl-C.",
     reads=("KAIROS_REDIS_URL", "KAIROS_NAMESPACE", "KAIROS_LANES", "KAIROS_TIMEOUT_S"),
-    statuses={0: "with --count: so many updates were shown", 2: MISUSE},
+    statuses={0: "with --count: so many updates were shown", 2: WHY_MISUSED},
     examples=(
         ("kairos watch game-17", "one session"),
         ("kairos watch --all", "all of the namespace"),
@@ -101,7 +102,7 @@ def _follow(
         if now is not None:
             say(now)
         elif session_id is not None:
-            print(f"kairos: session {session_id} is not there yet; waiting", file=sys.stderr)
+            complain(f"session {session_id} is not there yet; waiting")
     left = shown.most
     for update in updates:
         if update is None:
@@ -118,11 +119,11 @@ def _updates(feed: SessionWatch, deaf_s: float) -> Iterator[StateUpdate | None]:
         update = feed.receive(_LOOK_S)
         if feed.reconnects > reconnects:
             reconnects = feed.reconnects
-            print("kairos: the connection was lost, and made again", file=sys.stderr)
+            complain("the connection was lost, and made again")
         if is_deaf != (feed.silence_s > deaf_s):
             is_deaf = not is_deaf
             if is_deaf:
-                print("kairos: the store is not heard; connecting again", file=sys.stderr)
+                complain("the store is not heard; connecting again")
         yield update
 
 

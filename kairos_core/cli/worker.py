@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from kairos_core import logs
-from kairos_core.cli.described import MISUSE, Told, command
+from kairos_core.cli.described import WHY_MISUSED, Told, command
 from kairos_core.cli.stopping import stop_on_signals
 from kairos_core.lifeline import end_with_parent
 from kairos_core.settings import Settings
@@ -28,7 +28,7 @@ TOLD = Told(
         "KAIROS_TIMEOUT_S",
         "KAIROS_ALERT",
     ),
-    statuses={0: "it was told to end", 2: MISUSE},
+    statuses={0: "it was told to end", 2: WHY_MISUSED},
     examples=(
         ("kairos worker --workers 2", "a small pool"),
         ("kairos worker --metrics-port 9464 --log json", "with what a monitoring system asks for"),

@@ -23,6 +23,7 @@ from kairos_core.cli.acl import Part, Role
 from kairos_core.cli.described import COMMANDS
 from kairos_core.cli.program import root, tree
 from kairos_core.cli.worker import Style
+from kairos_core.layout import Layout
 from kairos_core.logs import STYLES
 from kairos_core.settings import Settings, child_environment
 from loadtests.environment import as_worker
@@ -336,11 +337,16 @@ def test_a_session_is_watched(
 
 
 @pytest.mark.usefixtures("environment")
-def test_what_cannot_be_watched(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    """`kairos watch` needs an id that is one, or --all, and a store that answers: one line, and 2."""
+def test_what_cannot_be_watched(
+    settings: Settings, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """`kairos watch` needs an id that is one, or --all, a session that is one, a store that answers: one line, and 2."""
     assert [2, 2, 2] == [main(["watch", *words]) for words in ([], ["a", "--all"], ["no id"])]
+    key = Layout(settings.namespace, settings.lanes).keys_of("a").session
+    client.hset(key, "n", "1")
+    assert 2 == main(["watch", "a"])
     monkeypatch.setenv("KAIROS_REDIS_URL", "redis://:hunter2@127.0.0.1:1/0")
     assert 2 == main(["watch", "a"])
     said = capsys.readouterr()
-    assert ["ID", "ID", "ID", "KAIROS_REDIS_URL"] == [line.split(": ")[1] for line in said.err.splitlines()]
+    assert ["ID", "ID", "ID", key, "KAIROS_REDIS_URL"] == [line.split(": ")[1] for line in said.err.splitlines()]
     assert "hunter2" not in said.err

@@ -380,7 +380,9 @@ def test_all_dead_letters_are_replayed(settings: Settings, capsys: Capture) -> N
     said = capsys.readouterr()
     assert ("0 9-1 is recorded\n", True) == (said.out, "0 9-2 was refused again" in said.err)
     assert ["replayed", None] == settlements(settings)
-    assert [2, 2] == [main(["audit", "dead", "replay", *more]) for more in ([], ["--all", "0", ENTRY])]
+    assert [2, 2, 2] == [
+        main(["audit", "dead", "replay", *more]) for more in ([], ["--all", "0", ENTRY], ["--all", "0"])
+    ]
 
 
 @pytest.mark.usefixtures("buried")
