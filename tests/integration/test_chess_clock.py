@@ -18,7 +18,7 @@ from kairos_core import AsyncRedisStateManager, SessionNotFound, Settings
 from loadtests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from kairos_core import SyncState
 
@@ -118,6 +118,47 @@ def test_the_flag_falls_once_at_all_instances(settings: Settings) -> None:
 
     events = ["created", "seat.taken", "seat.taken", "game.started", "flag.fallen", "deleted"]
     assert list(enumerate(events, 1)) == asyncio.run(main())
+
+
+class Overtaken(AsyncRedisStateManager):
+    """A manager whose answers come late: what is written meanwhile has been heard by then."""
+
+    meanwhile: Callable[[SyncState], Awaitable[None]]
+
+    async def get_session(self, session_id: str) -> SyncState | None:
+        """Read, and let others go on before the answer is here."""
+        state = await super().get_session(session_id)
+        if state is not None:
+            await self.meanwhile(state)
+        return state
+
+
+def test_what_is_written_while_the_first_browser_comes_is_shown(settings: Settings) -> None:
+    """The first browser at a table sees a write that was heard before the answer to the read came that it overtook."""
+
+    async def play() -> None:
+        async with Overtaken.connect(settings) as manager, manager.watch_session("g") as updates:
+            hall, browser = Hall(manager, "A"), Browser(lambda _: asyncio.sleep(0))
+
+            async def heard() -> AsyncIterator[Any]:
+                yield await updates.receive(_DEADLINE_S)
+
+            async def meanwhile(state: SyncState) -> None:
+                await manager.update_session(state)
+                watch: Any = heard()
+                await hall.watch(watch)
+
+            manager.meanwhile = meanwhile
+            created = await manager.create_session(rules.new_game("g", 60_000, 0))
+            await updates.receive(_DEADLINE_S)
+            table = await hall.enter("g", browser)
+            assert (created.version + 1) == getattr(table.state, "version", None)
+            await hall.leave("g", browser)
+            with pytest.raises(SessionNotFound):
+                await hall.enter("none", browser)
+            assert {} == hall._tables
+
+    asyncio.run(play())
 
 
 def test_who_is_where_and_what_is_said_goes_to_all_instances(settings: Settings) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from kairos_core import DurabilityNotReached, KairosError, SessionNotFound, VersionConflict
+from kairos_core import RESYNCHRONISED, DurabilityNotReached, KairosError, SessionNotFound, VersionConflict
 
 from . import rules, spoken
 
@@ -110,7 +110,14 @@ class Table:
         self._changed = asyncio.Event()
         self._closed = asyncio.Event()
         self._flag: asyncio.TimerHandle | None = None
-        self._tasks = {asyncio.create_task(self._listen()), asyncio.create_task(self._beat())}
+        self._is_open = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        """Begin to hear and to say who is here, unless that has begun: there is such a game."""
+        if not self._is_open:
+            self._is_open = True
+            self._tasks |= {asyncio.create_task(self._listen()), asyncio.create_task(self._beat())}
 
     def show(self, state: SyncState, *, may_go_back: bool = False) -> None:
         """Show a state to all browsers, unless a newer one was shown. What was read may be older than what was heard.
@@ -169,7 +176,8 @@ class Table:
             pass
         except rules.RuleBroken:
             # A little early: clocks of machines are not of one mind.
-            self._wait_for_flag(state)
+            if self.state is state:
+                self._wait_for_flag(state)
         except KairosError as error:
             # The store cannot be asked, or has not answered: to try again does no harm, as only this state is replaced.
             _log.warning("game %s: the flag: %s; again in %.0f s", self._game_id, error, _AGAIN_S)
@@ -257,7 +265,7 @@ class Hall:
                 continue
             if update.state is not None:
                 # What a connection missed comes as the newest state, which all that came before led to.
-                table.show(update.state, may_go_back=update.event_type == "resynchronised")
+                table.show(update.state, may_go_back=update.event_type == RESYNCHRONISED)
             else:
                 table.state = None
                 table.tell({"type": "error", "code": "not_found", "text": "this game is over and forgotten"})
@@ -269,19 +277,28 @@ class Hall:
             SessionNotFound: there is no such game.
             KairosError: the store could not be asked.
         """
-        # Read behind the beginning of the watch: whatever is written after this read is heard.
-        state = await self._manager.get_session(game_id)
-        if state is None:
-            raise SessionNotFound(game_id)
+        # There before the game is read: what is written after the read may be heard before its answer is here.
         table = self._tables.get(game_id)
         if table is None:
             table = self._tables[game_id] = Table(self._manager, self.clock, game_id, self._instance)
         table.browsers.add(browser)
+        try:
+            state = await self._read(game_id)
+        except BaseException:
+            await self.leave(game_id, browser)
+            raise
+        table.open()
         table.show(state)
         browser.show(table.state or state)
         browser.tell(table.people())
         table.say_who_is_here()
         return table
+
+    async def _read(self, game_id: str) -> SyncState:
+        state = await self._manager.get_session(game_id)
+        if state is None:
+            raise SessionNotFound(game_id)
+        return state
 
     async def leave(self, game_id: str, browser: Browser) -> None:
         """Let a browser go, and the table with the last one."""

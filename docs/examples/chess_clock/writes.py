@@ -37,7 +37,7 @@ class Writes:
         self._clock = clock
 
     async def create(self, state: SyncState) -> SyncState:
-        """Create a game; see `settled` for what it raises."""
+        """Create a game; see `_settled` for what it raises."""
         return await self._settled(state.session_id, lambda: self._manager.create_session(state))
 
     async def sit(self, known: SyncState, seat: str, key: str) -> None:
@@ -45,7 +45,7 @@ class Writes:
 
         Raises:
             RuleBroken: somebody else sits there.
-            KairosError: it was not written; see `settled`.
+            KairosError: it was not written; or, OutcomeUnknown, that cannot be told.
         """
         if not rules.holds(known, seat, key):
             await self._mutate(known, partial(rules.seat_taken, seat=seat, key=key), "seat.taken")
@@ -60,7 +60,7 @@ class Writes:
 
         Raises:
             RuleBroken: it is against the rules as the game stands.
-            KairosError: it was not written; see `settled`.
+            KairosError: it was not written; or, OutcomeUnknown, that cannot be told.
         """
         rule: Callable[[SyncState, str, datetime], SyncState]
         if isinstance(wish, spoken.EndTurn):
