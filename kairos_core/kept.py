@@ -24,6 +24,8 @@ OPTION = "--data"
 # Of what is in the folder. 1: `valkey` has an append-only file, `postgres/data` is a cluster.
 FORMAT = 1
 _FACTS = "kairos.json"
+# The same before it is whole; what an earlier run left of it is written over.
+_NEW_FACTS = f"{_FACTS}.new"
 _LOCK = "kairos.lock"
 
 
@@ -75,7 +77,7 @@ def keep(folder: Path, versions: tuple[int, int], stack: contextlib.ExitStack) -
 def _keep(folder: Path, versions: tuple[int, int], stack: contextlib.ExitStack) -> Kept:
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     facts = folder / _FACTS
-    if not facts.exists() and any(one.name != _LOCK for one in folder.iterdir()):
+    if not facts.exists() and not {one.name for one in folder.iterdir()} <= {_LOCK, _NEW_FACTS}:
         raise ConfigurationError(OPTION, f"{folder} has other files in it: name a new or an empty folder")
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     stack.callback(os.close, lock)
@@ -90,7 +92,7 @@ def _keep(folder: Path, versions: tuple[int, int], stack: contextlib.ExitStack) 
         _check(folder, facts.read_bytes(), wanted)
     else:
         # Made whole or not at all.
-        new = folder / f"{_FACTS}.new"
+        new = folder / _NEW_FACTS
         new.write_bytes(msgspec.json.encode(wanted) + b"\n")
         new.rename(facts)
     kept = Kept(folder / "valkey", folder / "postgres", lock)
@@ -129,10 +131,11 @@ def give(kept: Kept, account: pwd.struct_passwd) -> None:
                 " name a folder that it may pass through",
             )
     if kept.postgres.stat().st_uid != account.pw_uid:
-        os.chown(kept.postgres, account.pw_uid, account.pw_gid)
         for folder, folders, files in os.walk(kept.postgres):
             for name in (*folders, *files):
                 os.chown(Path(folder) / name, account.pw_uid, account.pw_gid)
+        # Last, as this is what the next run looks at: one that was cut off is done again.
+        os.chown(kept.postgres, account.pw_uid, account.pw_gid)
 
 
 def unfinished(cluster: Path) -> Path:

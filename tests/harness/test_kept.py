@@ -76,6 +76,9 @@ def test_data_is_kept_from_one_run_to_the_next(folder: Path) -> None:
 def test_a_folder_that_is_none_of_ours_is_refused(folder: Path) -> None:
     """A folder in use, of another version, with something else in it, or that cannot be made, is one line each."""
     data = folder / "data"
+    data.mkdir()
+    # Left by a run that was killed as it began.
+    (data / "kairos.json.new").write_text("{")
     with ExitStack() as stack:
         first = kept.keep(data, (9, 18), stack)
         assert "in use by another `kairos up`" in refusal(data)
