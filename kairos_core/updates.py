@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from kairos_core.link import Link
 
-# The event type of an update that stands for what was missed. A writer may name an event so, too: it has an operation id.
+# The event type of an update that stands for what was missed. A writer may name one so, too: that has an operation id.
 RESYNCHRONISED = "resynchronised"
 
 LONGEST_WAIT_S = 1.0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from kairos_core.settings import Settings
 
-# Kinds of writes that end a session.
+# Events of a page at most: each has a whole state.
 _MOST = 10_000
 _NOTHING, _EVERYTHING = Stamp(0, 0), Stamp(MAX_INTEGER, MAX_INTEGER)
 _READ_EVENTS, _READ_LAST = statement("read_events"), statement("read_last_event")
@@ -145,6 +145,11 @@ class AuditReader:
         Returns:
             The state; None where the session had not begun, had been deleted or had expired, or where that version is
             not recorded.
+
+        Raises:
+            InvalidState: the id is none, or the time has no zone.
+            CorruptState: the recorded state does not decode.
+            StoreUnavailable: PostgreSQL could not be asked, or refused.
         """
         by_time = isinstance(at, datetime)
         stamp = _EVERYTHING if isinstance(at, datetime) else at
@@ -168,6 +173,7 @@ class AuditReader:
 
         Raises:
             ConfigurationError: pandas is not installed.
+            InvalidState, CorruptState, StoreUnavailable: as of `events`.
         """
         try:
             import pandas as pd  # noqa: PLC0415 - for notebooks; nobody else needs it

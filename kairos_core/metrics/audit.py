@@ -72,7 +72,7 @@ class AuditCollector:
             ConfigurationError: an address cannot be used, or prometheus-client is not installed.
         """
         hasty = msgspec.structs.replace(settings, timeout_s=min(settings.timeout_s, _TIMEOUT_S))
-        self._families = prometheus().metrics_core
+        self._metrics = prometheus().metrics_core
         self._settings = hasty
         self._operations = Operations(hasty, BlockingTransport)
         self._queue = DrainQueue(hasty)
@@ -127,7 +127,7 @@ class AuditCollector:
             yield self._gauge("kairos_dead_letters", "Records that PostgreSQL refused and nobody has settled", dead)
 
     def _of_outboxes(self, found: Outboxes) -> Iterator[Any]:
-        waiting = self._families.GaugeMetricFamily(
+        waiting = self._metrics.GaugeMetricFamily(
             "kairos_outbox_entries", "Writes that wait for the audit", labels=["lane"]
         )
         for lane, one in enumerate(found.traffic):
@@ -154,14 +154,14 @@ class AuditCollector:
         return None
 
     def _info(self) -> Any:
-        family = self._families.GaugeMetricFamily(
+        family = self._metrics.GaugeMetricFamily(
             "kairos_build_info", "1; the version is a label", labels=["part", "version"]
         )
         family.add_metric(["worker", version()], 1)
         return family
 
     def _gauge(self, name: str, text: str, value: float) -> Any:
-        return self._families.GaugeMetricFamily(name, text, value=value)
+        return self._metrics.GaugeMetricFamily(name, text, value=value)
 
     def _counter(self, name: str, text: str, value: float) -> Any:
-        return self._families.CounterMetricFamily(name, text, value=value)
+        return self._metrics.CounterMetricFamily(name, text, value=value)

@@ -36,8 +36,10 @@ class Probe(Generic[T]):
         with self._lock:
             found = self._answer
             if found is None or (found.done() and time.monotonic() - self._answered_at > self._keep_s):
-                found = self._answer = Future()
+                found = Future()
                 threading.Thread(target=self._run, args=(found,), daemon=True).start()
+                # Only now: where no thread can be begun, the next one who asks tries again.
+                self._answer = found
             return found
 
     def _run(self, answer: Future[T]) -> None:

@@ -340,7 +340,7 @@ def test_a_session_is_watched(
 def test_what_cannot_be_watched(
     settings: Settings, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """`kairos watch` needs an id that is one, or --all, a session that is one, a store that answers: one line, and 2."""
+    """`kairos watch` needs an id that is one, or --all, a session that is one, and a store: else one line, and 2."""
     assert [2, 2, 2] == [main(["watch", *words]) for words in ([], ["a", "--all"], ["no id"])]
     key = Layout(settings.namespace, settings.lanes).keys_of("a").session
     client.hset(key, "n", "1")
