@@ -75,7 +75,10 @@ def keep(folder: Path, versions: tuple[int, int], stack: contextlib.ExitStack) -
 
 
 def _keep(folder: Path, versions: tuple[int, int], stack: contextlib.ExitStack) -> Kept:
-    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Whatever the umask: PostgreSQL's account must be able to pass through; what is inside is closed to others.
+        folder.chmod(0o711)
     facts = folder / _FACTS
     if not facts.exists() and not {one.name for one in folder.iterdir()} <= {_LOCK, _NEW_FACTS}:
         raise ConfigurationError(OPTION, f"{folder} has other files in it: name a new or an empty folder")

@@ -97,3 +97,15 @@ def test_a_folder_that_is_none_of_ours_is_refused(folder: Path) -> None:
     assert "has other files in it" in refusal(folder / "other")
     assert "Not a directory" in refusal(folder / "other" / "mine" / "below")
     assert ["mine"] == [path.name for path in (folder / "other").iterdir()]
+
+
+def test_a_new_folder_lets_postgresql_through_whatever_the_umask(folder: Path) -> None:
+    """A folder made under a strict umask lets the account through that PostgreSQL runs as; its parts let nobody in."""
+    before = os.umask(0o077)
+    try:
+        with ExitStack() as stack:
+            found = kept.keep(folder / "data", (9, 18), stack)
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in (folder / "data", found.valkey, found.postgres)]
+    assert [0o711, 0o700, 0o700] == modes
