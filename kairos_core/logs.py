@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -77,7 +78,8 @@ class JsonFormatter(logging.Formatter):
 
 def _plain(value: object) -> object:
     """A value as JSON has it, without passwords."""
-    if value is None or isinstance(value, bool | int | float):
+    # A number that is not finite is none in JSON, and who reads the line would refuse all of it.
+    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import msgspec
 import psycopg
 import pytest
 
@@ -168,6 +169,8 @@ def test_a_line_of_json_has_the_fact_and_its_fields() -> None:
         "when": "2026-01-01 00:00:00+00:00",
     } == found
     assert "log" == json.loads(JsonFormatter().format(record()))["event"]
+    # `json.loads` alone would take NaN, which is no JSON.
+    assert {"age": "nan"} == {"age": msgspec.json.decode(JsonFormatter().format(record(age=float("nan"))))["age"]}
 
 
 def test_an_exception_is_one_field() -> None:
