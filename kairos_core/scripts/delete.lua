@@ -12,8 +12,8 @@
 --       {5}                                                this operation was given up (see resolve.lua)
 --
 -- Lua does not roll back: everything is checked before the first write. That one, of the deadlines, takes no memory, so
--- that sessions can be deleted where the memory is full; after a first write, none is refused. Watchers read a message without a state, the audit records the state that was deleted. For
--- the receipt, see update.lua.
+-- that sessions can be deleted where the memory is full; after a first write, none is refused. Watchers read a message
+-- without a state, the audit records the state that was deleted. For the receipt, see update.lua.
 local call = redis.call
 
 local function answer(receipt)
