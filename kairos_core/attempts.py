@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis import exceptions as foreign
 
-from kairos_core.errors import CorruptState, KairosError, OutcomeUnknown, StoreUnavailable
+from kairos_core.errors import CorruptState, KairosError, OutcomeUnknown, StoreUnavailable, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,7 +193,7 @@ class Attempts:
 
     def _ended(self, cause: Exception) -> KairosError:
         command = self._command
-        reason = " ".join(str(cause).split())
+        reason = one_line(cause)
         if self._may_be_applied and command.operation_id is not None:
             return OutcomeUnknown(command.session_id, command.operation_id, reason)
         code = cause.code if isinstance(cause, Refused) else None

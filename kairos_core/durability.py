@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import msgspec
 
-from kairos_core.errors import InvalidState
+from kairos_core.errors import InvalidState, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +100,7 @@ def achieved(wanted: Durability, answers: Sequence[Any]) -> tuple[Durability, st
     """What the answers to `questions` show, and why it is less than what was wanted (empty where it is not)."""
     for answer in answers:
         if isinstance(answer, BaseException):
-            return Durability.MEMORY, " ".join(str(answer).split()) or type(answer).__name__
+            return Durability.MEMORY, one_line(answer)
     try:
         if wanted.level == "fsync":
             return _fsync_achieved(*answers)

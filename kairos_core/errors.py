@@ -191,3 +191,8 @@ class DurabilityNotReached(KairosError):  # noqa: N818
         super().__init__(
             f"session {session_id}, operation {operation_id}: applied, but not as safe as wanted ({wanted}): {cause}"
         )
+
+
+def one_line(error: object) -> str:
+    """An error's text on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

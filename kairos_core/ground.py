@@ -17,7 +17,7 @@ from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnecti
 from kairos_core import addresses
 from kairos_core.commands import Command, pack
 from kairos_core.durability import CONFIG_WORDS, Durability, fsync_lacks
-from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable
+from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable, one_line
 from kairos_core.transport import ODD_OPTION, check_files, odd_option
 
 if TYPE_CHECKING:
@@ -324,8 +324,3 @@ def _sentinels_arguments(url: str) -> dict[str, Any]:
     """What an address says, as `redis.Sentinel` takes it: where to is not among it, and TLS is an argument."""
     arguments = {name: value for name, value in parse_url(url).items() if name not in ("host", "port")}
     return arguments | ({"ssl": True} if arguments.pop("connection_class", None) else {})
-
-
-def one_line(error: object) -> str:
-    """An error's text on one line."""
-    return " ".join(str(error).split()) or type(error).__name__

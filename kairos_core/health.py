@@ -10,13 +10,12 @@ from redis import exceptions as foreign
 
 from kairos_core.commands import Command, pack
 from kairos_core.durability import Durability
-from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable
+from kairos_core.errors import ConfigurationError, KairosError, StoreUnavailable, one_line
 from kairos_core.ground import (
     check_durability,
     check_kind,
     check_redis_version,
     info_command,
-    one_line,
     replicas_online,
     with_hint,
 )

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from kairos_core import messages, session
-from kairos_core.errors import CorruptState, KairosError, Stamp, StoreUnavailable
-from kairos_core.ground import one_line
+from kairos_core.errors import CorruptState, KairosError, Stamp, StoreUnavailable, one_line
 from kairos_core.session import SyncState  # noqa: TC001 - likewise
 from kairos_core.subscription import Subscription
 from kairos_core.tracking import News, Tracker

@@ -16,8 +16,8 @@ from kairos_core import addresses
 from kairos_core.acl import ROLES, account
 from kairos_core.audit.migrations import drop_schema
 from kairos_core.audit.postgres import connect_postgres
-from kairos_core.errors import ConfigurationError
-from kairos_core.ground import one_line, store_client
+from kairos_core.errors import ConfigurationError, one_line
+from kairos_core.ground import store_client
 from kairos_core.local import local_servers
 from kairos_core.settings import Settings, servers_given
 

@@ -21,8 +21,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
-from kairos_core.errors import ConfigurationError
-from kairos_core.ground import one_line
+from kairos_core.errors import ConfigurationError, one_line
 from kairos_core.settings import SENTRY, is_webhook
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from kairos_core.audit.outage import Hush, Outage, is_store_away
 from kairos_core.audit.work import RETRY_INTERVALS_S, DrainFailed, Process, this_process, work
-from kairos_core.errors import ConfigurationError
-from kairos_core.ground import one_line, store_client
+from kairos_core.errors import ConfigurationError, one_line
+from kairos_core.ground import store_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,8 +8,7 @@ import threading
 
 from redis import RedisError, ResponseError
 
-from kairos_core.errors import OutcomeUnknown, StoreUnavailable
-from kairos_core.ground import one_line
+from kairos_core.errors import OutcomeUnknown, StoreUnavailable, one_line
 
 _log = logging.getLogger("kairos.audit")
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import psycopg.conninfo
 
-from kairos_core.errors import ConfigurationError
-from kairos_core.ground import one_line
+from kairos_core.errors import ConfigurationError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,7 @@ import psycopg
 from kairos_core import session
 from kairos_core.audit import chain
 from kairos_core.audit.reading import connect_to_read, statement
-from kairos_core.errors import ConfigurationError, CorruptState, InvalidState, Stamp, StoreUnavailable
-from kairos_core.ground import one_line
+from kairos_core.errors import ConfigurationError, CorruptState, InvalidState, Stamp, StoreUnavailable, one_line
 from kairos_core.messages import ENDS
 from kairos_core.session import MAX_INTEGER, SyncState
 

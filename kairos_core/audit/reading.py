@@ -10,8 +10,7 @@ from psycopg import sql
 
 from kairos_core.audit.migrations import migrations
 from kairos_core.audit.postgres import connect_postgres
-from kairos_core.errors import ConfigurationError
-from kairos_core.ground import one_line
+from kairos_core.errors import ConfigurationError, one_line
 
 if TYPE_CHECKING:
     from kairos_core.settings import Settings

@@ -10,8 +10,7 @@ import psycopg
 
 from kairos_core.audit.reading import connect_to_read, statement
 from kairos_core.commands import Traffic
-from kairos_core.errors import ConfigurationError, StoreUnavailable
-from kairos_core.ground import one_line
+from kairos_core.errors import ConfigurationError, StoreUnavailable, one_line
 from kairos_core.transport import run
 
 if TYPE_CHECKING:

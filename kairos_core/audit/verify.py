@@ -16,8 +16,7 @@ from kairos_core.audit.letters import read_letters
 from kairos_core.audit.reading import connect_to_read, statement
 from kairos_core.audit.store import StoreView
 from kairos_core.audit.trail import judge
-from kairos_core.errors import ConfigurationError, KairosError
-from kairos_core.ground import one_line
+from kairos_core.errors import ConfigurationError, KairosError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

@@ -22,8 +22,7 @@ from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outage import Outage, is_store_away
 from kairos_core.audit.outbox import LEASE_MS, Outbox
 from kairos_core.audit.writer import AuditWriter
-from kairos_core.errors import KairosError
-from kairos_core.ground import one_line
+from kairos_core.errors import KairosError, one_line
 from kairos_core.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from kairos_core.audit import migrations
 from kairos_core.audit.batch import Head, lines, older, plan, prepare
 from kairos_core.audit.postgres import BY_INDEX, connect_postgres, lock_number
 from kairos_core.audit.reading import check_schema, statement
-from kairos_core.errors import ConfigurationError
-from kairos_core.ground import one_line
+from kairos_core.errors import ConfigurationError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from kairos_core.errors import one_line
 from kairos_core.settings import unknown_variables
 
 
@@ -15,7 +16,7 @@ class Misused(typer.BadParameter):
 
 def complain(text: str) -> None:
     """Say what is wrong, on one line whatever the text."""
-    print(f"kairos: {' '.join(text.split())}", file=sys.stderr)
+    print(f"kairos: {one_line(text)}", file=sys.stderr)
 
 
 def warn_of_unknown_variables() -> None:

@@ -11,7 +11,7 @@ import typer
 from kairos_core.cli import terminal
 from kairos_core.cli.complaints import complain
 from kairos_core.cli.described import Told, command
-from kairos_core.errors import AuditBacklogFull, ConfigurationError, InvalidState, StoreUnavailable
+from kairos_core.errors import AuditBacklogFull, ConfigurationError, InvalidState, StoreUnavailable, one_line
 from kairos_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ def recover(
     """
     import psycopg  # noqa: PLC0415 - takes its time to import
 
-    from kairos_core.ground import one_line  # noqa: PLC0415 - likewise redis
-    from kairos_core.recovery import Recovery  # noqa: PLC0415
+    from kairos_core.recovery import Recovery  # noqa: PLC0415 - likewise redis
 
     settings = Settings.from_env()
     with contextlib.ExitStack() as stack:

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, ParamSpec
 
 from kairos_core.cli.complaints import complain
-from kairos_core.errors import StoreUnavailable
+from kairos_core.errors import StoreUnavailable, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,6 @@ def guarded(function: Callable[P, int]) -> Callable[P, int]:
     @functools.wraps(function)
     def run(*arguments: P.args, **options: P.kwargs) -> int:
         import psycopg  # noqa: PLC0415 - takes its time to import
-
-        from kairos_core.ground import one_line  # noqa: PLC0415 - likewise redis
 
         try:
             return function(*arguments, **options)

@@ -13,7 +13,7 @@ import typer
 from kairos_core.cli import terminal
 from kairos_core.cli.complaints import complain
 from kairos_core.cli.described import WHY_MISUSED, Told, command
-from kairos_core.errors import ConfigurationError, InvalidState, StoreUnavailable
+from kairos_core.errors import ConfigurationError, InvalidState, StoreUnavailable, one_line
 from kairos_core.session import check_session_id
 from kairos_core.settings import Settings
 
@@ -61,8 +61,7 @@ def watch(
     ] = False,
 ) -> int:
     """Watch until Ctrl-C, or for so many updates."""
-    from kairos_core.ground import one_line  # noqa: PLC0415 - redis takes its time to import
-    from kairos_core.state_manager import RedisStateManager  # noqa: PLC0415
+    from kairos_core.state_manager import RedisStateManager  # noqa: PLC0415 - redis takes its time to import
 
     if every == (session is not None):
         raise ConfigurationError("ID", "a session's id is needed, or --all")

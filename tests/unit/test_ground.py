@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from kairos_core.audit.postgres import check_postgres_version
-from kairos_core.errors import ConfigurationError
-from kairos_core.ground import check_kind, check_redis_version, one_line
+from kairos_core.errors import ConfigurationError, one_line
+from kairos_core.ground import check_kind, check_redis_version
 
 
 @pytest.mark.parametrize("version", ["7.0", "7.0.0", "7.2.4", "7.10.1", "8.0.0", "10.0.0", "255.255.255"])
