@@ -81,7 +81,6 @@ def load_script(name: str) -> Script:
 CREATE, UPDATE, DELETE, EXPIRE, RESOLVE, RESTORE = (
     load_script(name) for name in ("create", "update", "delete", "expire", "resolve", "restore")
 )
-WRITES = (CREATE, UPDATE, DELETE)
 
 
 class _Frame(NamedTuple):
