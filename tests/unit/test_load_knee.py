@@ -165,11 +165,13 @@ def test_little_memory_may_grow() -> None:
 
 
 def test_memory_that_was_hardly_looked_at() -> None:
-    """Of a few moments nothing is told."""
+    """Of a few moments nothing is told, and the limit is shown in the line's unit all the same."""
     one = made(scenario(max_growth=0.05, targets=[]))
     for memory in one.load.memories:
         memory.at_s, memory.kb = memory.at_s[::5], memory.kb[::5]
-    assert Speed.INCONCLUSIVE == judge_load(*one).verdict
+    verdict = judge_load(*one)
+    assert Speed.INCONCLUSIVE == verdict.verdict
+    assert {(5.0, "%")} == {(line.limit, line.unit) for line in verdict.lines if line.what.startswith("memory of ")}
 
 
 @pytest.mark.parametrize(("name", "expected"), [("postgres 7", "PASS"), ("worker 2", "INCONCLUSIVE")])
