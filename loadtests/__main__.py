@@ -24,13 +24,12 @@ from loadtests.attack.manifest import manifest
 from loadtests.attack.rounds import Plan, RoundError, read_round, round_folders, write_run
 from loadtests.attack.still import still_arena
 from loadtests.attack.workload import WEIGHTS, Mix
-from loadtests.ending import status_of
+from loadtests.ending import status_of, unwind_on_termination
 from loadtests.faults.arenas import GIVEN
 from loadtests.faults.schedule import faults_on
 from loadtests.history import HistoryError, Kind
 from loadtests.judging.judge import judge, records_of
 from loadtests.judging.verdict import Status
-from loadtests.measure import unwind_on_termination
 from loadtests.mutants import MUTANTS
 from loadtests.profiles import profiles
 from loadtests.shown import short

@@ -31,10 +31,9 @@ from kairos_core.audit.outbox import Outbox
 from kairos_core.one_line import OneLineParser
 from kairos_core.settings import child_environment
 from loadtests import ROOT
-from loadtests.ending import status_of
+from loadtests.ending import status_of, unwind_on_termination
 from loadtests.environment import harness, new_namespace
 from loadtests.flames import Frame, flame_graph
-from loadtests.measure import unwind_on_termination
 from loadtests.orders import Helper
 from loadtests.states import sample_state
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from kairos_core.errors import ConfigurationError
 from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
-from loadtests.ending import status_of
-from loadtests.measure import unwind_on_termination
+from loadtests.ending import status_of, unwind_on_termination
 from loadtests.shown import short
 from reports.children import MeasuringFailed
 from reports.folders import INTERRUPTED, new_run
