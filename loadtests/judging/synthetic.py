@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -23,6 +22,7 @@ import numpy as np
 from loadtests.history import NEVER, RECORD, Error, Kind, Outcome, join, read, token, write
 from loadtests.judging import checker
 from loadtests.judging.checker import Facts
+from loadtests.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from loadtests.history import History
@@ -333,11 +333,11 @@ def measure(sizes: list[int], **options: Any) -> list[dict[str, Any]]:
     """Judge histories of these sizes, each in a process of its own."""
     found = []
     for size in sizes:
-        with TemporaryDirectory(prefix="kairos-synthetic-") as name:
+        with temporary_folder("synthetic") as folder:
             history, facts = generate(size, **options)
-            store(history, facts, Path(name))
+            store(history, facts, folder)
             del history
-            command = [sys.executable, "-m", "loadtests.judging.synthetic", "--judge", name]
+            command = [sys.executable, "-m", "loadtests.judging.synthetic", "--judge", str(folder)]
             answer = subprocess.run(command, check=True, capture_output=True, text=True)
         found.append(json.loads(answer.stdout))
     return found
