@@ -244,14 +244,12 @@ def _commit() -> str:
 
 def server_facts(settings: Settings) -> dict[str, str]:
     """Versions and what else of the servers' configuration bears on the numbers."""
-    client = redis.Redis.from_url(settings.redis_url)
-    info = client.info()
-    client.close()
+    with redis.Redis.from_url(settings.redis_url) as client:
+        info = client.info()
     with connect_postgres(settings) as connection:
         row = connection.execute(
             "SELECT current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit')"
         ).fetchone()
-    connection.close()
     version, fsync, synchronous = row or ("?", "?", "?")
     name = "Valkey" if "valkey_version" in info else "Redis"
     return {

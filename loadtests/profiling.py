@@ -265,7 +265,7 @@ def _write_beside(settings: Settings, seconds: float, stack: ExitStack) -> None:
     # It writes for longer, and does not listen while it does.
     stack.callback(helper.close, 0.0)
     helper.ask("connect", stores={settings.durability: settings.redis_url}, session_id="written")
-    helper.tell("update", level=settings.durability, start_at=time.monotonic(), seconds=2 * seconds + 5)
+    helper.tell("update", store=settings.durability, start_at=time.monotonic(), seconds=2 * seconds + 5)
 
 
 def _drain(settings: Settings, stack: ExitStack) -> Work:
