@@ -71,6 +71,14 @@ def test_waiting_that_grows_ends_the_search() -> None:
     assert [True, True, False] == [step.is_taken for step in verdict.knee[:3]]
 
 
+def test_a_knee_that_one_process_alone_cannot_see() -> None:
+    """Where none is told of another's writes, a knee of deliveries is left out, and all of the time is looked at."""
+    wanted = scenario(targets=[target(operation="delivery", is_knee=True)])
+    verdict = judge_load(*made(wanted, lambda _, __: Answer(outcome="error"), places=1))
+    assert (["delivery p95"], []) == (verdict.unjudged, verdict.knee)
+    assert Speed.FAIL in {line.verdict for line in verdict.lines}
+
+
 def test_the_top_is_a_bound() -> None:
     """Where all steps are taken, the knee is at least the last."""
     found = judge_load(*made(growing())).targets[0]
