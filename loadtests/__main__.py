@@ -24,13 +24,13 @@ from loadtests.attack.manifest import manifest
 from loadtests.attack.rounds import Plan, RoundError, read_round, round_folders, write_run
 from loadtests.attack.still import still_arena
 from loadtests.attack.workload import WEIGHTS, Mix
-from loadtests.ending import status_of
+from loadtests.ending import status_of, unwind_on_termination
 from loadtests.faults.arenas import GIVEN
 from loadtests.faults.schedule import faults_on
 from loadtests.history import HistoryError, Kind
 from loadtests.judging.judge import judge, records_of
 from loadtests.judging.verdict import Status
-from loadtests.measure import unwind_on_termination
+from loadtests.load.folders import RUNS, empty_folder
 from loadtests.mutants import MUTANTS
 from loadtests.profiles import profiles
 from loadtests.shown import short
@@ -50,7 +50,6 @@ EXIT = {Status.VALID: 0, Status.VIOLATION: 1, Status.UNDECIDED: 2}
 _TOLD = 5
 # What a shell says of a program that wrote to whom nobody reads any more, as in `show RUN | head`.
 _BROKEN_PIPE = 141
-RUNS = Path(__file__).resolve().parent / "runs"
 _RUN = "a folder of loadtests/runs, one of its subjects/NAME, or one of its rounds/NNN"
 
 
@@ -204,7 +203,7 @@ def _attack(options: argparse.Namespace) -> int:
     make_ready(options.subject)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="kairos-attack-"))
     plans = _plans(options, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    empty_folder(folder)
     workers = 2 if options.subject in OF_KAIROS else 0
     with (
         still_arena(workers=workers, log=folder / "workers.log") as arena,

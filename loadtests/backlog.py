@@ -17,6 +17,7 @@ import msgspec
 from kairos_core import AuditWriter, RedisStateManager, Settings, messages
 from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.layout import Layout
+from loadtests.ending import unwind_on_termination
 from loadtests.environment import admin, new_namespace, row_counts
 from loadtests.servers.postgres import own_postgres
 from loadtests.servers.valkeys import valkeys
@@ -81,4 +82,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    unwind_on_termination()
     sys.exit(main())

@@ -167,7 +167,6 @@ def everything_is_recorded(
             ).format(sql.Identifier(settings.namespace, "sync_events")),
             [session_id],
         ).fetchone()
-    connection.close()
     rows, versions, highest, in_step = row or (0, 0, 0, 0)
     return CheckResult(
         name="everything_is_recorded",

@@ -61,8 +61,14 @@ class Subscriber:
 @contextmanager
 def subscribers(*wanted: tuple[Settings, str, str | None]) -> Iterator[list[Subscriber]]:
     """Several at once, since each takes its time to start: of each the arguments."""
-    with ExitStack() as stack, ThreadPoolExecutor(len(wanted)) as pool:
-        yield [stack.enter_context(found) for found in pool.map(lambda one: Subscriber(*one), wanted)]
+    with ExitStack() as stack:
+        with ThreadPoolExecutor(len(wanted)) as pool:
+            starting = [pool.submit(Subscriber, *one) for one in wanted]
+        # Where one did not start, the others end all the same.
+        started = [one.result() for one in starting if one.exception() is None]
+        for subscriber in started:
+            stack.enter_context(subscriber)
+        yield [one.result() for one in starting]
 
 
 class Delivered:

@@ -1,4 +1,4 @@
-"""How a program that judges ends: 1 says that something was shown to be wrong, and nothing else may say so."""
+"""How a program ends: in peace where it is told to, and with a 1 only where something was shown to be wrong."""
 
 from __future__ import annotations
 
@@ -48,3 +48,17 @@ def status_of(
     except Exception:  # noqa: BLE001 - Python's own status for an error is 1, which would say that something is wrong
         traceback.print_exc()
     return COULD_NOT_RUN
+
+
+def unwind_on_termination() -> None:
+    """Let the first SIGTERM or SIGINT unwind like an error, so that servers and traces are removed, in peace."""
+
+    def unwind(number: int, _: object) -> None:
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, unwind)

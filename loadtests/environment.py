@@ -189,23 +189,21 @@ def _ping(setting: str, url: str) -> None:
 def remove_traces(settings: Settings) -> None:
     """Remove every key and schema whose name begins with the namespace, and nothing else."""
     for url in {settings.redis_url, settings.queue_url or settings.redis_url}:
-        client = redis.Redis.from_url(url)
-        batch: list[bytes] = []
-        for key in client.scan_iter(match=f"{settings.namespace}*", count=_SCAN_COUNT):
-            batch.append(key)
-            if len(batch) >= _SCAN_COUNT:
+        with redis.Redis.from_url(url) as client:
+            batch: list[bytes] = []
+            for key in client.scan_iter(match=f"{settings.namespace}*", count=_SCAN_COUNT):
+                batch.append(key)
+                if len(batch) >= _SCAN_COUNT:
+                    client.unlink(*batch)
+                    batch.clear()
+            if batch:
                 client.unlink(*batch)
-                batch.clear()
-        if batch:
-            client.unlink(*batch)
-        client.close()
     with connect_postgres(settings) as connection:
         schemas = connection.execute(
             "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", [settings.namespace]
         ).fetchall()
         for (schema,) in schemas:
             drop_schema(connection, schema)
-    connection.close()
 
 
 def row_counts(settings: Settings, table: str) -> int:

@@ -10,7 +10,7 @@ import argparse
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +19,10 @@ from psycopg import sql
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.postgres import connect_postgres
+from kairos_core.lifeline import end_with_parent
 from kairos_core.settings import child_environment
+from loadtests import ROOT
+from loadtests.ending import unwind_on_termination
 from loadtests.environment import new_namespace
 from loadtests.servers.postgres import own_postgres
 from loadtests.servers.valkeys import valkeys
@@ -27,6 +30,8 @@ from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from loadtests.servers.postgres import Postgres
 
 SESSIONS = 100
@@ -52,7 +57,10 @@ def write_steadily(settings: Settings, per_s: int, seconds: float) -> None:
 
 def steady(settings: Settings, per_s: int, seconds: float) -> str:
     """The lag at a steady rate."""
-    made = _writer(settings, per_s, seconds).communicate()[0].strip()
+    with _writer(settings, per_s, seconds) as writer:
+        assert writer.stdout is not None  # noqa: S101 - a pipe was asked for
+        # Not `communicate`, which closes its standard input first: that would end it.
+        made = writer.stdout.read().strip()
     wait_for_lag(settings, 0.0)
     table = sql.Identifier(settings.namespace, "sync_events")
     with closing(connect_postgres(settings)) as connection:
@@ -62,18 +70,16 @@ def steady(settings: Settings, per_s: int, seconds: float) -> str:
 
 def outage(settings: Settings, postgres: Postgres, per_s: int, seconds: float) -> str:
     """How long after PostgreSQL's return the lag is under 1 s again, while writes go on."""
-    writer = _writer(settings, per_s, seconds + 30)
-    time.sleep(3)
-    postgres.kill()
-    time.sleep(seconds)
-    postgres.start()
-    back = time.monotonic()
-    with closing(Outbox.connect(settings)) as outbox:
-        waiting, oldest_s = outbox.waiting(range(settings.lanes))
-    wait_for_lag(settings, 1.0)
-    passed = time.monotonic() - back
-    writer.terminate()
-    writer.communicate()
+    with _writer(settings, per_s, seconds + 30):
+        time.sleep(3)
+        postgres.kill()
+        time.sleep(seconds)
+        postgres.start()
+        back = time.monotonic()
+        with closing(Outbox.connect(settings)) as outbox:
+            waiting, oldest_s = outbox.waiting(range(settings.lanes))
+        wait_for_lag(settings, 1.0)
+        passed = time.monotonic() - back
     return (
         f"{seconds:.0f} s away, {waiting} waiting, the oldest {oldest_s or 0:.1f} s: lag under 1 s after {passed:.2f} s"
     )
@@ -86,9 +92,19 @@ def wait_for_lag(settings: Settings, most_s: float) -> None:
             time.sleep(0.01)
 
 
-def _writer(settings: Settings, per_s: int, seconds: float) -> subprocess.Popen[str]:
+@contextmanager
+def _writer(settings: Settings, per_s: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """A process that writes, until its time is over or the context is left."""
     command = [sys.executable, "-m", "loadtests.lag", "--write", str(per_s), "--seconds", str(seconds)]
-    return subprocess.Popen(command, env=child_environment(settings), stdout=subprocess.PIPE, text=True)
+    environment = child_environment(settings)
+    # It ends when the pipe closes, so it does not outlive this process, not even one that was killed.
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def main() -> None:
@@ -100,6 +116,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=10, help="of the pool (10)")
     options = parser.parse_args()
     if options.write:
+        end_with_parent()
         write_steadily(Settings.from_env(), options.write, options.seconds)
         return
     with own_postgres() as postgres, valkeys() as launcher:
@@ -119,4 +136,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    unwind_on_termination()
     main()

@@ -78,9 +78,7 @@ class Store:
         with psycopg.connect(self.settings.postgres_url) as connection:
             connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(self.settings.namespace)))
             cursor = connection.execute(query.encode(), arguments)
-            found = cursor.fetchall() if cursor.description else []
-        connection.close()
-        return found
+            return cursor.fetchall() if cursor.description else []
 
     def events(self, name: str) -> list[Any]:
         """What is recorded of a session, in the order of recording."""

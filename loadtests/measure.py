@@ -30,6 +30,7 @@ from kairos_core.lifeline import end_with_parent
 from kairos_core.settings import LocalSettings, child_environment, servers_given
 from loadtests import ROOT, checks
 from loadtests.benchmarks import GATED, IN_REPORT, REPORT, SUITE, node_id
+from loadtests.ending import unwind_on_termination
 from loadtests.environment import harness, new_namespace
 from loadtests.interleave import WARMUP_ROUNDS
 from loadtests.servers.levels import VARIABLE as LEVELS
@@ -243,14 +244,12 @@ def _commit() -> str:
 
 def server_facts(settings: Settings) -> dict[str, str]:
     """Versions and what else of the servers' configuration bears on the numbers."""
-    client = redis.Redis.from_url(settings.redis_url)
-    info = client.info()
-    client.close()
+    with redis.Redis.from_url(settings.redis_url) as client:
+        info = client.info()
     with connect_postgres(settings) as connection:
         row = connection.execute(
             "SELECT current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit')"
         ).fetchone()
-    connection.close()
     version, fsync, synchronous = row or ("?", "?", "?")
     name = "Valkey" if "valkey_version" in info else "Redis"
     return {
@@ -261,20 +260,6 @@ def server_facts(settings: Settings) -> dict[str, str]:
         "audit durability": f"fsync {fsync}, synchronous_commit {synchronous}",
         "file system of the fsync level": file_system(LocalSettings.from_env().folder),
     }
-
-
-def unwind_on_termination() -> None:
-    """Let the first SIGTERM or SIGINT unwind like an error, so that servers and traces are removed, in peace."""
-
-    def unwind(number: int, _: object) -> None:
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signal_number, signal.SIG_IGN)
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        sys.exit(128 + number)
-
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, unwind)
 
 
 def main() -> int:

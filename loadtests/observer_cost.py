@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from kairos_core import RedisStateManager
 from kairos_core.metrics import Observers, PrometheusObserver, SpanObserver
+from loadtests.ending import unwind_on_termination
 from loadtests.environment import harness, new_namespace
 from loadtests.interleave import orders
 from loadtests.states import sample_state
@@ -113,4 +114,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    unwind_on_termination()
     sys.exit(main())

@@ -31,10 +31,9 @@ from kairos_core.audit.outbox import Outbox
 from kairos_core.one_line import OneLineParser
 from kairos_core.settings import child_environment
 from loadtests import ROOT
-from loadtests.ending import status_of
+from loadtests.ending import status_of, unwind_on_termination
 from loadtests.environment import harness, new_namespace
 from loadtests.flames import Frame, flame_graph
-from loadtests.measure import unwind_on_termination
 from loadtests.orders import Helper
 from loadtests.states import sample_state
 
@@ -266,7 +265,7 @@ def _write_beside(settings: Settings, seconds: float, stack: ExitStack) -> None:
     # It writes for longer, and does not listen while it does.
     stack.callback(helper.close, 0.0)
     helper.ask("connect", stores={settings.durability: settings.redis_url}, session_id="written")
-    helper.tell("update", level=settings.durability, start_at=time.monotonic(), seconds=2 * seconds + 5)
+    helper.tell("update", store=settings.durability, start_at=time.monotonic(), seconds=2 * seconds + 5)
 
 
 def _drain(settings: Settings, stack: ExitStack) -> Work:

@@ -15,7 +15,6 @@ import mmap
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from contextlib import ExitStack, contextmanager
@@ -34,6 +33,7 @@ from loadtests import ROOT
 from loadtests.servers.valkey_helper import LaunchError
 from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
+from loadtests.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -124,7 +124,7 @@ def filled(counts: Mapping[str, int], say: Callable[[str], object], setting: str
     with ExitStack() as stack:
         try:
             launcher = stack.enter_context(valkeys(local))
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kairos-", dir=local)))
+            folder = stack.enter_context(temporary_folder("scale", local))
             # All are there before one is filled, so that none has a younger process than another by that.
             nodes = {name: launcher.start() for name in counts}
             stores = {name: fill(node, counts[name], folder / name, say) for name, node in nodes.items()}

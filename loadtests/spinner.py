@@ -40,10 +40,11 @@ def host_awake(most_s: float) -> Iterator[list[int]]:
     if not hasattr(os, "SCHED_IDLE"):
         raise NotPermittedError("this system has no idle priority")
     with ExitStack() as stack:
-        # Nobody waits for one long that gets no processor: it is killed then.
-        helpers = [Helper("loadtests.spinner", str(most_s)) for _ in os.sched_getaffinity(0)]
-        for helper in helpers:
-            stack.callback(helper.close, _END_TIMEOUT_S)
+        helpers = []
+        for _ in os.sched_getaffinity(0):
+            helpers.append(Helper("loadtests.spinner", str(most_s)))
+            # Nobody waits for one long that gets no processor: it is killed then.
+            stack.callback(helpers[-1].close, _END_TIMEOUT_S)
         for helper in helpers:
             answer = helper.line()
             if answer != _READY:

@@ -37,7 +37,7 @@ def updates_ns(helpers: Sequence[Helper], store: str, seconds: float) -> list[in
         StartedLateError: not all began in time.
         OrderError: an update failed, or was not as safe as it was to be.
     """
-    answers, _ = at_once(helpers, "update", seconds, lambda _: {"level": store})
+    answers, _ = at_once(helpers, "update", seconds, lambda _: {"store": store})
     return [sample for answer in answers for sample in answer["samples_ns"]]
 
 
@@ -82,9 +82,9 @@ class _Actor:
         generator = random.Random(seed)  # noqa: S311
         return take_turns(operations, rounds, generator, time.perf_counter, warmup_rounds)
 
-    def update(self, level: str, start_at: float, seconds: float) -> dict[str, Any]:
+    def update(self, store: str, start_at: float, seconds: float) -> dict[str, Any]:
         """Update one store for so long from then on (`time.monotonic`); how long each call took, in nanoseconds."""
-        operation, durability = self._operations[level]["update"], self._settings[level].durability
+        operation, durability = self._operations[store]["update"], self._settings[store].durability
         late_s = wait_until_then(start_at)
         samples: list[int] = []
         while time.monotonic() < start_at + seconds:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from kairos_core.errors import ConfigurationError
 from kairos_core.settings import servers_given
 from loadtests.attack.attacker import started
 from loadtests.attack.campaign import Campaign
@@ -93,9 +94,18 @@ class Validator:
         self._began = time.monotonic()
 
     def run(self) -> Validation:
-        """Run all parts, the one after the other."""
+        """Run all parts, the one after the other.
+
+        Raises:
+            ConfigurationError: the folder is there already, or a server cannot be reached.
+        """
         start = self._began
-        self._folder.mkdir(parents=True)
+        try:
+            self._folder.mkdir(parents=True)
+        except FileExistsError as error:
+            raise ConfigurationError(
+                "--folder", f"{self._folder} is there already: name one that is not, each run needs its own"
+            ) from error
         try:
             with contextlib.ExitStack() as stack:
                 ground = None if servers_given() else stack.enter_context(own_ground())

@@ -19,6 +19,7 @@ from kairos_core import AuditWriter, session
 from kairos_core.audit.outbox import Entry
 from kairos_core.audit.verify import verify_trail
 from kairos_core.messages import Message
+from loadtests.ending import unwind_on_termination
 from loadtests.environment import harness, new_namespace
 from loadtests.states import sample_state
 
@@ -83,4 +84,5 @@ def main(events: int) -> int:
 
 
 if __name__ == "__main__":
+    unwind_on_termination()
     sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000))

@@ -17,6 +17,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from kairos_core import AuditWriter, RedisStateManager
+from loadtests.ending import unwind_on_termination
 from loadtests.environment import harness, new_namespace
 from loadtests.servers.worker import members, worker_pool
 from loadtests.states import sample_state
@@ -100,14 +101,17 @@ def _pool_in(state: str, settings: Settings) -> Iterator[None]:
         wait_until(lambda: len(members(pool) + members(pool, "scheduler")) == 3)
         time.sleep(0.5)
         everyone = [pool.pid, *members(pool), *members(pool, "scheduler")]
-        if state == "stopped":
-            _signal(everyone, signal.SIGSTOP)
-        elif state == "killed":
+        if state == "killed":
             _signal(everyone, signal.SIGKILL)
             pool.wait()
-        yield
-        if state == "stopped":
-            _signal(everyone, signal.SIGCONT)
+        try:
+            if state == "stopped":
+                _signal(everyone, signal.SIGSTOP)
+            yield
+        finally:
+            # Whatever came in between: a pool that is stopped does not hear that it is to end.
+            if state == "stopped":
+                _signal(everyone, signal.SIGCONT)
 
 
 def _signal(pids: Sequence[int], number: signal.Signals) -> None:
@@ -158,4 +162,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    unwind_on_termination()
     sys.exit(main())

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.lifeline import end_with_parent
 from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
-from loadtests.ending import status_of
-from loadtests.measure import unwind_on_termination
+from loadtests.ending import status_of, unwind_on_termination
 from loadtests.shown import short
 from reports.children import MeasuringFailed
 from reports.folders import INTERRUPTED, new_run
@@ -38,8 +38,11 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=ROOT / "reports" / "runs", help="folder of all runs")
     parser.add_argument("--run", type=Path, help="a run that is there: write its report again, and measure nothing")
     parser.add_argument("--measure", action="store_true", help="with --run: measure first what is missing in it")
+    parser.add_argument("--end-with-stdin", action="store_true", help="end, too, when standard input closes")
     options = parser.parse_args()
     unwind_on_termination()
+    if options.end_with_stdin:
+        end_with_parent()
     _take_any_text()
     return status_of(partial(_report, options), MeasuringFailed, interrupted=lambda: INTERRUPTED)
 

@@ -20,8 +20,8 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
 from loadtests.benchmarks import GATED
-from loadtests.ending import COULD_NOT_RUN, status_of
-from loadtests.measure import BENCHMARK_PROFILES, unwind_on_termination
+from loadtests.ending import COULD_NOT_RUN, status_of, unwind_on_termination
+from loadtests.measure import BENCHMARK_PROFILES
 from loadtests.whole import write_whole
 from reports.children import MeasuringFailed, run_to_its_end
 from reports.folders import INTERRUPTED, new_run, whole_or_gone

@@ -14,8 +14,7 @@ import numpy as np
 
 from kairos_core.one_line import OneLineParser
 from loadtests import ROOT, scale
-from loadtests.ending import status_of
-from loadtests.measure import unwind_on_termination
+from loadtests.ending import status_of, unwind_on_termination
 from reports import tables
 from reports.statistics import (
     EXIT_STATUS,

@@ -15,8 +15,7 @@ import msgspec
 
 from kairos_core import Settings
 from kairos_core.one_line import OneLineParser
-from loadtests.ending import status_of
-from loadtests.measure import unwind_on_termination
+from loadtests.ending import status_of, unwind_on_termination
 from loadtests.sizes import Measured, Sizes, measure
 from reports import tables
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from kairos_core.errors import ConfigurationError
 from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
-from loadtests.ending import status_of
-from loadtests.measure import unwind_on_termination
+from loadtests.ending import status_of, unwind_on_termination
 from loadtests.studies.registry import STUDIES
 from loadtests.studies.study import asked, read
 from reports.children import MeasuringFailed, run_to_its_end

@@ -20,9 +20,9 @@ import pytest
 from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import servers_given
+from loadtests.ending import unwind_on_termination
 from loadtests.environment import admin, as_worker, harness, make_accounts, new_namespace
 from loadtests.losses import Store
-from loadtests.measure import unwind_on_termination
 from loadtests.on_a_loop import ManagerOnALoop
 
 if TYPE_CHECKING:

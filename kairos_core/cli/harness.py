@@ -90,7 +90,7 @@ def report(
 ) -> int:
     """Run `python -m reports`."""
     words = _words({"--profile": profile, "--runs": runs, "--run": run}, ["--measure"] if measure else [])
-    return _harness("reports", *words, *context.args)
+    return _harness("reports", "--end-with-stdin", *words, *context.args)
 
 
 def validate(context: typer.Context, *, profile: _Profile = None, seed: _Seed = None, folder: _Folder = None) -> int:

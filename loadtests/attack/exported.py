@@ -76,7 +76,6 @@ def export(settings: Settings, prefix: str, path: Path, *, is_drained: bool, tim
             cursor.execute(_ROWS.format(schema), [f"{prefix}-"])
             for row in cursor:
                 count += _record(recorder, prefix, *row)
-    connection.close()
     return AuditFacts(rows=count, dead_letters=int(found[0]) if found else 0, is_drained=is_drained)
 
 

@@ -85,6 +85,8 @@ class Forks:
             os.close(end)
         answer = self._line.recv(_LONGEST_ORDER)
         if not answer:
+            for end in (stdin, stdout):
+                os.close(end)
             raise RuntimeError("the process that forks has ended")
         return Fork(int(answer), stdin, stdout)
 

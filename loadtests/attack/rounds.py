@@ -8,6 +8,7 @@ import msgspec
 
 from loadtests.attack.workload import Mix
 from loadtests.scenarios import Scenario  # noqa: TC001 - msgspec reads it when it decodes
+from loadtests.whole import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,7 +224,7 @@ class Run(msgspec.Struct, kw_only=True):
 
 def write_run(folder: Path, found: Run) -> None:
     """Write `run.json`."""
-    (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    write_whole(folder / "run.json", msgspec.json.format(msgspec.json.encode(found), indent=2))
 
 
 def round_folders(folder: Path) -> list[Path]:
@@ -242,7 +243,7 @@ def round_folders(folder: Path) -> list[Path]:
 
 def write_round(folder: Path, found: Round) -> None:
     """Write `round.json`."""
-    (folder / "round.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    write_whole(folder / "round.json", msgspec.json.format(msgspec.json.encode(found), indent=2))
 
 
 class RoundError(ValueError):

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -24,10 +22,12 @@ from loadtests.faults.way import way_to
 from loadtests.servers.postgres import own_postgres
 from loadtests.servers.valkeys import SERVICE, Cluster, Launcher, Node, SentinelPair, valkeys
 from loadtests.servers.worker import worker_pool
+from loadtests.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from loadtests.environment import Account
     from loadtests.faults.way import Way
@@ -282,11 +282,11 @@ class Ground:
 def own_ground() -> Iterator[Ground]:
     """What arenas stand on; all of it ends at the end, whatever happens."""
     with (
-        tempfile.TemporaryDirectory(prefix="kairos-pools-") as folder,
+        temporary_folder("pools") as folder,
         own_postgres() as postgres,
         valkeys() as launcher,
     ):
-        yield Ground(launcher, postgres, Path(folder))
+        yield Ground(launcher, postgres, folder)
 
 
 @contextmanager
@@ -309,8 +309,7 @@ def given(
         if urlsplit(settings.redis_url).scheme == "redis":
             arena.proxy = stack.enter_context(way_to(settings.redis_url))
         if workers:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kairos-pools-"))
-            log = log or Path(folder) / "log"
+            log = log or stack.enter_context(temporary_folder("pools")) / "log"
             arena.pool = stack.enter_context(worker_pool(arena.worker_settings, workers, log))
             arena.workers = workers
         yield arena

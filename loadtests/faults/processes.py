@@ -16,7 +16,7 @@ from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.postgres import connect_postgres
 from loadtests.faults.arenas import KINDS
 from loadtests.faults.fault import Fault, Window, with_given
-from loadtests.history import Kind
+from loadtests.history import Kind, Outcome
 from loadtests.servers.stopping import Stopped, is_running, is_there
 from loadtests.servers.worker import members
 from loadtests.waiting import wait_for
@@ -297,4 +297,4 @@ def _busy(client: redis.Redis, there: list[int]) -> list[int]:
 
 
 def _pending(own: History) -> int:
-    return int((own["outcome"] == 0).sum())
+    return int((own["outcome"] == Outcome.PENDING).sum())

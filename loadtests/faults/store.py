@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loadtests.history import History
     from loadtests.servers.valkeys import Node
 
-# A primary that others watch is stopped for less than the second after which they replace it.
+# A primary that others watch is stopped for less than what they wait before they replace it (`DOWN_AFTER_MS`).
 _SHORT_S = (0.2, 0.5)
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from loadtests.history import Kind
 from loadtests.judging.chain import BASE
 from loadtests.judging.verdict import Operation, Rule, Violation
-from loadtests.judging.writers import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -296,6 +295,3 @@ def check_contents(table: Table, chain: Chain, findings: Findings, spoiled: Colu
     accuser = ChainAccuser(table, chain, findings, spoiled)
     pairs = [(int(writer_at[one]), int(one)) for one in wrong]
     accuser(Rule.REAL_WRITER, pairs, "what was written was seen with another content")
-
-
-__all__ = ["ChainAccuser", "Pool", "check_contents", "check_structure", "fill", "named"]

@@ -13,8 +13,8 @@ import resource
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -23,6 +23,7 @@ import numpy as np
 from loadtests.history import NEVER, RECORD, Error, Kind, Outcome, join, read, token, write
 from loadtests.judging import checker
 from loadtests.judging.checker import Facts
+from loadtests.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from loadtests.history import History
@@ -138,63 +139,33 @@ class _Play:
 
     def _one(self, one: _Attempt, own: int) -> None:
         stored = self._stored.get(one.session)
-        end = NEVER if one.is_open else one.end
-        outcome = Outcome.UNKNOWN if one.is_open else Outcome.OK
-        expected = (0, 0)
-        if one.kind == Kind.MUTATE and stored is not None:
-            expected = (stored[0], stored[1])
-        if one.kind in {Kind.UPDATE, Kind.DELETE_IF}:
-            # What the process read or wrote last; it may be old.
-            expected = self._held.get((one.process, one.session), (stored[0], stored[1]) if stored else (1, 1))
+        expected = self._expected(one, stored)
         applies = not one.is_open or self._random.random() < 0.5
         new, error = self._effect(one, own, stored, expected) if applies else (None, Error.NONE)
         digest = own & 0xFFFFFFFF if one.kind in {Kind.CREATE, Kind.UPDATE, Kind.MUTATE} else 0
+        end = NEVER if one.is_open else one.end
+        put = partial(self._put, own, one.process, one.session, one.kind, one.start, end, expected=expected)
         if one.is_open:
-            self._put(
-                own,
-                one.process,
-                one.session,
-                one.kind,
-                one.start,
-                end,
-                expected=expected,
-                digest=digest,
-                outcome=outcome,
-            )
-            return
-        if error != Error.NONE:
+            put(digest=digest, outcome=Outcome.UNKNOWN)
+        elif error != Error.NONE:
             stamp = (stored[0], stored[1]) if stored else (0, 0)
             self._held[one.process, one.session] = stamp if stored else expected
-            self._put(
-                own,
-                one.process,
-                one.session,
-                one.kind,
-                one.start,
-                end,
-                stamp,
-                expected=expected,
-                digest=digest,
-                outcome=Outcome.REFUSED,
-                error=error,
-            )
-            return
-        if new is None:
-            self._put(own, one.process, one.session, one.kind, one.start, end, expected=expected)
-            return
-        self._held[one.process, one.session] = new[0], new[1]
-        self._put(
-            own,
-            one.process,
-            one.session,
-            one.kind,
-            one.start,
-            end,
-            (new[0], new[1]),
-            expected=expected,
-            writer=new[2],
-            digest=new[3],
-        )
+            put(stamp, digest=digest, outcome=Outcome.REFUSED, error=error)
+        elif new is None:
+            put()
+        else:
+            self._held[one.process, one.session] = new[0], new[1]
+            put((new[0], new[1]), writer=new[2], digest=new[3])
+
+    def _expected(self, one: _Attempt, stored: tuple[int, int, int, int, int] | None) -> tuple[int, int]:
+        """What an attempt is derived from."""
+        current = (stored[0], stored[1]) if stored else None
+        if one.kind == Kind.MUTATE:
+            return current or (0, 0)
+        if one.kind in {Kind.UPDATE, Kind.DELETE_IF}:
+            # What the process read or wrote last; it may be old.
+            return self._held.get((one.process, one.session), current or (1, 1))
+        return 0, 0
 
     def _effect(  # noqa: PLR0911 - each kind of attempt has its answers
         self, one: _Attempt, own: int, stored: tuple[int, int, int, int, int] | None, expected: tuple[int, int]
@@ -333,11 +304,11 @@ def measure(sizes: list[int], **options: Any) -> list[dict[str, Any]]:
     """Judge histories of these sizes, each in a process of its own."""
     found = []
     for size in sizes:
-        with TemporaryDirectory(prefix="kairos-synthetic-") as name:
+        with temporary_folder("synthetic") as folder:
             history, facts = generate(size, **options)
-            store(history, facts, Path(name))
+            store(history, facts, folder)
             del history
-            command = [sys.executable, "-m", "loadtests.judging.synthetic", "--judge", name]
+            command = [sys.executable, "-m", "loadtests.judging.synthetic", "--judge", str(folder)]
             answer = subprocess.run(command, check=True, capture_output=True, text=True)
         found.append(json.loads(answer.stdout))
     return found

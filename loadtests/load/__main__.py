@@ -13,7 +13,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.lifeline import end_with_parent
 from kairos_core.one_line import OneLineParser
 from loadtests.attack.rounds import RoundError
-from loadtests.ending import status_of
+from loadtests.ending import status_of, unwind_on_termination
 from loadtests.history import HistoryError
 from loadtests.load.facts import LoadError
 from loadtests.load.folders import empty_folder, gone_if_empty, new_run
@@ -21,7 +21,6 @@ from loadtests.load.numbers import MOST_PLACES
 from loadtests.load.run import Asked, judge_again, run
 from loadtests.load.summary import summary
 from loadtests.load.verdict import exit_status
-from loadtests.measure import unwind_on_termination
 from loadtests.scenarios import offered, scenario_named
 from loadtests.shown import short
 from loadtests.subjects.registry import LOADABLE, make_ready

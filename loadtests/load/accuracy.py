@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from loadtests.ending import unwind_on_termination
 from loadtests.load.comparing import Compared, compare, is_definite, quantile_ms, tolerance_ms
 from loadtests.load.delays import Delays
 from loadtests.load.histograms import Histograms
 from loadtests.load.run import Asked, run
 from loadtests.load.truth import Truth, truth
-from loadtests.measure import unwind_on_termination
 from loadtests.scenarios import scenario_named
 from loadtests.servers.delaying import delaying_server, lateness_ns
 from loadtests.subjects.delayed import VARIABLE

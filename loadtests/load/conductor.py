@@ -21,7 +21,7 @@ import msgspec
 from kairos_core.errors import ConfigurationError
 from loadtests.load.board import Board
 from loadtests.load.facts import Load, Part, write_load
-from loadtests.load.folders import FROM_RUNNER, empty_folder, new_run
+from loadtests.load.folders import FROM_RUNNER, empty_folder, new_run, round_folder
 from loadtests.load.hands import PATIENCE_S
 from loadtests.load.histograms import Histograms
 from loadtests.load.instance import Orders
@@ -194,7 +194,7 @@ class Conductor:
         choice = self._choose()
         self.folder = new_run(choice.name) if choice.folder is None else empty_folder(choice.folder, FROM_RUNNER)
         load = self.load = _new_load(choice)
-        (self.folder / "rounds" / "001").mkdir(parents=True)
+        round_folder(self.folder).mkdir(parents=True)
         places = self.places
         self._board, self._total, self._places = Board(places), Histograms(), places
         self._progress = Progress(sys.stderr, load.scenario.duration_s, is_quiet=self._is_quiet)

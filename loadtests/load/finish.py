@@ -18,6 +18,7 @@ from loadtests.environment import as_administrator
 from loadtests.history import Kind, Outcome, Recorder
 from loadtests.judging.judge import judge, records_of
 from loadtests.load.facts import LoadError
+from loadtests.load.folders import ROUND, round_folder
 from loadtests.load.machine import boot
 from loadtests.load.plan import plan
 from loadtests.subjects.outside import not_judged, told_of
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from loadtests.judging.judge import RunVerdict
     from loadtests.load.facts import Load
 
-# A load test is a run of one round.
-_ROUND = 1
 _AUDIT = "audit"
 _READER = "reader"
 _PACKAGES = ("locust", "hdrhistogram")
@@ -74,32 +73,32 @@ def finish(  # noqa: PLR0913 - what is known of a run
     Raises:
         ConfigurationError: a server cannot be reached.
     """
-    round_folder = folder / "rounds" / f"{_ROUND:03d}"
-    round_folder.mkdir(parents=True, exist_ok=True)
+    stored = round_folder(folder)
+    stored.mkdir(parents=True, exist_ok=True)
     found = _round(load, settings, outage)
     reader = ProcessFacts(number=1 + max((one.number for one in found.processes), default=0), role=_READER, place=0)
     found.processes.append(reader)
     for name in (reader.number, _AUDIT):
         # Of an attempt to finish that came to no end.
-        (round_folder / f"{name}.history").unlink(missing_ok=True)
-    _read(round_folder, load, found, settings, timeout_s)
+        (stored / f"{name}.history").unlink(missing_ok=True)
+    _read(stored, load, found, settings, timeout_s)
     if has_audit and load.subject in OF_KAIROS:
         is_drained = exported.wait_until_drained(worker_settings, timeout_s, _STALLED_S)
         if not is_drained:
             found.notes.append("the outbox was not drained: does `kairos worker` run, on this store and namespace?")
-        path = round_folder / f"{_AUDIT}.history"
+        path = stored / f"{_AUDIT}.history"
         found.audit = exported.export(settings, load.prefix, path, is_drained=is_drained, timeout_s=timeout_s)
-    write_round(round_folder, found)
+    write_round(stored, found)
     run = manifest(
         profile=load.name,
         seed=load.seed,
         subject=load.subject,
-        rounds=[_ROUND],
+        rounds=[ROUND],
         command=load.command,
         packages=_PACKAGES,
     )
     write_run(folder, run)
-    for path in sorted(round_folder.glob("*.history")):
+    for path in sorted(stored.glob("*.history")):
         history.seal(path)
     return judge(folder)
 
@@ -114,7 +113,7 @@ def must_be_there(folder: Path, load: Load, settings: Settings) -> None:
         ConfigurationError: it cannot be reached.
     """
     closers = [number for part in load.parts for number in part.closers]
-    records = records_of(folder / "rounds" / f"{_ROUND:03d}")
+    records = records_of(round_folder(folder))
     written = np.isin(records["process"], closers) & (records["outcome"] == Outcome.OK)
     last = np.unique(records["session"][written]).tolist()
     with closing(subject_named(load.subject, LOADABLE)(_own(load, settings))) as register:
@@ -156,7 +155,7 @@ def _round(load: Load, settings: Settings, outage: FaultFacts | None) -> Round:
         *(f"process {part.place}: {note}" for part in load.parts for note in (*part.notes, *part.doubts)),
     ]
     return Round(
-        number=_ROUND,
+        number=ROUND,
         seed=load.seed,
         subject=load.subject,
         mutant=None,

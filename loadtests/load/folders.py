@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 RUNS = ROOT / "loadtests" / "runs"
+# A load test is a run of one round.
+ROUND = 1
 # What may be in the folder of a run that somebody else started, before it begins.
 FROM_RUNNER = ("locust.log", "workers.log")
 
@@ -50,6 +52,11 @@ def empty_folder(folder: Path, but: Collection[str] = ()) -> Path:
     if there:
         raise ConfigurationError("--folder", f"{folder} is not empty: {there[0]}; each run needs a folder of its own")
     return folder
+
+
+def round_folder(folder: Path) -> Path:
+    """Where a run's only round is, with the histories of its processes."""
+    return folder / "rounds" / f"{ROUND:03d}"
 
 
 @contextmanager

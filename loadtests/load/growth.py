@@ -45,7 +45,9 @@ def _of_memory(found: Load, memory: Memory, at_most: float) -> Line:
     last = _within(found, memory, *_LAST)
     if min(len(first), len(last)) < FEWEST_MOMENTS:
         sentence = f"too few: it was looked at {len(first)} times near the beginning and {len(last)} near the end"
-        return Line(what=what, measured=0.0, limit=at_most, unit="%", verdict=Speed.INCONCLUSIVE, sentence=sentence)
+        return Line(
+            what=what, measured=0.0, limit=at_most * 100, unit="%", verdict=Speed.INCONCLUSIVE, sentence=sentence
+        )
     before_kb, after_kb = float(np.median(first)), float(np.median(last))
     grown_kb = after_kb - before_kb
     measured = grown_kb / max(before_kb, 1.0)

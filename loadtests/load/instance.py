@@ -15,6 +15,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from loadtests.history import Outcome, Recorder
 from loadtests.load.facts import Part
+from loadtests.load.folders import round_folder
 from loadtests.load.generator import Seconds
 from loadtests.load.hands import Hands
 from loadtests.load.machine import boot, own_memory_kb, wanted_s
@@ -153,7 +154,7 @@ class Instance:
 
     def _recorder(self, number: int, noted: list[int]) -> Recorder:
         found = number_of(self._orders.place, number)
-        folder = Path(self._orders.folder) / "rounds" / "001"
+        folder = round_folder(Path(self._orders.folder))
         folder.mkdir(parents=True, exist_ok=True)
         noted.append(found)
         return self._stack.enter_context(Recorder(folder / f"{found}.history", found))

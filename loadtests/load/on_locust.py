@@ -61,7 +61,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
         # Who runs Locust has seen that there is such a subject, which may be one from outside.
         choices=None if RUNNER in os.environ else list(LOADABLE),
         default="kairos",
-        help="Kairos: what is loaded",
+        help="Kairos: what is loaded; one of yours only by `kairos load --subject package.module:Class`",
     )
     parser.add_argument("--seed", type=int, default=0, help="Kairos: what all is drawn from; 0: another each time")
     parser.add_argument("--folder", default="", help="Kairos: where the run goes; none: a new one of loadtests/runs")

@@ -24,6 +24,8 @@ from loadtests.load.timeline import FAILED
 from loadtests.load.words import BEGIN, FINISH, ORDERS, REPORT, SAID
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from locust.env import Environment
 
 
@@ -89,7 +91,7 @@ class Player:
     def _say(self, what: str, **more: Any) -> None:
         self._runner.send_message(SAID, {"what": what, **more})
 
-    def _try(self, do: Any) -> None:
+    def _try(self, do: Callable[[], object]) -> None:
         """Do it, and tell the one that leads where it goes wrong: Locust only counts what a user raises."""
         try:
             do()

@@ -28,6 +28,7 @@ from loadtests.load.attendant import Attendant
 from loadtests.load.delivery import deliveries, never_told
 from loadtests.load.facts import LoadError, read_load, write_load
 from loadtests.load.finish import finish, must_be_there, unlike
+from loadtests.load.folders import round_folder
 from loadtests.load.plan import Operation, plan
 from loadtests.load.store import Store
 from loadtests.load.timeline import Deliveries
@@ -149,7 +150,7 @@ def judge_again(folder: Path) -> Verdicts:
         ConfigurationError: to finish it, the servers cannot be reached.
     """
     load = _whole(folder)
-    stored = folder / "rounds" / "001"
+    stored = round_folder(folder)
     if (stored / "round.json").exists():
         load.notes += unlike(load, read_round(stored))
         return Verdicts(load, judge_speed(folder, load), judge(folder))
@@ -161,7 +162,7 @@ def judge_again(folder: Path) -> Verdicts:
 
 def judge_speed(folder: Path, load: Load) -> LoadVerdict:
     """Judge what was counted, and how long it took until other processes were told; writes `load_verdict.json`."""
-    records = records_of(folder / "rounds" / "001")
+    records = records_of(round_folder(folder))
     verdict = judge_load(load, told_of(load, records), records)
     write_load_verdict(folder, verdict)
     return verdict

@@ -28,7 +28,7 @@ from loadtests.load.timeline import (
     Timeline,
     part_of,
 )
-from loadtests.load.validity import is_searched, why_broken, why_invalid
+from loadtests.load.validity import why_broken, why_invalid
 from loadtests.subjects.outside import is_outside
 from loadtests.whole import write_whole
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from loadtests.history import History
     from loadtests.load.facts import Load
     from loadtests.load.knee import Knee
+    from loadtests.load.offered import Offered
     from loadtests.load.timeline import Deliveries
 
 # 1: the first.
@@ -110,21 +111,10 @@ def judge_load(found: Load, deliveries: Deliveries | None = None, records: Histo
     reasons = why_invalid(found, timeline, planned, deliveries)
     if records is not None:
         reasons += _contradictions(found, timeline, records)
-    targets: list[TargetResult] = []
-    knees: list[Knee] = []
-    unjudged: list[str] = []
-    for target in found.scenario.targets:
-        if _is_untold(found) and target.operation in (DELIVERY, MESSAGE_DELIVERY):
-            # It is from one process to another.
-            unjudged.append(f"{target.operation} {target.statistic}")
-        elif target.is_knee:
-            knees.append(find_knee(found, timeline, planned, target))
-            targets.append(knees[-1].result)
-        else:
-            targets.append(judge_target(timeline, found.scenario, target))
+    targets, knees, unjudged = _judge_targets(found, timeline, planned)
     reasons += [knee.reason for knee in knees if knee.reason]
     # Behind its knee a system fails: that is what the knee is.
-    judged_until_s = min(knee.until_s for knee in knees) if is_searched(found) else timeline.length_s
+    judged_until_s = min((knee.until_s for knee in knees), default=timeline.length_s)
     lines = [*_failures(timeline, range(judged_until_s)), *_messages(found), *growth(found)]
     judged = timeline.window(found.scenario, "")
     offering = range(judged.start, min(judged.stop, len(planned.by_second)))
@@ -151,6 +141,25 @@ def judge_load(found: Load, deliveries: Deliveries | None = None, records: Histo
         late=sum(part.late for part in found.parts),
         counts=_counts(timeline),
     )
+
+
+def _judge_targets(
+    found: Load, timeline: Timeline, planned: Offered
+) -> tuple[list[TargetResult], list[Knee], list[str]]:
+    """What came of each target; what was found of those that are knees; and which nobody can judge."""
+    targets: list[TargetResult] = []
+    knees: list[Knee] = []
+    unjudged: list[str] = []
+    for target in found.scenario.targets:
+        if _is_untold(found) and target.operation in (DELIVERY, MESSAGE_DELIVERY):
+            # It is from one process to another.
+            unjudged.append(f"{target.operation} {target.statistic}")
+        elif target.is_knee:
+            knees.append(find_knee(found, timeline, planned, target))
+            targets.append(knees[-1].result)
+        else:
+            targets.append(judge_target(timeline, found.scenario, target))
+    return targets, knees, unjudged
 
 
 def exit_status(speed: LoadVerdict | Speed, correctness: Status | None) -> int:

@@ -15,8 +15,8 @@ import msgspec
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.one_line import OneLineParser
+from loadtests.ending import unwind_on_termination
 from loadtests.environment import harness, new_namespace
-from loadtests.measure import unwind_on_termination
 from loadtests.mutants import MUTANTS
 from loadtests.mutants.catch import CAUGHT, GREEN, Caught, catch, status_of_mutants
 

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
@@ -21,6 +19,7 @@ from loadtests.faults.arenas import GIVEN, Arena
 from loadtests.judging.judge import judge_round
 from loadtests.judging.verdict import Status
 from loadtests.servers.worker import worker_pool
+from loadtests.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from kairos_core import Settings
@@ -64,7 +63,7 @@ class Attacks:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kairos-mutants-")))
+            self._folder = stack.enter_context(temporary_folder("mutants"))
             self._start = stack.enter_context(Forks()).start
             self._arena = Arena(GIVEN, self._settings, self._settings)
             self._arena.pool = stack.enter_context(worker_pool(self._settings, log=self._folder / "workers.log"))

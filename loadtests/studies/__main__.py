@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.lifeline import end_with_parent
-from loadtests.measure import unwind_on_termination
+from loadtests.ending import unwind_on_termination
 from loadtests.studies.registry import STUDIES
 from loadtests.studies.study import PROFILES, ask, run
 

@@ -12,7 +12,7 @@ from loadtests.at_once import helpers_of
 from loadtests.environment import new_namespace
 from loadtests.servers.valkey_helper import LaunchError
 from loadtests.servers.valkeys import valkeys
-from loadtests.studies.study import Bench, Point, Study, percentiles_ms
+from loadtests.studies.study import OUTBOX_LIMIT, Bench, Point, Study, percentiles_ms
 from loadtests.updating import UPDATING, updates_ns
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ PROCESSES = 4
 SESSIONS = 16
 OPERATIONS = ("get", "update")
 CONCURRENT = "concurrent_update"
-# Nothing drains these outboxes, and none is to be full.
-_OUTBOX_LIMIT = 10_000_000
 
 
 class Extent(NamedTuple):
@@ -78,7 +76,7 @@ def points(bench: Bench, node: Node, cluster: Cluster, extent: Extent) -> list[P
     found = []
     stores = {"standalone": node.url, "cluster": cluster.url}
     for repetition in range(1, extent.repetitions + 1):
-        settings = Settings(namespace=new_namespace("cluster"), outbox_limit=_OUTBOX_LIMIT)
+        settings = Settings(namespace=new_namespace("cluster"), outbox_limit=OUTBOX_LIMIT)
         with ExitStack() as stack:
             # When the processes are gone, so are their traces.
             stack.callback(_remove, (node, *cluster.primaries), settings)

@@ -15,7 +15,7 @@ import msgspec
 from kairos_core.layout import Layout
 from loadtests.at_once import at_once, connect, helpers_of
 from loadtests.environment import admin, harness, new_namespace
-from loadtests.studies.study import Bench, Point, Study
+from loadtests.studies.study import OUTBOX_LIMIT, Bench, Point, Study
 from loadtests.writing import subject_of
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ READ_FIRST: Mapping[str, str] = {"kairos_read_first": "loadtests.subjects.manage
 LOSES = ("check_then_set",)
 # So many are judged, and write for so long at the least: in less, chance says who comes last.
 BAR_WRITERS, BAR_S = 8, 2.0
-# Nothing drains these outboxes, and none is to be full.
-_OUTBOX_LIMIT = 10_000_000
 
 
 class WritesLostError(RuntimeError):
@@ -81,7 +79,7 @@ def points(  # noqa: PLR0913, PLR0917 - what is measured
 ) -> list[Point]:
     """Let so many write for so long, as each of the subjects in turn; fresh processes in each repetition."""
     found = []
-    settings = msgspec.structs.replace(settings, outbox_limit=_OUTBOX_LIMIT)
+    settings = msgspec.structs.replace(settings, outbox_limit=OUTBOX_LIMIT)
     outboxes = Layout(settings.namespace, settings.lanes).outboxes
     times = {count: max(seconds, BAR_S) if count == BAR_WRITERS else seconds for count in counts}
     with ExitStack() as stack:

@@ -17,14 +17,11 @@ from kairos_core.settings import LocalSettings
 from loadtests.at_once import helpers_of
 from loadtests.environment import new_namespace
 from loadtests.servers.levels import file_system, level_servers
-from loadtests.studies.study import Bench, Point, Study, percentiles_ms
+from loadtests.studies.study import OUTBOX_LIMIT, Bench, Point, Study, percentiles_ms
 from loadtests.updating import UPDATING, updates_ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-# Nothing drains these outboxes, and none is to be full.
-_OUTBOX_LIMIT = 10_000_000
 
 
 def measure(bench: Bench) -> list[Point]:
@@ -44,7 +41,7 @@ def points(
     """Let so many processes write, each for so long to each of the stores; fresh ones in each repetition."""
     found = []
     for repetition in range(1, repetitions + 1):
-        settings = Settings(namespace=new_namespace("durability"), outbox_limit=_OUTBOX_LIMIT)
+        settings = Settings(namespace=new_namespace("durability"), outbox_limit=OUTBOX_LIMIT)
         with ExitStack() as stack:
             # When the processes are gone, so are their traces.
             stack.callback(_remove_outboxes, settings, stores)

@@ -16,7 +16,7 @@ import msgspec
 from kairos_core.layout import Layout
 from loadtests.at_once import at_once, connect, helpers_of
 from loadtests.environment import admin, harness, new_namespace
-from loadtests.studies.study import Bench, Point, Study
+from loadtests.studies.study import OUTBOX_LIMIT, Bench, Point, Study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +36,6 @@ CEILING_COUNTS = (1, 2)
 BAR_INSTANCES, BAR_S = 4, 3.0
 # How often they take turns at each place: what befalls the machine for a while befalls both.
 _ROUNDS = 2
-# Nothing drains these outboxes, and none is to be full.
-_OUTBOX_LIMIT = 10_000_000
 
 
 def measure(bench: Bench) -> list[Point]:
@@ -74,7 +72,7 @@ def points(  # noqa: PLR0913, PLR0917 - what is measured
 ) -> list[Point]:
     """Let so many processes update for so long, a part of it at a time; fresh processes in each repetition."""
     found = []
-    settings = msgspec.structs.replace(settings, outbox_limit=_OUTBOX_LIMIT)
+    settings = msgspec.structs.replace(settings, outbox_limit=OUTBOX_LIMIT)
     # Only where it is judged: a report that is quick does not.
     longest = max(seconds, BAR_S) if bench.is_of_a_report else seconds
     times = {count: longest if count == BAR_INSTANCES else seconds for count in (*counts, *CEILING_COUNTS)}

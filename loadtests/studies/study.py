@@ -27,6 +27,8 @@ FORMAT = 1
 # How much is measured, from the least on. `brief` is for a report that has little time: it is `quick`, but for the
 # study of instances, which then leaves out what nothing is judged by. `report_full` is `full` with shorter times.
 PROFILES = ("brief", "quick", "report_full", "full")
+# Of stores whose outboxes nothing drains while they are written to: none is to be full.
+OUTBOX_LIMIT = 10_000_000
 # In a folder of studies: the names of those that were asked for.
 ASKED = "asked.json"
 

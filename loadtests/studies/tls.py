@@ -7,10 +7,8 @@ detour, and what those with TLS take more than these is TLS, at both of its ends
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kairos_core import Settings
 from kairos_core.errors import ConfigurationError
@@ -21,7 +19,11 @@ from loadtests.servers.terminator import terminator
 from loadtests.servers.valkey_helper import LaunchError
 from loadtests.servers.valkeys import valkeys
 from loadtests.studies.study import Bench, Point, Study, percentiles_ms
+from loadtests.temporary import temporary_folder
 from loadtests.updating import UPDATING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUBJECTS = ("direct", "plain", "tls")
 CALLS = ("get", "update")
@@ -59,8 +61,8 @@ def measure(bench: Bench) -> list[Point]:
     )
     local = LocalSettings.from_env().folder
     try:
-        with valkeys(local) as launcher, tempfile.TemporaryDirectory(prefix="kairos-", dir=local) as folder:
-            return points(bench, launcher.start().url, Path(folder), extent)
+        with valkeys(local) as launcher, temporary_folder("tls", local) as folder:
+            return points(bench, launcher.start().url, folder, extent)
     except LaunchError as error:
         raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"the server for TLS: {error}") from error
 

@@ -1,1 +1,1 @@
-"""What is measured beside Kairos: the floor (the same bytes on a raw socket) and bare redis-py."""
+"""What is attacked, loaded and timed: Kairos, its rivals, bare redis-py, the same bytes on a raw socket, and yours."""

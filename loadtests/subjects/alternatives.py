@@ -14,11 +14,10 @@ from kairos_core import RedisStateManager, SyncState
 from kairos_core.session import to_json
 from loadtests.states import sample_state
 from loadtests.subjects import rivals
-from loadtests.subjects.floor import Ping
 from loadtests.subjects.jobs import Enqueue
 from loadtests.subjects.kairos import Get, Update
 from loadtests.subjects.watch_multi import WatchMulti
-from loadtests.subjects.wire import Wire
+from loadtests.subjects.wire import Ping, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable

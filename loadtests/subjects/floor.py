@@ -1,41 +1,22 @@
-"""Get and update, the same bytes on a raw socket, and the least that a server can be asked."""
+"""Get and update, the same bytes on a raw socket, and PING there: the least that a server can be asked."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import hiredis
-
 from kairos_core import RedisStateManager
 from kairos_core.commands import Commands
 from kairos_core.layout import Layout
 from loadtests.states import sample_state
 from loadtests.subjects.kairos import Get, Update
-from loadtests.subjects.wire import SameBytes, Wire
+from loadtests.subjects.wire import Ping, SameBytes, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import ExitStack
 
     from kairos_core import Settings, SyncState
     from loadtests.interleave import Operation
-
-
-class Ping:
-    """PING on a raw socket."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._exchange = partial(wire.exchange, hiredis.pack_command(("PING",)))
-
-    def prepare(self) -> Callable[[], bytes]:
-        """The exchange to time."""
-        return self._exchange
-
-    def finish(self, result: bytes) -> None:
-        """Check the answer."""
-        if result != b"+PONG\r\n":
-            raise AssertionError(f"PING: {result!r}")
 
 
 class _Latest:

@@ -43,7 +43,6 @@ def make_table(settings: Settings) -> None:
                 " state jsonb, PRIMARY KEY (session_id, version))"
             ).format(sql.Identifier(settings.namespace, TABLE))
         )
-    connection.close()
 
 
 def write_row(session_id: str, version: int, state: str) -> None:

@@ -48,7 +48,7 @@ def is_outside(subject: str) -> bool:
     return ":" in subject
 
 
-def found(subject: str) -> type[Any]:
+def class_named(subject: str) -> type[Any]:
     """The class that `package.module:Class` names, which can be called as all subjects are.
 
     Raises:
@@ -97,7 +97,7 @@ def _check_call(subject: str, name: str, method: Any, words: tuple[str, ...]) ->
 
 def has(subject: str, method: str) -> bool:
     """Whether a subject from outside has one of the methods that it need not have."""
-    return callable(getattr(found(subject), method, None))
+    return callable(getattr(class_named(subject), method, None))
 
 
 def not_judged(subject: str) -> list[str]:

@@ -10,7 +10,7 @@ from loadtests.subjects.check_then_set import CheckThenSet
 from loadtests.subjects.delayed import Delayed
 from loadtests.subjects.lock import Locked
 from loadtests.subjects.managed import Managed
-from loadtests.subjects.outside import Outside, found, is_outside, share_import_path
+from loadtests.subjects.outside import Outside, class_named, is_outside, share_import_path
 from loadtests.subjects.watch_multi import WatchMulti
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def subject_named(
         ConfigurationError: there is none of this name, or its class cannot be a subject.
     """
     if is_outside(name):
-        return partial(Outside, found(name))
+        return partial(Outside, class_named(name))
     if name not in known:
         names = ", ".join(known)
         raise ConfigurationError("SUBJECT", f"there is no {name}; there are {names}, and yours as package.module:Class")

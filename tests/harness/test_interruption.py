@@ -84,9 +84,10 @@ def interrupt(number: signal.Signals, moment: Callable[[subprocess.Popen[str], P
             "PYTEST_ADDOPTS": "-p no:randomly -p no:hypothesispytest",
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "reports", "--runs", str(runs)],
+            [sys.executable, "-m", "reports", "--runs", str(runs), "--end-with-stdin"],
             cwd=ROOT,
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -98,6 +99,10 @@ def interrupt(number: signal.Signals, moment: Callable[[subprocess.Popen[str], P
                 if number == signal.SIGINT:
                     # as a terminal does: to all of the group at once
                     os.killpg(process.pid, number)
+                elif number == signal.SIGTERM:
+                    # Which it sends itself when whoever started it is gone.
+                    assert process.stdin is not None
+                    process.stdin.close()
                 else:
                     process.send_signal(number)
                 assert process.stdout is not None

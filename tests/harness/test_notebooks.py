@@ -93,7 +93,7 @@ EXECUTE = """
 import json, os, sys
 from pathlib import Path
 import msgspec
-from loadtests.measure import unwind_on_termination
+from loadtests.ending import unwind_on_termination
 from reports.notebooks import execute_all
 
 unwind_on_termination()

@@ -71,6 +71,14 @@ def test_waiting_that_grows_ends_the_search() -> None:
     assert [True, True, False] == [step.is_taken for step in verdict.knee[:3]]
 
 
+def test_a_knee_that_one_process_alone_cannot_see() -> None:
+    """Where none is told of another's writes, a knee of deliveries is left out, and all of the time is looked at."""
+    wanted = scenario(targets=[target(operation="delivery", is_knee=True)])
+    verdict = judge_load(*made(wanted, lambda _, __: Answer(outcome="error"), places=1))
+    assert (["delivery p95"], []) == (verdict.unjudged, verdict.knee)
+    assert Speed.FAIL in {line.verdict for line in verdict.lines}
+
+
 def test_the_top_is_a_bound() -> None:
     """Where all steps are taken, the knee is at least the last."""
     found = judge_load(*made(growing())).targets[0]
@@ -165,11 +173,13 @@ def test_little_memory_may_grow() -> None:
 
 
 def test_memory_that_was_hardly_looked_at() -> None:
-    """Of a few moments nothing is told."""
+    """Of a few moments nothing is told, and the limit is shown in the line's unit all the same."""
     one = made(scenario(max_growth=0.05, targets=[]))
     for memory in one.load.memories:
         memory.at_s, memory.kb = memory.at_s[::5], memory.kb[::5]
-    assert Speed.INCONCLUSIVE == judge_load(*one).verdict
+    verdict = judge_load(*one)
+    assert Speed.INCONCLUSIVE == verdict.verdict
+    assert {(5.0, "%")} == {(line.limit, line.unit) for line in verdict.lines if line.what.startswith("memory of ")}
 
 
 @pytest.mark.parametrize(("name", "expected"), [("postgres 7", "PASS"), ("worker 2", "INCONCLUSIVE")])

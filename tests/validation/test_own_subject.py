@@ -22,7 +22,7 @@ from loadtests.judging.judge import judge_round
 from loadtests.judging.verdict import Status
 from loadtests.load.__main__ import main as load
 from loadtests.subjects.interface import AlreadyExists, Conflict, NotFound, OutcomeUnknown, Stored, Told, Unavailable
-from loadtests.subjects.outside import Outside, found, has, not_judged, told_of
+from loadtests.subjects.outside import Outside, class_named, has, not_judged, told_of
 from loadtests.subjects.recorded import Recorded
 from loadtests.subjects.register import NOBODY, digest_of, payload
 from loadtests.subjects.registry import make_ready
@@ -279,7 +279,7 @@ def test_what_is_not_judged_follows_from_what_a_subject_has() -> None:
     assert {"has no method watch", "has no method touch"} == {one.partition("the subject ")[2] for one in without[1:3]}
     assert [one for one in without if "no method" not in one] == with_both
     assert has("tests.rude_subjects:Whispering", "watch")
-    assert Whispering is found("tests.rude_subjects:Whispering")
+    assert Whispering is class_named("tests.rude_subjects:Whispering")
 
 
 def test_the_tutorial_shows_the_files() -> None:
