@@ -20,7 +20,7 @@ from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
 from loadtests.ending import status_of
 from reports.evidence import Evidence
-from reports.findings import NAME, read_report
+from reports.findings import NAME, PAGE, SUMMARY, read_report
 from reports.page import render
 from reports.pictures import pictures
 
@@ -31,12 +31,11 @@ if TYPE_CHECKING:
     from reports.figures.style import Picture
 
 SAMPLE = ROOT / "reports" / "sample"
-PAGE = "report.html"
 MOST_BYTES = 3_000_000
 # What the page is made of, and what its numbers lead to.
 _KEPT = (
     NAME,
-    "summary.md",
+    SUMMARY,
     "manifest.json",
     "checks.json",
     "parts.json",

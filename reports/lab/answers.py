@@ -197,8 +197,8 @@ def _seen(one: Target) -> str:
 
 
 def _room(one: Target) -> float:
-    """How many times as far the limit is."""
-    if not one.value or not one.limit:
+    """How many times as far the limit is; of what is below 0, or has no limit, there is no such number."""
+    if not one.value or not one.limit or one.value / one.limit < 0:
         return math.inf
     return one.limit / one.value if one.is_below else one.value / one.limit
 
