@@ -156,7 +156,7 @@ def _limit(ordered: Sequence[Report], operation: str, statistic: str, last: str)
 
 
 def load_of(reports: Sequence[Report]) -> str:
-    """The load test that most runs have, of several the first by name: two are not to be mixed; empty: no run has one."""
+    """The load test that most runs have, of several the first by name: two are not to be mixed; empty: none."""
     often = Counter(row.name for report in reports for row in report.loads)
     return min(often, key=lambda name: (-often[name], name), default="")
 

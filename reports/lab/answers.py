@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from reports.figures.style import look
+from reports.judging.words import figure, limit
 from reports.lab.answer import NOT_JUDGED, Answer
-from reports.lab.tables import figure
 from reports.statistics import Verdict, overall
 
 if TYPE_CHECKING:
@@ -192,8 +192,8 @@ def _of_targets(found: Sequence[Target]) -> Iterable[str]:
 
 
 def _seen(one: Target) -> str:
-    limit = f"{'<' if one.is_below else '>'} {one.limit:,g} {one.unit}".strip()
-    return f"{one.what}, {figure(one.value, one.unit)} ({limit})"
+    side = "<" if one.is_below else ">"
+    return f"{one.what}, {figure(one.value, one.unit)} ({side} {limit(one.limit, one.unit)})"
 
 
 def _room(one: Target) -> float:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from reports.findings import FaultCell, FaultRow, Law, LoadRow, Report, Target, Validity
+from reports.judging.words import figure
 from reports.lab import Answer, answers, show, tables
 from reports.lab.saving import without_outputs
 from reports.statistics import Verdict
@@ -76,7 +77,8 @@ def test_targets_that_are_met_name_the_nearest() -> None:
     answer = answers.latency(of(targets=[easy, near, rate], validity=[]))
     assert "PASS" == answer.word
     assert (
-        "3 of 3 targets are met; the nearest is the near one, 9 ms (< 10 ms), 1.1 times below." == answer.sentences[0]
+        "3 of 3 targets are met; the nearest is the near one, 9.00 ms (< 10 ms), 1.1 times below."
+        == answer.sentences[0]
     )
 
 
@@ -227,7 +229,7 @@ def test_the_matrix_has_a_cell_for_each_pair() -> None:
 )
 def test_numbers_are_as_exact_as_they_are_known(value: float | None, unit: str, text: str) -> None:
     """A number has the digits that say something, and its unit."""
-    assert text == tables.figure(value, unit)
+    assert text == figure(value, unit)
 
 
 def test_what_is_shown_together_stands_below_each_other() -> None:
