@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from reports.judging.words import NOTHING, between, figure, limit
-from reports.tables import signed
+from reports.judging.words import between, figure, limit
+from reports.tables import NOTHING, signed
 
 if TYPE_CHECKING:
     from reports.findings import Guarantee, Target

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reports.tables import NOTHING
+
 if TYPE_CHECKING:
     from reports.findings import Target
 
-NOTHING = "–"
 _WHOLE = 1_000
 # What is counted has no decimals.
 _COUNTED = "calls"

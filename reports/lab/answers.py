@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from loadtests.judging.verdict import Status
 from reports.figures.style import look
 from reports.judging.words import figure, limit
 from reports.lab.answer import NOT_JUDGED, Answer
@@ -90,7 +91,7 @@ def _recovery(row: object) -> float:
 def load(report: Report | Judged) -> Answer:
     """Where is the knee?"""
     targets = targets_of(report, "load")
-    wrong = [one for one in report.loads if one.correctness == "VIOLATION"]
+    wrong = [one for one in report.loads if one.correctness == Status.VIOLATION]
     knees = [one for one in targets if _is_knee(one) and one.value is not None]
     told = [f"{one.what}: {one.note or f'{figure(one.value, one.unit)}.'}" for one in knees]
     answer = _answer(targets, validity=within(report.validity, "load/"), told=told)

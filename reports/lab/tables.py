@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from reports.cells import guarantee_cells, target_cells
 from reports.figures.style import look
-from reports.judging.words import NOTHING
-from reports.tables import Table, signed
+from reports.tables import NOTHING, Table, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -76,10 +76,17 @@ def test_targets_that_are_met_name_the_nearest() -> None:
     rate = msgspec.structs.replace(easy, is_below=False, value=20.0, what="the rate")
     answer = answers.latency(of(targets=[easy, near, rate], validity=[]))
     assert "PASS" == answer.word
-    assert (
-        "3 of 3 targets are met; the nearest is the near one, 9.00 ms (< 10 ms), 1.1 times below."
-        == answer.sentences[0]
-    )
+    (sentence, *_) = answer.sentences
+    assert "3 of 3 targets are met; the nearest is the near one, 9.00 ms (< 10 ms), 1.1 times below." == sentence
+
+
+def test_a_difference_below_0_is_not_the_nearest() -> None:
+    """What is below 0 is no number of times below its limit: it is not said to be, nor to be the nearest to it."""
+    (first, *_) = latency_targets(made_report())
+    below = msgspec.structs.replace(first, verdict=Verdict.PASS, limit=0.06, value=-0.01, what="the difference")
+    near = msgspec.structs.replace(below, value=0.05, what="the near one")
+    assert "below 0" == below.margin
+    assert "the nearest is the near one, " in answers.latency(of(targets=[below, near], validity=[])).sentences[0]
 
 
 def test_what_is_not_judged_is_neither_met_nor_missed() -> None:
