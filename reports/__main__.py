@@ -19,6 +19,7 @@ from loadtests import ROOT
 from loadtests.ending import status_of, unwind_on_termination
 from loadtests.shown import short
 from reports.children import MeasuringFailed
+from reports.findings import PAGE
 from reports.folders import INTERRUPTED, new_run
 from reports.parts import measure_missing, profile_of, profiles
 from reports.statistics import EXIT_STATUS
@@ -83,7 +84,7 @@ def _stored(folder: Path) -> str:
 def _written(folder: Path, profile: str, *, is_newest: bool) -> int:
     """Write the report and tell it; the exit status that its verdict has."""
     # Jupyter takes its time to import, and what is wrong with a call is said before.
-    from reports.build import PAGE, build, publish  # noqa: PLC0415
+    from reports.build import build, publish  # noqa: PLC0415
     from reports.coverage import write_coverage  # noqa: PLC0415
     from reports.terminal import told  # noqa: PLC0415
     from reports.trend import write_trend  # noqa: PLC0415

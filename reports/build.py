@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from loadtests import ROOT
 from loadtests.whole import write_whole
 from reports.evidence import Evidence
-from reports.findings import Report, write_report
+from reports.findings import PAGE, SUMMARY, Report, write_report
 from reports.judging import judged
 from reports.notebooks import execute_all
 from reports.page.render import render
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from reports.figures.style import Picture
 
-PAGE, SUMMARY = "report.html", "summary.md"
 # The page of the newest run.
 LATEST = ROOT / "reports" / "latest.html"
 
@@ -89,7 +88,7 @@ def _drawn(evidence: Evidence) -> dict[str, list[Picture]]:
 
 def _command(evidence: Evidence, profile: str) -> str:
     run = evidence.latency
-    given = "KAIROS_REDIS_URL=… KAIROS_POSTGRES_URL=… " if run and run.manifest["servers_given"] else ""
+    given = "KAIROS_REDIS_URL=… KAIROS_POSTGRES_URL=… " if run and run.manifest.get("servers_given") else ""
     return f"{given}make report PROFILE={profile}"
 
 

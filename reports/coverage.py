@@ -5,7 +5,6 @@ What it says holds for the core that was tested and for no other, so a digest of
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import tempfile
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from kairos_core.errors import ConfigurationError
+from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
 from loadtests.measure import machine_facts
 from reports.evidence import COVERAGE
@@ -124,7 +124,7 @@ def _told(data: Path | None, patterns: Sequence[Sequence[str] | None]) -> list[d
 
 def main() -> None:
     """Run by `make coverage`: print a digest before the tests, write the file behind them."""
-    parser = argparse.ArgumentParser(prog="python -m reports.coverage", description=__doc__)
+    parser = OneLineParser(prog="python -m reports.coverage", description=__doc__)
     parser.add_argument("--managers", help="patterns of the state managers, with commas between them")
     parser.add_argument("--digest", help="of the core, as it was before the tests")
     options = parser.parse_args()

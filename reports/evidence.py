@@ -26,6 +26,7 @@ import msgspec
 from kairos_core.errors import ConfigurationError
 from loadtests.history import HistoryError
 from loadtests.judging.judge import RunVerdict, records_of
+from loadtests.judging.verdict import Status
 from loadtests.load.facts import Load, LoadError, read_load
 from loadtests.load.run import told_of
 from loadtests.load.timeline import Deliveries, Timeline
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 LATENCY, VALIDATION, LOAD, STUDIES = "latency", "validation", "load", "studies"
 PARTS, COVERAGE = "parts.json", "coverage.json"
-UNDECIDED = "UNDECIDED"
 _T = TypeVar("_T")
 
 
@@ -190,7 +190,7 @@ def _load_test(folder: Path) -> LoadTest:
     _check_moment(load.began_at)
     path = folder / "verdict.json"
     judged = msgspec.json.decode(path.read_bytes(), type=RunVerdict) if path.exists() else None
-    correctness = str(judged.status) if judged else UNDECIDED
+    correctness = str(judged.status) if judged else str(Status.UNDECIDED)
     records = records_of(folder / "rounds" / "001")
     deliveries = told_of(load, records)
     timeline = Timeline(load.seconds, deliveries)

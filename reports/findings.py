@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # 1: the first.
 FORMAT = 1
 NAME = "report.json"
+# What is made of it for people, beside it.
+PAGE, SUMMARY = "report.html", "summary.md"
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +67,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         if not self.value or not self.limit:
             return "–"
         factor = self.value / self.limit
+        if factor < 0:
+            # A difference, of which the smaller was the slower one: there is no number of times to that.
+            return "below 0"
         return f"{factor:.1f} times above" if factor >= 1 else f"{1 / factor:.1f} times below"
 
 
@@ -148,7 +153,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FaultCell(msgspec.Struct, frozen=True, kw_only=True):
-    """What a fault did to a guarantee, or to how soon writes went on.
+    """What a fault did to a guarantee.
 
     Attributes:
         fault: its name.

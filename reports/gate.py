@@ -26,6 +26,7 @@ from loadtests.measure import FORMAT
 from reports.results import broken, missing, read_manifest, read_reports, read_samples
 from reports.statistics import (
     BAND,
+    BLIND,
     RUNS_TO_COMPARE,
     STATISTICS,
     Comparison,
@@ -52,8 +53,6 @@ BASELINE = ROOT / "reports" / "baseline.json"
 BASELINE_FORMAT = 1
 # What an operation must have become slower beside, all of it.
 JUDGED = ("floor", "bare")
-# Where an operation might have become so much slower unseen, it is not said that none did.
-BLIND = 2.0
 # Of a slowdown that was put in, so much has to be measured.
 _MEASURED = 0.5
 # Which of the machine's facts a ratio hangs on.

@@ -14,6 +14,7 @@ import msgspec
 from kairos_core.errors import ConfigurationError
 from kairos_core.settings import Settings, servers_given
 from loadtests import ROOT
+from loadtests.ending import COULD_NOT_RUN
 from loadtests.environment import harness, new_namespace
 from loadtests.measure import machine_facts
 from loadtests.shown import short
@@ -33,7 +34,6 @@ STORED = "stored"
 SAID = "said"
 # In a command: the run's folder.
 _RUN = "RUN"
-COULD_NOT_RUN = 2
 # Of what a part said that ended without a result.
 _TAIL_LINES = 15
 _MINUTE_S = 60.0

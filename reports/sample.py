@@ -11,29 +11,31 @@ import shutil
 import socket
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kairos_core.errors import ConfigurationError
 from kairos_core.one_line import OneLineParser
 from loadtests import ROOT
+from loadtests.ending import status_of
 from reports.evidence import Evidence
-from reports.findings import NAME, read_report
+from reports.findings import NAME, PAGE, SUMMARY, read_report
 from reports.page import render
 from reports.pictures import pictures
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable, Sequence
 
     from reports.figures.style import Picture
 
 SAMPLE = ROOT / "reports" / "sample"
-PAGE = "report.html"
 MOST_BYTES = 3_000_000
 # What the page is made of, and what its numbers lead to.
 _KEPT = (
     NAME,
-    "summary.md",
+    SUMMARY,
     "manifest.json",
     "checks.json",
     "parts.json",
@@ -201,11 +203,11 @@ def main() -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a full run")
     parser.add_argument("--to", type=Path, default=SAMPLE, help="the folder of the sample")
     options = parser.parse_args()
-    try:
-        made = make_sample(options.run, options.to)
-    except ConfigurationError as error:
-        print(f"kairos: {error}", file=sys.stderr)
-        return 2
+    return status_of(partial(_make, options), interrupted=lambda: "interrupted; no sample was made")
+
+
+def _make(options: argparse.Namespace) -> int:
+    made = make_sample(options.run, options.to)
     print(f"{made}: {len(_files(made))} files, {_size(made):,} bytes")
     return 0
 

@@ -38,6 +38,8 @@ WIDEST_SELF_RATIO = 1.10
 # that were looked at, runs differed by a factor of 7 at most, and the halves by 2.9. What that does to a target is in
 # its interval, and those that are compared take turns.
 WIDEST_DRIFT = 5.0
+# Where an operation might have become so many times as slow unseen, it is not said that it did not.
+BLIND = 2.0
 # How often a regression of the smallest visible size is seen.
 POWER = 0.80
 # Enough that another seed hardly moves an end of the interval.
@@ -312,7 +314,7 @@ def regressed(now: Comparison, before: Comparison, band: float = BAND) -> str | 
     """Why one batch of runs is slower than the baseline; None where it is not shown to be.
 
     Args:
-        now: the ratio to the floor of the same run.
+        now: the ratio to another subject of the same run.
         before: the baseline's ratio.
         band: the A/A band: `band_of` the row of the operation beside itself.
     """

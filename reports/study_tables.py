@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from reports.tables import Table, signed
+from reports.tables import NOTHING, Table, signed
 from reports.usl import fit_usl
 
 if TYPE_CHECKING:
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from loadtests.studies.study import Point, Result
     from reports.study_bars import Judged
 
-OURS = "kairos"
+_KAIROS = "kairos"
 # Who is divided by the others, where that is not Kairos.
-_OURS = {"cluster": "cluster", "durability": "memory", "tls": "tls"}
+_DIVIDED = {"cluster": "cluster", "durability": "memory", "tls": "tls"}
 # What each study is about; of another one, the first of its values.
-MAIN = {
+_MAIN = {
     "awake": "p50_ms",
     "cluster": "p50_ms",
     "contention": "useful_per_s",
@@ -37,7 +37,6 @@ _COLUMNS = 7
 _DOES, _BAR = "does_", "bar_"
 # From here on decimals are noise.
 _WHOLE = 1_000
-_NOTHING = "–"
 
 
 def measured(result: Result) -> list[Table]:
@@ -54,7 +53,7 @@ def measured(result: Result) -> list[Table]:
             points = [point for point in result.points if (point.subject, point.x) == (subject, x)]
             cells = [_spread([point.values[name] for point in points if name in point.values]) for name in columns]
             last = (_done(points[0]),) if does and start == 0 else ()
-            if any(cell != _NOTHING for cell in cells):
+            if any(cell != NOTHING for cell in cells):
                 rows.append((subject, str(x), *cells, *last))
         head = ("subject", result.axis, *columns, *(("does",) if does and start == 0 else ()))
         caption = f"Median of {result.repetitions} repetitions (smallest to largest)"
@@ -73,12 +72,12 @@ def _places(result: Result) -> list[tuple[str, int | str]]:
 
 def _done(point: Point) -> str:
     found = [name.removeprefix(_DOES) for name, value in point.values.items() if name.startswith(_DOES) and value]
-    return " ".join(found) or _NOTHING
+    return " ".join(found) or NOTHING
 
 
 def _spread(values: Sequence[float]) -> str:
     if not values:
-        return _NOTHING
+        return NOTHING
     middle, smallest, largest = (_short(value) for value in (median(values), min(values), max(values)))
     return middle if smallest == largest else f"{middle} ({smallest} to {largest})"
 
@@ -97,7 +96,7 @@ def ratios(result: Result, value: str | None = None, ours: str | None = None) ->
             of this name, the table has no rows.
     """
     name = value or main_value(result)
-    ours = ours or _OURS.get(result.study, OURS)
+    ours = ours or _DIVIDED.get(result.study, _KAIROS)
     subjects = [subject for subject, _ in _places(result)]
     others = [subject for subject in dict.fromkeys(subjects) if subject != ours]
     seen = {(point.subject, point.x, point.repetition): point.values.get(name) for point in result.points}
@@ -112,7 +111,7 @@ def ratios(result: Result, value: str | None = None, ours: str | None = None) ->
                 for number in range(1, result.repetitions + 1)
             ]
             cells.append(_spread([our / their for our, their in pairs if our is not None and their]))
-        if any(cell != _NOTHING for cell in cells):
+        if any(cell != NOTHING for cell in cells):
             rows.append((str(x), *cells))
     caption = f"{name}: median of the ratios within each repetition (smallest to largest)"
     if len(others) < _COLUMNS:
@@ -120,7 +119,7 @@ def ratios(result: Result, value: str | None = None, ours: str | None = None) ->
     # Where there are many, each is there at few places.
     pairs_of_cells = ((x, zip(others, cells, strict=True)) for x, *cells in rows)
     long: list[tuple[str, ...]] = [
-        (x, other, cell) for x, pairs in pairs_of_cells for other, cell in pairs if cell != _NOTHING
+        (x, other, cell) for x, pairs in pairs_of_cells for other, cell in pairs if cell != NOTHING
     ]
     return Table((result.axis, "other", f"{ours} ÷ other"), long, caption)
 
@@ -152,7 +151,7 @@ def along(result: Result, value: str | None = None) -> Table:
 
 def main_value(result: Result) -> str:
     """What a study is about."""
-    return MAIN.get(result.study) or next(iter(result.points[0].values))
+    return _MAIN.get(result.study) or next(iter(result.points[0].values))
 
 
 def growth(result: Result, value: str = "updates_per_s") -> Table:
@@ -169,7 +168,7 @@ def growth(result: Result, value: str = "updates_per_s") -> Table:
         except ValueError as error:
             rows.append((subject, str(error), "", "", ""))
             continue
-        peak = _NOTHING if usl.peak is None else f"{usl.peak:.1f}"
+        peak = NOTHING if usl.peak is None else f"{usl.peak:.1f}"
         rows.append((subject, str(usl.throughput), str(usl.contention), str(usl.coherency), peak))
     return Table(
         ("subject", f"{value} of one", "contention", "coherency", "peak"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.judging.words import between, figure, limit
+from reports.cells import guarantee_cells, target_cells
+from reports.judging.words import figure
 from reports.tables import signed
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
     from reports.findings import Guarantee, Report, Target
 
-_NOTHING = "–"
 # So many of the operations and mutants that took longest.
 _SLOWEST = 3
 # What stands for itself in Markdown and would be read as markup, or end a cell of a table.
@@ -49,40 +49,21 @@ def _targets(targets: Sequence[Target]) -> Iterator[str]:
 
 
 def _target(one: Target) -> tuple[str, ...]:
-    over = _NOTHING
-    if one.calls is not None:
-        allowed = _NOTHING if one.allowed is None else f"{one.allowed:,}"
-        over = f"{one.over or 0:,} of {allowed} in {one.calls:,}"
-    return (
-        signed(one.verdict.value) if one.verdict else "not judged",
-        one.what,
-        _NOTHING if one.value is None else figure(one.value, one.unit),
-        between(one) or _NOTHING,
-        f"{'<' if one.is_below else '>'} {limit(one.limit, one.unit)}",
-        one.margin,
-        over,
-    )
+    cells = target_cells(one)
+    over = cells.over if one.calls is None else f"{cells.over} of {cells.allowed} in {cells.calls}"
+    return (cells.verdict, cells.what, cells.measured, cells.bounds, cells.limit, cells.margin, over)
 
 
 def _guarantees(guarantees: Sequence[Guarantee]) -> Iterator[str]:
     yield from ("## Guarantees", "")
     head = ("verdict", "", "guarantee", "attempts judged", "faults", "violations", "checks held", "mutants caught")
-    yield from _table(
-        head,
-        [
-            (
-                signed(one.verdict.value),
-                one.number,
-                one.text,
-                f"{one.operations:,}" if one.rounds else _NOTHING,
-                f"{one.faults:,}" if one.rounds else _NOTHING,
-                f"{one.violations:,}",
-                f"{one.checks_held} of {one.checks}",
-                f"{one.mutants_caught} of {one.mutants}",
-            )
-            for one in guarantees
-        ],
-    )
+    yield from _table(head, [_guarantee(one) for one in guarantees])
+
+
+def _guarantee(one: Guarantee) -> tuple[str, ...]:
+    cells = guarantee_cells(one)
+    counts = (cells.attempts, cells.faults, cells.violations, cells.checks, cells.mutants)
+    return (cells.verdict, cells.number, cells.text, *counts)
 
 
 def _invalid(report: Report) -> Iterator[str]:

@@ -7,8 +7,6 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from reports import results
-from reports.guarantees import GUARANTEES
-from reports.results import OPERATIONS
 from reports.statistics import FEWEST_RUNS
 
 if TYPE_CHECKING:
@@ -18,12 +16,10 @@ if TYPE_CHECKING:
 
 # Never colour alone: each verdict has a sign and a word, too.
 SIGNS = {"PASS": "✔", "FAIL": "✘", "INCONCLUSIVE": "?", "INVALID": "!"}
-
-
+# What a cell says of what is not there.
+NOTHING = "–"
 # From here on decimals are noise.
 _WHOLE = 1_000
-
-
 # The subjects of the durability benchmark, and what each is.
 LEVELS = (
     ("kairos", "memory", "the primary's memory"),
@@ -92,52 +88,12 @@ def _target_row(judgement: Judgement) -> tuple[str, ...]:
         f"{'>' if unit == 'rows/s' else '<'} {judgement.limit:,g} {unit}",
         judgement.margin,
         f"{_figure(measured.lower)} to {_figure(measured.upper)}",
-        "–" if judgement.counted is None else str(judgement.counted),
+        NOTHING if judgement.counted is None else str(judgement.counted),
     )
 
 
 def _figure(value: float) -> str:
     return f"{value:.3f}" if value < _WHOLE else f"{value:,.0f}"
-
-
-def checks(run: Run) -> Table:
-    """Each check between instances with its evidence."""
-    return Table(
-        ("verdict", "guarantee", "question", "seen"),
-        [
-            (
-                signed("PASS" if check.passed else "FAIL"),
-                f"{check.guarantee} {GUARANTEES.get(check.guarantee, '')}".strip(),
-                check.question,
-                check.evidence,
-            )
-            for check in run.checks
-        ],
-    )
-
-
-def latencies(run: Run) -> Table:
-    """Percentiles of each operation and its ratios to the floor, to bare redis-py and to itself."""
-    rows = []
-    for operation in (name for name in OPERATIONS if name in run.samples):
-        subjects = run.samples[operation]
-        whole = {name for name, results in subjects.items() if len(results) == len(subjects["kairos"])}
-        row = [operation]
-        for statistic in ("p50", "p95", "p99"):
-            values = sorted(run.per_run(operation, "kairos", statistic))
-            row.append(f"{median(values):.3f} ms ({values[0]:.3f} to {values[-1]:.3f})")
-        for against in ("floor", "bare", "again"):
-            if against in whole and len(subjects["kairos"]) >= FEWEST_RUNS:
-                ratio = run.ratio(operation, against)
-                row.append(f"{ratio.value:.2f} ({ratio.smallest:.2f} to {ratio.largest:.2f})")
-            else:
-                row.append("–")
-        rows.append(tuple(row))
-    return Table(
-        ("operation", "p50", "p95", "p99", "p50 ÷ floor", "p50 ÷ bare redis-py", "p50 ÷ itself"),
-        rows,
-        "Median of the runs (smallest to largest run); ratios: geometric mean (smallest to largest run)",
-    )
 
 
 def drain(run: Run) -> Table:
@@ -169,7 +125,7 @@ def durability(run: Run) -> Table:
             values = sorted(run.per_run(results.DURABILITY, subject, statistic))
             row.append(f"{median(values):.3f} ms ({values[0]:.3f} to {values[-1]:.3f})")
         if subject == "kairos" or runs != memory or runs < FEWEST_RUNS:
-            row.append("–")
+            row.append(NOTHING)
         else:
             cost = run.cost(subject)
             row.append(f"{cost.value:.2f} ({cost.lower:.2f} to {cost.upper:.2f})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.judging.words import between, figure, limit
+from reports.cells import guarantee_cells, target_cells
 from reports.tables import Table, signed
 
 if TYPE_CHECKING:
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from reports.findings import Guarantee, Report, Target
 
-_NOTHING = "–"
 # So many reasons beside the first are told here; all of them are on the page.
 _MOST_REASONS = 5
 
@@ -38,16 +37,10 @@ def targets(found: Sequence[Target]) -> Table:
 
 
 def _target(one: Target) -> tuple[str, ...]:
-    allowed = _NOTHING if one.allowed is None else f"{one.allowed:,}"
-    return (
-        "  not judged" if one.verdict is None else signed(one.verdict.value),
-        one.what,
-        _NOTHING if one.value is None else figure(one.value, one.unit),
-        f"{'<' if one.is_below else '>'} {limit(one.limit, one.unit)}",
-        one.margin,
-        between(one) or _NOTHING,
-        _NOTHING if one.calls is None else f"{one.over or 0:,} of {allowed} allowed in {one.calls:,}",
-    )
+    # The words stand below each other, the signs before them.
+    cells = target_cells(one, "  not judged")
+    over = cells.over if one.calls is None else f"{cells.over} of {cells.allowed} allowed in {cells.calls}"
+    return (cells.verdict, cells.what, cells.measured, cells.limit, cells.margin, cells.bounds, over)
 
 
 def guarantees(found: Sequence[Guarantee]) -> Table:
@@ -59,13 +52,6 @@ def guarantees(found: Sequence[Guarantee]) -> Table:
 
 
 def _guarantee(one: Guarantee) -> tuple[str, ...]:
-    return (
-        signed(one.verdict.value),
-        one.number,
-        f"{one.operations:,}" if one.rounds else _NOTHING,
-        f"{one.faults:,}" if one.rounds else _NOTHING,
-        f"{one.violations:,}",
-        f"{one.checks_held} of {one.checks}",
-        f"{one.mutants_caught} of {one.mutants}",
-        one.text,
-    )
+    cells = guarantee_cells(one)
+    counts = (cells.attempts, cells.faults, cells.violations, cells.checks, cells.mutants)
+    return (cells.verdict, cells.number, *counts, cells.text)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from kairos_core.errors import ConfigurationError
 from loadtests.whole import write_whole
-from reports.figures.trend import trend
-from reports.findings import NAME, read_report
+from reports.figures.trend import load_of, trend
+from reports.findings import NAME, PAGE, read_report
 from reports.page import words
 from reports.page.render import environment, number, picture_of, tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from reports.findings import Report
 
-TREND, PAGE = "trend.html", "report.html"
+TREND = "trend.html"
 _DRAIN = "rows/s"
 
 
@@ -107,12 +105,6 @@ def main_numbers(report: Report, load: str) -> Main:
         drain_per_s=drains[0] if drains else None,
         turn_p99_ms=turns[0] if turns else None,
     )
-
-
-def load_of(reports: Sequence[Report]) -> str:
-    """The load test that most runs have: two of them are not to be mixed; empty: no run has one."""
-    often = Counter(row.name for report in reports for row in report.loads)
-    return min(often, key=lambda name: (-often[name], name), default="")
 
 
 def _counts(report: Report) -> tuple[str, str, str]:

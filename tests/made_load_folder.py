@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from loadtests.attack.rounds import AuditFacts, FaultFacts, ProcessFacts, Round, write_round
-from loadtests.attack.workload import Mix
+from loadtests.attack.rounds import AuditFacts, FaultFacts, write_round
 from loadtests.history import RECORD, Kind, Outcome, token, write
 from loadtests.judging.judge import RunVerdict
 from loadtests.judging.verdict import Status, Verdict
@@ -18,6 +17,7 @@ from loadtests.load.run import told_of
 from loadtests.load.verdict import judge_load, write_load_verdict
 from loadtests.scenarios import scenarios
 from tests.made_load import Answer, made
+from tests.made_round import made_round
 
 if TYPE_CHECKING:
     import random
@@ -26,28 +26,6 @@ if TYPE_CHECKING:
     from loadtests.history import History
     from loadtests.load.facts import Load
     from loadtests.load.plan import Step
-
-
-def a_round(number: int, subject: str, processes: list[ProcessFacts], begin_ns: int = 1) -> Round:
-    """A round without a fault."""
-    return Round(
-        number=number,
-        seed=1,
-        subject=subject,
-        mutant=None,
-        mix=Mix(),
-        rate=None,
-        count=None,
-        duration_s=1.0,
-        arena="memory",
-        prefix="made",
-        durability="memory",
-        session_ttl_ms=3_600_000,
-        receipt_ttl_ms=60_000,
-        timeout_ms=5_000,
-        begin_ns=begin_ns,
-        processes=processes,
-    )
 
 
 def write_outage(folder: Path, profile: str, *, is_dropping: bool, is_busy: bool) -> None:
@@ -83,7 +61,7 @@ def _write_load(folder: Path, name: str, time: float, size: float, system: Any, 
     if load.outage is not None:
         load.moments = _moments(load)
     write_load(folder, load)
-    found = a_round(1, "kairos", [], load.begin_ns)
+    found = made_round(begin_ns=load.begin_ns)
     if load.outage is not None:
         begin_ns, healed_ns = (load.begin_ns + round(at * 1e9) for at in (load.outage.from_s, load.outage.until_s))
         found.fault = FaultFacts(

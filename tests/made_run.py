@@ -26,7 +26,8 @@ from loadtests.mutants.catch import CAUGHT, GREEN, RED, SURVIVED, Caught
 from loadtests.validation import RoundResult, SubjectResult, Validation
 from reports.findings import Coverage, PartRun
 from reports.results import COMPANIONS
-from tests.made_load_folder import a_round, write_capacity, write_outage
+from tests.made_load_folder import write_capacity, write_outage
+from tests.made_round import made_round
 from tests.made_studies import FINISHED, STARTED, write_studies
 
 if TYPE_CHECKING:
@@ -326,9 +327,8 @@ def _write_subject(folder: Path) -> Verdict:
     story.get(3.5, 3.9, (1, 1), first, process=67)
     story.get(7, 8, (1, 2), second, process=67)
     records = history_of(story.records)
-    found = a_round(
-        1, "check_then_set", [ProcessFacts(number=number, role="reader", place=1) for number in (65, 66, 67)]
-    )
+    readers = [ProcessFacts(number=number, role="reader", place=1) for number in (65, 66, 67)]
+    found = made_round(subject="check_then_set", processes=readers)
     of_it = folder / "rounds" / "001"
     of_it.mkdir(parents=True)
     write_round(of_it, found)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from loadtests.judging.verdict import Status
 from loadtests.mutants.catch import CAUGHT, FAILED, GREEN
 from reports.judging.guarantees import guarantees
 from reports.statistics import Comparison, Verdict, band_of, change, smallest_visible
+from reports.tables import NOTHING
 
 if TYPE_CHECKING:
     from reports.comparing.runs import Side
     from reports.evidence import LoadTest
-
-_NOTHING = "–"
 
 
 class Word(Enum):
@@ -133,7 +133,7 @@ def turned(what: str, before: str, now: str, *, good: frozenset[str], open_: fro
 
 def turned_mutants(before: Side, after: Side) -> list[Turned]:
     """Mutants that were caught and are not now, or the other way round; and their checks on the core as it is."""
-    good, open_ = frozenset({CAUGHT, GREEN}), frozenset({FAILED, _NOTHING})
+    good, open_ = frozenset({CAUGHT, GREEN}), frozenset({FAILED, NOTHING})
     results = [
         {
             f"mutant {one.mutant}" if one.mutant else f"{one.check} on the core as it is": one.result
@@ -145,7 +145,7 @@ def turned_mutants(before: Side, after: Side) -> list[Turned]:
         return []
     names = list(dict.fromkeys([*results[1], *results[0]]))
     found = [
-        turned(name, results[0].get(name, _NOTHING), results[1].get(name, _NOTHING), good=good, open_=open_)
+        turned(name, results[0].get(name, NOTHING), results[1].get(name, NOTHING), good=good, open_=open_)
         for name in names
     ]
     return [one for one in found if one is not None]
@@ -186,7 +186,7 @@ def _unlike(before: LoadTest, now: LoadTest) -> str:
 
 def turned_loads(pairs: list[LoadPair]) -> list[Turned]:
     """What the checker said of their histories, where that is not the same."""
-    good, open_ = frozenset({"VALID"}), frozenset({"UNDECIDED"})
+    good, open_ = frozenset({str(Status.VALID)}), frozenset({str(Status.UNDECIDED)})
     found = [
         turned(f"histories of {pair.name}", pair.before.correctness, pair.now.correctness, good=good, open_=open_)
         for pair in pairs

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.statistics import STATISTICS
-from reports.tables import Table
+from reports.tables import NOTHING, Table
 
 if TYPE_CHECKING:
     from reports.comparing.changes import LoadPair
     from reports.comparing.runs import Side
     from reports.comparing.verdict import Compared
-    from reports.statistics import Comparison
 
-_NOTHING = "–"
 _ALIKE = ("nothing: the same machine, servers, packages and profile", "", "")
 _SHARES = ("p50", "p95", "p99")
 # What of a load test is set side by side, and how long it took from when it was due.
@@ -32,8 +29,8 @@ def facts(found: Compared) -> Table:
         [
             row("run", before.name, after.name),
             row("commit", _machine(before, "commit"), _machine(after, "commit")),
-            row("measured", before.manifest.get("started_at", _NOTHING), after.manifest.get("started_at", _NOTHING)),
-            row("profile", before.manifest.get("profile", _NOTHING), after.manifest.get("profile", _NOTHING)),
+            row("measured", before.manifest.get("started_at", NOTHING), after.manifest.get("started_at", NOTHING)),
+            row("profile", before.manifest.get("profile", NOTHING), after.manifest.get("profile", NOTHING)),
             row("load average before it", _load(before), _load(after)),
         ],
         "One run was found, so its odd processes are compared with its even ones: nothing was changed between them."
@@ -43,19 +40,19 @@ def facts(found: Compared) -> Table:
 
 
 def _machine(side: Side, name: str) -> object:
-    return side.manifest.get("machine", {}).get(name, _NOTHING)
+    return side.manifest.get("machine", {}).get(name, NOTHING)
 
 
 def _load(side: Side) -> str:
     machine = side.manifest.get("machine", {})
     load = machine.get("load_average_before")
-    return f"{load[0]:.1f} on {machine.get('cores')} cores" if load else _NOTHING
+    return f"{load[0]:.1f} on {machine.get('cores')} cores" if load else NOTHING
 
 
 def unlike(found: Compared) -> Table:
     """What is other than the code; where there is anything, no time is judged."""
     rows: list[tuple[str, ...]] = [(one.what, one.before, one.after) for one in found.unlike]
-    rows += [(problem, _NOTHING, _NOTHING) for problem in found.problems]
+    rows += [(problem, NOTHING, NOTHING) for problem in found.problems]
     return Table(("not alike", "before", "after"), rows or [_ALIKE])
 
 
@@ -77,9 +74,9 @@ def speeds(found: Compared) -> Table:
                 one.operation,
                 f"{one.before.ratio:.3f}",
                 f"{one.now.ratio:.3f}",
-                _interval(one.changed),
+                str(one.changed),
                 f"{one.band:.3f}",
-                _NOTHING if one.floor is None else _interval(one.floor),
+                NOTHING if one.floor is None else str(one.floor),
                 f"{one.visible:.3f}",
                 one.word.value,
             )
@@ -90,10 +87,6 @@ def speeds(found: Compared) -> Table:
     )
 
 
-def _interval(found: Comparison) -> str:
-    return f"{found.ratio:.3f} ({found.lower:.3f} to {found.upper:.3f})"
-
-
 def times(found: Compared) -> Table:
     """How long the operations took, before and now; shown and not judged."""
     rows = []
@@ -101,14 +94,14 @@ def times(found: Compared) -> Table:
         pairs = [[side.median_ms(one.operation, name) for side in (found.before, found.after)] for name in _SHARES]
         rows.append((one.operation, *(f"{_ms(then)} → {_ms(now)}" for then, now in pairs)))
     return Table(
-        ("operation", *(f"{name}, ms" for name in _SHARES if name in STATISTICS)),
+        ("operation", *(f"{name}, ms" for name in _SHARES)),
         rows,
         "Medians over processes, before → now. Not judged: another hour is another machine.",
     )
 
 
 def _ms(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:.3f}"
+    return NOTHING if value is None else f"{value:.3f}"
 
 
 def turned(found: Compared) -> Table:
@@ -131,7 +124,7 @@ def loads(found: Compared) -> Table:
 def _load_rows(pair: LoadPair) -> list[tuple[str, ...]]:
     verdict = f"{pair.before.verdict.verdict} → {pair.now.verdict.verdict}"
     if pair.unlike:
-        return [(pair.name, f"not alike: {pair.unlike}", _NOTHING, _NOTHING, _NOTHING, verdict)]
+        return [(pair.name, f"not alike: {pair.unlike}", NOTHING, NOTHING, NOTHING, verdict)]
     rows = []
     for operation, part in _STEPS:
         then, now = (
@@ -147,8 +140,8 @@ def _load_rows(pair: LoadPair) -> list[tuple[str, ...]]:
             rows.append((pair.name, operation, *values, verdict))
     knees = [[one.measured for one in test.verdict.targets if one.target.is_knee] for test in (pair.before, pair.now)]
     if all(knees):
-        told = " → ".join(_NOTHING if one[0] is None else f"{one[0]:,.0f}" for one in knees)
-        rows.append((pair.name, f"knee, steps/s: {told}", _NOTHING, _NOTHING, _NOTHING, verdict))
+        told = " → ".join(NOTHING if one[0] is None else f"{one[0]:,.0f}" for one in knees)
+        rows.append((pair.name, f"knee, steps/s: {told}", NOTHING, NOTHING, NOTHING, verdict))
     return rows
 
 

@@ -19,12 +19,11 @@ from reports.comparing.changes import (
 from reports.comparing.runs import Difference, Side, differences
 from reports.figures.comparison import comparison
 from reports.lab.answer import Answer
+from reports.statistics import BLIND
 
 if TYPE_CHECKING:
     from reports.figures.style import Picture
 
-# What might take so many times as long unseen was not looked at.
-BLIND = 2.0
 UNTOLD = "it could not be told"
 _STATUS = {Word.WORSE.value: 1, UNTOLD: 2}
 

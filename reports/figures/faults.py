@@ -43,6 +43,11 @@ _OTHER = (INK, "X")
 # Seconds; what is less is shown here, as nothing.
 _LEAST_S = 1e-3
 _NOTHING_S = 4e-4
+_CAPTION = (
+    "Each mark is the slowest of all rounds with that fault, from when the fault began to be undone to the next write"
+    " that was acknowledged, in one kind of store (see the key). At the left edge: writes never stopped."
+)
+_FILE = "validation/validation.json"
 
 
 def recoveries(faults: Sequence[FaultResult]) -> Picture | None:
@@ -69,13 +74,6 @@ def recoveries(faults: Sequence[FaultResult]) -> Picture | None:
         _axes(axis, order, max(slowest.values()))
         key(axis, 3)
         return drawn(figure, "How soon do writes go on after a fault?", _said(faults, order, seen), _CAPTION, _FILE)
-
-
-_CAPTION = (
-    "Each mark is the slowest of all rounds with that fault, from when the fault began to be undone to the next write"
-    " that was acknowledged, in one kind of store (see the key). At the left edge: writes never stopped."
-)
-_FILE = "validation/validation.json"
 
 
 def _place(arena: str) -> int:

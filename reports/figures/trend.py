@@ -91,7 +91,7 @@ def trend(reports: Sequence[Report]) -> list[Picture]:
 
 def series(ordered: Sequence[Report]) -> list[Series]:
     """The numbers that are followed."""
-    name = _load(ordered)
+    name = load_of(ordered)
     found = [
         _over_bare(ordered, "get_session"),
         _over_bare(ordered, "update_session"),
@@ -155,9 +155,9 @@ def _limit(ordered: Sequence[Report], operation: str, statistic: str, last: str)
     return None
 
 
-def _load(ordered: Sequence[Report]) -> str:
-    """The load test that most runs have; of several the first by name: two of them are not to be mixed."""
-    often = Counter(row.name for report in ordered for row in report.loads)
+def load_of(reports: Sequence[Report]) -> str:
+    """The load test that most runs have, of several the first by name: two are not to be mixed; empty: none."""
+    often = Counter(row.name for report in reports for row in report.loads)
     return min(often, key=lambda name: (-often[name], name), default="")
 
 

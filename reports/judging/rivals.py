@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from reports.evidence import LATENCY
 from reports.findings import Latency
 from reports.results import COMPANIONS, DRAIN, DURABILITY, words
+from reports.tables import LEVELS
 
 if TYPE_CHECKING:
     from reports.results import Run
 
 KAIROS = "kairos"
 # The subjects of the benchmark of durability are Kairos, too.
-_LEVELS = {KAIROS: "Kairos, memory", "fsync": "Kairos, fsync", "replicated": "Kairos, replicated:1"}
+_LEVELS = {subject: f"Kairos, {level}" for subject, level, _ in LEVELS}
 
 
 def latencies(run: Run) -> list[Latency]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from loadtests.judging.verdict import Status
 from loadtests.mutants.catch import RED, SURVIVED
-from reports.evidence import UNDECIDED
 from reports.judging.guarantees import HARNESS, checks_of
 from reports.judging.histories import histories
 from reports.judging.validity import NOTHING_LIKE_IT
@@ -148,7 +148,7 @@ def _doubts(evidence: Evidence, targets: Sequence[Target], guarantees: Sequence[
     if evidence.validation is not None:
         yield from (Reason(f"validation: {doubt}") for doubt in evidence.validation.doubts())
     for name, test in evidence.loads.items():
-        if test.correctness == UNDECIDED:
+        if test.correctness == Status.UNDECIDED:
             rounds = test.judged.rounds.values() if test.judged else ()
             reason = next((reason for one in rounds for reason in one.reasons), "nobody judged it")
             yield Reason(f"whether the load test {name} is right could not be told: {reason}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reports.tables import NOTHING
+
 if TYPE_CHECKING:
     from reports.findings import Target
 
@@ -12,8 +14,10 @@ _WHOLE = 1_000
 _COUNTED = "calls"
 
 
-def figure(value: float, unit: str) -> str:
-    """A value in three digits, with its unit: `12.1 ms`, `0.240 ms`, `4,096 rows/s`."""
+def figure(value: float | None, unit: str) -> str:
+    """A value in three digits, with its unit: `12.1 ms`, `0.240 ms`, `4,096 rows/s`; a dash where there is none."""
+    if value is None:
+        return NOTHING
     number = f"{value:,.0f}" if unit == _COUNTED else _digits(value)
     return f"{number} {unit}".strip()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from loadtests.judging.verdict import Status
 from reports.figures.style import look
+from reports.judging.words import figure, limit
 from reports.lab.answer import NOT_JUDGED, Answer
-from reports.lab.tables import figure
 from reports.statistics import Verdict, overall
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _recovery(row: object) -> float:
 def load(report: Report | Judged) -> Answer:
     """Where is the knee?"""
     targets = targets_of(report, "load")
-    wrong = [one for one in report.loads if one.correctness == "VIOLATION"]
+    wrong = [one for one in report.loads if one.correctness == Status.VIOLATION]
     knees = [one for one in targets if _is_knee(one) and one.value is not None]
     told = [f"{one.what}: {one.note or f'{figure(one.value, one.unit)}.'}" for one in knees]
     answer = _answer(targets, validity=within(report.validity, "load/"), told=told)
@@ -192,13 +193,13 @@ def _of_targets(found: Sequence[Target]) -> Iterable[str]:
 
 
 def _seen(one: Target) -> str:
-    limit = f"{'<' if one.is_below else '>'} {one.limit:,g} {one.unit}".strip()
-    return f"{one.what}, {figure(one.value, one.unit)} ({limit})"
+    side = "<" if one.is_below else ">"
+    return f"{one.what}, {figure(one.value, one.unit)} ({side} {limit(one.limit, one.unit)})"
 
 
 def _room(one: Target) -> float:
-    """How many times as far the limit is."""
-    if not one.value or not one.limit:
+    """How many times as far the limit is; of what is below 0, or has no limit, there is no such number."""
+    if not one.value or not one.limit or one.value / one.limit < 0:
         return math.inf
     return one.limit / one.value if one.is_below else one.value / one.limit
 

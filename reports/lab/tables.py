@@ -5,8 +5,9 @@ from __future__ import annotations
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from reports.cells import guarantee_cells, target_cells
 from reports.figures.style import look
-from reports.tables import Table, signed
+from reports.tables import NOTHING, Table, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,51 +25,26 @@ if TYPE_CHECKING:
         Target,
         Validity,
     )
-    from reports.statistics import Verdict
 
-NOTHING = "–"
-# From here on decimals are noise.
-_WHOLE = 1_000
 # What was seen, in so many characters; the report has all of it.
 _WIDEST = 90
 _NOT_JUDGED = "not judged here"
-
-
-def figure(value: float | None, unit: str = "") -> str:
-    """A number as people read it, with its unit."""
-    if value is None:
-        return NOTHING
-    is_whole = abs(value) >= _WHOLE or float(value).is_integer()
-    shown = f"{value:,.0f}" if is_whole else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    return f"{shown} {unit}".strip()
-
-
-def verdict_of(verdict: Verdict | None) -> str:
-    """A verdict with its sign, or that there is none."""
-    return _NOT_JUDGED if verdict is None else signed(verdict.value)
 
 
 def targets(found: Sequence[Target]) -> Table:
     """Each target with what was measured beside it."""
     return Table(
         ("verdict", "what", "measured", "95 % bounds", "target", "margin", "over it", "allowed", "calls"),
-        [
-            (
-                verdict_of(one.verdict),
-                one.what,
-                figure(one.value, one.unit),
-                NOTHING if one.lower is None else f"{figure(one.lower)} to {figure(one.upper)}",
-                f"{'<' if one.is_below else '>'} {one.limit:,g} {one.unit}".strip(),
-                one.margin,
-                NOTHING if one.over is None else f"{one.over:,}",
-                NOTHING if one.allowed is None else f"{one.allowed:,}",
-                NOTHING if one.calls is None else f"{one.calls:,}",
-            )
-            for one in found
-        ],
+        [_target(one) for one in found],
         "over it: calls that were not within the target; allowed: how many may be, so that the percentile is within it "
         "with 95 % confidence. not judged here: this profile measures too little of it.",
     )
+
+
+def _target(one: Target) -> tuple[str, ...]:
+    cells = target_cells(one, _NOT_JUDGED)
+    counts = (cells.over, cells.allowed, cells.calls)
+    return (cells.verdict, cells.what, cells.measured, cells.bounds, cells.limit, cells.margin, *counts)
 
 
 def validity(found: Sequence[Validity]) -> Table:
@@ -123,22 +99,15 @@ def guarantees(found: Sequence[Guarantee]) -> Table:
             "checks held",
             "mutants caught",
         ),
-        [
-            (
-                signed(one.verdict.value),
-                one.number,
-                one.text,
-                f"{one.operations:,}" if one.operations else NOTHING,
-                f"{one.rounds:,}" if one.rounds else NOTHING,
-                f"{one.faults:,}" if one.rounds else NOTHING,
-                f"{one.violations:,}",
-                f"{one.checks_held} of {one.checks}",
-                f"{one.mutants_caught} of {one.mutants}",
-            )
-            for one in found
-        ],
+        [_guarantee(one) for one in found],
         "operations: attempts in the histories that were judged for it; –: it is shown by directed checks alone.",
     )
+
+
+def _guarantee(one: Guarantee) -> tuple[str, ...]:
+    cells = guarantee_cells(one)
+    counts = (cells.attempts, cells.rounds, cells.faults, cells.violations, cells.checks, cells.mutants)
+    return (cells.verdict, cells.number, cells.text, *counts)
 
 
 def subjects(found: Sequence[SubjectResult]) -> Table:

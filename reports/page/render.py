@@ -19,6 +19,7 @@ from reports.page import words
 from reports.page.svg import labelled
 from reports.results import DURABILITY
 from reports.statistics import Verdict
+from reports.tables import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +35,21 @@ SOURCES = {
     "validation": f"{VALIDATION}/{validation.NAME}",
     "environment": "manifest.json",
     "parts": PARTS,
+}
+
+# What templates call a number or a verdict by.
+_WORDS: dict[str, Callable[..., str]] = {
+    "against_one": words.against_one,
+    "count": words.count,
+    "interval": words.interval,
+    "kind": words.kind,
+    "lasted": words.lasted,
+    "limit": words.limit,
+    "percent": words.percent,
+    "sign": words.sign,
+    "what_now": words.what_now,
+    "when": words.when,
+    "word": words.word,
 }
 
 
@@ -94,22 +110,7 @@ def render(
         picture=picture_of,
         has=lambda section: bool(pictures.get(section)),
         number=number,
-        **{
-            name: getattr(words, name)
-            for name in (
-                "against_one",
-                "count",
-                "interval",
-                "kind",
-                "lasted",
-                "limit",
-                "percent",
-                "sign",
-                "what_now",
-                "when",
-                "word",
-            )
-        },
+        **_WORDS,
     )
 
 
@@ -189,7 +190,7 @@ def files_of(report: Report, pictures: dict[str, list[Picture]]) -> set[str]:
 
 def number(value: float | None, unit: str = "") -> Markup:
     """A number for people, with the exact one for programs."""
-    text = f"{words.figure(value)} {unit}".strip() if value is not None else words.NOTHING
+    text = f"{words.figure(value)} {unit}".strip() if value is not None else NOTHING
     return Markup("{}").format(text) if value is None else Markup('<data value="{!r}">{}</data>').format(value, text)
 
 
@@ -200,7 +201,7 @@ def picture_of(picture: Picture, name: str) -> Markup:
 
 
 def _machine(environment: Sequence[tuple[str, str]]) -> str:
-    return dict(environment).get("machine") or (environment[0][1] if environment else words.NOTHING)
+    return dict(environment).get("machine") or (environment[0][1] if environment else NOTHING)
 
 
 @cache

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from reports.statistics import BAND, Verdict
-from reports.tables import SIGNS
+from reports.tables import NOTHING, SIGNS
 
-NOTHING = "–"
 # What is shown and was not judged has a sign, a word and a class, too.
 NOT_JUDGED, UNJUDGED_SIGN = "not judged here", "·"
 _DIGITS = 3

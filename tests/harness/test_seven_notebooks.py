@@ -12,8 +12,8 @@ from loadtests import ROOT
 from reports.evidence import Evidence
 from reports.findings import Report, read_report, write_report
 from reports.judging import judged
+from reports.judging.words import figure
 from reports.lab.answer import Answer
-from reports.lab.tables import figure
 from tests.made_run import made_run
 
 if TYPE_CHECKING:

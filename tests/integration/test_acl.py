@@ -44,7 +44,6 @@ from kairos_core.recovery import Recovery
 from kairos_core.settings import servers_given
 from kairos_core.transport import run
 from loadtests.environment import as_recovery, as_worker
-from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
@@ -53,6 +52,8 @@ if TYPE_CHECKING:
 
     from loadtests.servers.valkeys import Launcher, Node
 
+# It takes two seconds to serve: time for other tests, so it is begun with the first one.
+pytestmark = pytest.mark.usefixtures("lone_cluster")
 QUEUE_PREFIX = os.environ["RQ_KEY_PREFIX"]
 _numbers = itertools.count(1)
 
@@ -64,36 +65,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    """Servers of our own: accounts belong to a server's owner."""
-    with valkeys() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def node(launcher: Launcher) -> Node:
     """A server that can keep every durability but `replicated`."""
     return launcher.start("appendonly yes", "appendfsync always")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def forming(launcher: Launcher) -> Node:
-    """What is a cluster of one server in two seconds: time for other tests, so it is begun with the first one."""
-    found = launcher._start("cluster", secrets.token_urlsafe(24), ["cluster-node-timeout 1000"])
-    with found.client() as client:
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
-    return found
-
-
-@pytest.fixture(scope="module")
-def cluster(forming: Node) -> Node:
-    """A cluster of one server."""
-    with forming.client() as client:
-        deadline = time.monotonic() + 10
-        while client.cluster("info")["cluster_state"] != "ok":
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    return forming
 
 
 def allow(node: Node, rules: list[str]) -> str:

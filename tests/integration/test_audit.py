@@ -29,36 +29,18 @@ from loadtests.environment import admin, as_worker
 from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
 from loadtests.waiting import wait_until
+from tests.in_schema import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from kairos_core import SyncState
 
 WRITES = 2_500
 
 
 @pytest.fixture
-def outbox(worker_settings: Settings) -> Iterator[Outbox]:
-    """The outbox of the test's namespace."""
-    connected = Outbox.connect(worker_settings)
-    yield connected
-    connected.close()
-
-
-@pytest.fixture
 def settings(settings: Settings) -> Settings:
     """One lane, so that batches are full."""
     return msgspec.structs.replace(settings, lanes=1)
-
-
-def rows(settings: Settings, query: str) -> list[Any]:
-    """The rows of a query in the test's schema."""
-    with psycopg.connect(settings.postgres_url) as connection:
-        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(settings.namespace)))
-        found = connection.execute(query.encode()).fetchall()
-    connection.close()
-    return found
 
 
 def write(manager: RedisStateManager, count: int = WRITES) -> list[SyncState]:

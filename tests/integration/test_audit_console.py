@@ -6,12 +6,11 @@ import io
 import re
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import psycopg
 import pytest
-from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings, messages
 from kairos_core.audit import status
@@ -25,9 +24,7 @@ from kairos_core.operations import Operations
 from loadtests.environment import as_worker
 from loadtests.states import sample_state
 from loadtests.verification import entries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.in_schema import change, rows
 
 ENTRY = "9-1"
 
@@ -46,14 +43,6 @@ def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name, value in as_worker(found).to_env().items():
         monkeypatch.setenv(name, value)
     return found
-
-
-@pytest.fixture
-def outbox(settings: Settings) -> Iterator[Outbox]:
-    """The outbox of the test's namespace."""
-    connected = Outbox.connect(as_worker(settings))
-    yield connected
-    connected.close()
 
 
 @pytest.fixture
@@ -78,27 +67,9 @@ def buried(manager: RedisStateManager, writer: AuditWriter, outbox: Outbox) -> E
     return second
 
 
-def rows(settings: Settings, query: str) -> list[Any]:
-    """The rows of a query in the test's schema."""
-    with psycopg.connect(settings.postgres_url) as connection:
-        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(settings.namespace)))
-        found = connection.execute(query.encode()).fetchall()
-    connection.close()
-    return found
-
-
 def settlements(settings: Settings) -> list[Any]:
     """What became of each dead letter."""
     return [row[0] for row in rows(settings, "SELECT settlement FROM audit_dead_letters ORDER BY lane, entry_id")]
-
-
-def change(settings: Settings, query: str) -> None:
-    """Do what the trail refuses."""
-    with psycopg.connect(settings.postgres_url) as connection:
-        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(settings.namespace)))
-        connection.execute("SET session_replication_role = replica")
-        connection.execute(query.encode())
-    connection.close()
 
 
 Capture = pytest.CaptureFixture[str]

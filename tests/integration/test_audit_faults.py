@@ -29,7 +29,6 @@ from kairos_core.commands import Commands, load_script
 from kairos_core.layout import Layout
 from kairos_core.settings import without_password
 from loadtests.servers.postgres import own_postgres
-from loadtests.servers.valkeys import valkeys
 from loadtests.servers.worker import members, worker_pool
 from loadtests.states import sample_state
 from loadtests.steady import Writers
@@ -52,13 +51,6 @@ _numbers = itertools.count(1)
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL that can be killed."""
     with own_postgres() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    """Starts Valkeys that can be killed."""
-    with valkeys() as started:
         yield started
 
 

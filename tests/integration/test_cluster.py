@@ -41,7 +41,6 @@ from kairos_core.settings import child_environment
 from kairos_core.transport import run
 from loadtests.environment import new_namespace, row_counts
 from loadtests.servers.proxy import Proxy
-from loadtests.servers.valkeys import Cluster, Launcher, Node, valkeys
 from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
 from loadtests.steady import Watchers, Writers, bad_ports, receive_until, turn
@@ -53,16 +52,10 @@ if TYPE_CHECKING:
 
     from kairos_core import StateUpdate, SyncState
     from kairos_core.watches import SessionWatch
+    from loadtests.servers.valkeys import Cluster, Launcher, Node
 
 NAMESPACE = new_namespace("cluster")
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    """A launcher for all tests here."""
-    with valkeys() as started:
-        yield started
 
 
 @pytest.fixture(scope="module", autouse=True)

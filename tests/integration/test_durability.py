@@ -30,11 +30,12 @@ from kairos_core.errors import ConfigurationError
 from loadtests import mutants
 from loadtests.environment import new_namespace
 from loadtests.servers.proxy import Proxy
-from loadtests.servers.valkeys import Launcher, Node, valkeys
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from loadtests.servers.valkeys import Launcher, Node
 
 ALWAYS = ("appendonly yes", "appendfsync always")
 # A call that falls short takes most of it.
@@ -48,13 +49,6 @@ class Pair(NamedTuple):
 
     primary: Node
     replica: Node
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    """A launcher for all tests here."""
-    with valkeys() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -16,25 +16,15 @@ from kairos_core.layout import Layout
 from kairos_core.operations import Operations
 from kairos_core.settings import unknown_variables
 from kairos_core.transport import run
-from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import redis
 
     from kairos_core.health import Health
     from loadtests.servers.valkeys import Launcher, Node
 
 COLOURS = ("sync", "async")
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    """Servers of our own, which are limited and stopped here."""
-    with valkeys() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,6 @@ from kairos_core.audit import writer as audit_writer
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.jobs import DrainQueue, DrainScheduler, DrainWorker, queue_name
 from kairos_core.audit.outage import Outage
-from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.pool import sweep
 from kairos_core.audit.postgres import lock_number
 from kairos_core.audit.watch import Watch
@@ -41,16 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kairos_core.audit.alerts import Alert
+    from kairos_core.audit.outbox import Outbox
 
 RQ = Path(sys.executable).with_name("rq")
-
-
-@pytest.fixture
-def outbox(worker_settings: Settings) -> Iterator[Outbox]:
-    """The outbox of the test's namespace."""
-    connected = Outbox.connect(worker_settings)
-    yield connected
-    connected.close()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import psycopg
 import pytest
-from psycopg import sql
 
 from kairos_core import AuditEvent, AuditReader, AuditWriter, RedisStateManager, Settings
 from kairos_core.audit.drain import drain_lane
@@ -19,6 +18,7 @@ from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.reading import connect_to_read
 from kairos_core.errors import ConfigurationError, CorruptState, InvalidState, Stamp, StoreUnavailable
 from loadtests.states import sample_state
+from tests.in_schema import change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,15 +148,6 @@ def test_a_state_that_does_not_decode(settings: Settings, reader: AuditReader) -
     with pytest.raises(CorruptState, match="session a, version 3 of incarnation") as caught:
         reader.events("a")
     assert "secret" not in str(caught.value)
-
-
-def change(settings: Settings, statement: str) -> None:
-    """Do what the trail refuses, as somebody who may do anything."""
-    with psycopg.connect(settings.postgres_url) as connection:
-        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(settings.namespace)))
-        connection.execute("SET session_replication_role = replica")
-        connection.execute(statement.encode())
-    connection.close()
 
 
 def test_a_schema_that_is_not_there(settings: Settings) -> None:

@@ -17,12 +17,9 @@ from kairos_core.recovery import WAITING, Recovery
 from kairos_core.settings import child_environment
 from loadtests.environment import as_recovery
 from loadtests.losses import Store, between, main_in, names, same
-from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from loadtests.servers.valkeys import Launcher
 
 LANES = 2
@@ -32,13 +29,6 @@ LANES = 2
 def settings(settings: Settings) -> Settings:
     """Few lanes, so that there are several sessions in each."""
     return msgspec.structs.replace(settings, lanes=LANES)
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    """Servers that may be killed."""
-    with valkeys() as started:
-        yield started
 
 
 def test_a_killed_server_that_comes_back_empty(launcher: Launcher, settings: Settings) -> None:

@@ -9,15 +9,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
-import psycopg
 import pytest
-from psycopg import sql
 
 from kairos_core import AuditWriter, Settings
 from kairos_core.audit.drain import drain_lane
 from kairos_core.audit.outbox import Outbox
 from kairos_core.settings import child_environment
 from loadtests.environment import as_administrator, as_recovery, as_worker
+from tests.in_schema import in_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -212,14 +211,12 @@ def versions(told: Iterable[list[Any]]) -> set[Version]:
 
 def recorded(settings: Settings) -> list[Event]:
     """All events, each session's in the order of recording; of the states what the server does not assign."""
-    with psycopg.connect(settings.postgres_url) as connection:
-        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(settings.namespace)))
+    with in_schema(settings) as connection:
         rows = connection.execute(
             "SELECT session_id, incarnation, version, kind, event_type,"
             " state_snapshot - '{incarnation,version,created_at,updated_at}'::text[]"
             " FROM sync_events ORDER BY session_id, position"
         ).fetchall()
-    connection.close()
     return [Event((name, incarnation, version), *more) for name, incarnation, version, *more in rows]
 
 

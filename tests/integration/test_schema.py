@@ -132,14 +132,6 @@ def entries(manager: RedisStateManager, outbox: Outbox, count: int = 3) -> list[
     return [entry for entry in found if isinstance(entry, Entry)]
 
 
-@pytest.fixture
-def outbox(worker_settings: Settings) -> Iterator[Outbox]:
-    """The outbox of the test's namespace."""
-    connected = Outbox.connect(worker_settings)
-    yield connected
-    connected.close()
-
-
 def moved(entry: Entry, days: int) -> Entry:
     """The same entry at another time."""
     shift_us = round(timedelta(days=days).total_seconds() * 1_000_000)

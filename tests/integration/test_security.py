@@ -31,7 +31,6 @@ from kairos_core.ground import store_client
 from kairos_core.operations import Operations
 from kairos_core.settings import child_environment, without_password
 from loadtests.servers.proxy import Proxy
-from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
 
 if TYPE_CHECKING:
@@ -44,13 +43,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # One for all: in each test it is the password of everything, and nothing that is said may have it, or a part of it.
 SECRET = f"Tr0ub4dor-{secrets.token_hex(8)}"
 COLOURS = ("sync", "async")
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    """Servers of our own, that ask for the secret."""
-    with valkeys() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

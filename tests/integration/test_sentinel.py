@@ -24,7 +24,7 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.ground import store_client
 from kairos_core.operations import Operations
 from loadtests.environment import new_namespace
-from loadtests.servers.valkeys import SERVICE, Launcher, Node, SentinelPair, valkeys
+from loadtests.servers.valkeys import SERVICE, Launcher, Node, SentinelPair
 from loadtests.states import sample_state
 from loadtests.steady import Watchers, Writers, bad_ports, receive_until, turn
 from loadtests.waiting import DEADLINE_S, wait_until
@@ -36,13 +36,6 @@ if TYPE_CHECKING:
 
 NAMESPACE = new_namespace("sentinel")
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    """A launcher for all tests here."""
-    with valkeys() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

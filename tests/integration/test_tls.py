@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import secrets
 import socket
 import ssl
 import threading
@@ -20,7 +19,6 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.layout import Layout
 from loadtests.environment import admin
 from loadtests.servers.proxy import Proxy
-from loadtests.servers.valkeys import valkeys
 from loadtests.states import sample_state
 from loadtests.waiting import wait_until
 
@@ -30,6 +28,8 @@ if TYPE_CHECKING:
 
     from loadtests.servers.valkeys import Launcher, Node
 
+# It takes two seconds to serve: time for other tests, so it is begun with the first one.
+pytestmark = pytest.mark.usefixtures("lone_cluster")
 COLOURS = ("sync", "async")
 # What one record of TLS holds at the most.
 RECORD = 16_384
@@ -71,13 +71,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     for context, certificate in zip(contexts, issued, strict=True):
         certificate.configure_cert(context)
     return Certificates(f"ssl_ca_certs={quote(str(file), safe='')}", *contexts)
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    """Servers of our own."""
-    with valkeys() as started:
-        yield started
 
 
 @pytest.fixture
@@ -162,23 +155,6 @@ def test_tls_and_none_do_not_meet(colour: str, settings: Settings, tls: Proxy) -
     ]
     assert [True, False] == ["speak TLS: does this port?" in cause for cause in causes]
     assert time.monotonic() - start < 10
-
-
-@pytest.fixture(scope="module", autouse=True)
-def forming(launcher: Launcher) -> Node:
-    """What is a cluster of one server in two seconds: time for other tests, so it is begun with the first one."""
-    node = launcher._start("cluster", secrets.token_urlsafe(24), ["cluster-node-timeout 1000"])
-    with node.client() as client:
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
-    return node
-
-
-@pytest.fixture(scope="module")
-def cluster(forming: Node) -> Node:
-    """A cluster of one server."""
-    with forming.client() as client:
-        assert wait_until(lambda: client.cluster("info")["cluster_state"] == "ok")
-    return forming
 
 
 @pytest.mark.parametrize("colour", COLOURS)

@@ -15,7 +15,6 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
-from psycopg import sql
 
 from kairos_core import AuditWriter, RedisStateManager, Settings, session
 from kairos_core.audit import chain, store
@@ -29,6 +28,7 @@ from kairos_core.layout import Layout
 from loadtests.environment import as_worker
 from loadtests.servers.worker import worker_pool
 from loadtests.states import sample_state
+from tests.in_schema import change, in_schema
 from tests.strategies import json_values
 
 if TYPE_CHECKING:
@@ -54,14 +54,6 @@ def settings(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, lanes=2)
 
 
-@pytest.fixture
-def outbox(settings: Settings) -> Iterator[Outbox]:
-    """The outbox of the test's namespace."""
-    connected = Outbox.connect(as_worker(settings))
-    yield connected
-    connected.close()
-
-
 def drain(outbox: Outbox, writer: AuditWriter) -> None:
     """Empty all lanes."""
     for lane in range(2):
@@ -85,16 +77,6 @@ def trail(settings: Settings, manager: RedisStateManager, writer: AuditWriter, o
     manager.delete_session("c")
     drain(outbox, writer)
     return as_worker(settings)
-
-
-def change(settings: Settings, *statements: str) -> None:
-    """Do what the trail refuses, as somebody who may do anything."""
-    with psycopg.connect(settings.postgres_url) as connection:
-        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(settings.namespace)))
-        connection.execute("SET session_replication_role = replica")
-        for statement in statements:
-            assert connection.execute(statement.encode()).rowcount
-    connection.close()
 
 
 def found(report: Report) -> dict[Kind, int]:
@@ -268,8 +250,7 @@ def test_what_was_done_to_the_trail_is_found(violation: str, trail: Settings) ->
 
 def recompute(settings: Settings, session_id: str) -> None:
     """Make a session's hashes anew, and that of its latest row: what somebody can do who may do anything."""
-    with psycopg.connect(settings.postgres_url) as connection:
-        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(settings.namespace)))
+    with in_schema(settings) as connection:
         connection.execute("SET session_replication_role = replica")
         before = chain.NO_HASH
         for (
@@ -294,7 +275,6 @@ def recompute(settings: Settings, session_id: str) -> None:
                 [before, session_id, version],
             )
         connection.execute("UPDATE sync_sessions SET chain_hash = %s WHERE session_id = %s", [before, session_id])
-    connection.close()
 
 
 def test_the_fingerprint_tells_what_the_chain_cannot(trail: Settings) -> None:

@@ -265,3 +265,13 @@ def test_the_command_ends_with_what_it_found(
     assert 2 == main()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("kairos: --run: ")
+
+
+def test_what_breaks_is_no_worse(
+    before: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error of the comparison itself ends with 2: 1, Python's own status for one, would say that it became worse."""
+    monkeypatch.setattr(sys, "argv", ["comparing", str(before), str(before)])
+    monkeypatch.setattr("reports.comparing.__main__.sides", lambda *_: 1 / 0)
+    assert 2 == main()
+    assert "ZeroDivisionError" in capsys.readouterr().err

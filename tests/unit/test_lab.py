@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from reports.findings import FaultCell, FaultRow, Law, LoadRow, Report, Target, Validity
+from reports.judging.words import figure
 from reports.lab import Answer, answers, show, tables
 from reports.lab.saving import without_outputs
 from reports.statistics import Verdict
@@ -75,9 +76,17 @@ def test_targets_that_are_met_name_the_nearest() -> None:
     rate = msgspec.structs.replace(easy, is_below=False, value=20.0, what="the rate")
     answer = answers.latency(of(targets=[easy, near, rate], validity=[]))
     assert "PASS" == answer.word
-    assert (
-        "3 of 3 targets are met; the nearest is the near one, 9 ms (< 10 ms), 1.1 times below." == answer.sentences[0]
-    )
+    (sentence, *_) = answer.sentences
+    assert "3 of 3 targets are met; the nearest is the near one, 9.00 ms (< 10 ms), 1.1 times below." == sentence
+
+
+def test_a_difference_below_0_is_not_the_nearest() -> None:
+    """What is below 0 is no number of times below its limit: it is not said to be, nor to be the nearest to it."""
+    (first, *_) = latency_targets(made_report())
+    below = msgspec.structs.replace(first, verdict=Verdict.PASS, limit=0.06, value=-0.01, what="the difference")
+    near = msgspec.structs.replace(below, value=0.05, what="the near one")
+    assert "below 0" == below.margin
+    assert "the nearest is the near one, " in answers.latency(of(targets=[below, near], validity=[])).sentences[0]
 
 
 def test_what_is_not_judged_is_neither_met_nor_missed() -> None:
@@ -227,7 +236,7 @@ def test_the_matrix_has_a_cell_for_each_pair() -> None:
 )
 def test_numbers_are_as_exact_as_they_are_known(value: float | None, unit: str, text: str) -> None:
     """A number has the digits that say something, and its unit."""
-    assert text == tables.figure(value, unit)
+    assert text == figure(value, unit)
 
 
 def test_what_is_shown_together_stands_below_each_other() -> None:

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reports.figures.trend import load_of
 from reports.findings import NAME, write_report
 from reports.statistics import Verdict
-from reports.trend import TREND, load_of, main_numbers, write_trend
+from reports.trend import TREND, main_numbers, write_trend
 from tests.made_report import made_report
 from tests.read_page import ReadPage
 

@@ -6,8 +6,7 @@ import msgspec
 import pytest
 
 from loadtests import __main__ as program
-from loadtests.attack.rounds import FaultFacts, Round, write_round
-from loadtests.attack.workload import Mix
+from loadtests.attack.rounds import FaultFacts, write_round
 from loadtests.faults.arenas import KINDS
 from loadtests.faults.schedule import FAULTS, FIRST, fitting, schedule
 from loadtests.history import Kind, Recorder, Seen
@@ -15,6 +14,7 @@ from loadtests.judging.verdict import Status
 from loadtests.mutants.catch import CAUGHT, FAILED, RED, SURVIVED, Caught
 from loadtests.profiles import profiles
 from loadtests.validation import NAME, RoundResult, SubjectResult, Validation
+from tests.made_round import made_round
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -255,24 +255,7 @@ def test_what_an_arena_is_there_for_comes_first() -> None:
 
 def stored_round(folder: Path) -> None:
     """A round with a fault between two reads, and a row of the audit, whose time is its place."""
-    found = Round(
-        number=3,
-        seed=1,
-        subject="kairos",
-        mutant=None,
-        mix=Mix(),
-        rate=None,
-        count=None,
-        duration_s=1.0,
-        arena="memory",
-        prefix="1x",
-        durability="memory",
-        session_ttl_ms=1_000,
-        receipt_ttl_ms=1_000,
-        timeout_ms=1_000,
-        begin_ns=0,
-        processes=[],
-    )
+    found = made_round(number=3, prefix="1x", session_ttl_ms=1_000, receipt_ttl_ms=1_000, timeout_ms=1_000, begin_ns=0)
     found.fault = FaultFacts(
         name="Valkey killed", parameters={}, begin_ns=2_000, healed_ns=5_000, exercised=True, proof="another run id"
     )

@@ -15,6 +15,7 @@ from loadtests.attack.workload import Mix, arrivals
 from loadtests.history import Error, Kind, Outcome, Recorder, Seen
 from loadtests.judging.judge import facts_of, judge, judge_round, worst
 from loadtests.judging.verdict import Rule, Status
+from tests.made_round import made_round
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,21 +59,11 @@ def test_check_then_set_is_caught(
     assert "<svg" in (tmp_path / "rounds" / f"{max(verdict.rounds):03d}" / "violation.svg").read_text()
 
 
-PLAIN = Round(
-    number=1,
+PLAIN = made_round(
     seed=4,
-    subject="kairos",
-    mutant=None,
     mix=FEW,
-    rate=None,
-    count=None,
-    duration_s=1.0,
     arena="none",
     prefix="1x",
-    durability="memory",
-    session_ttl_ms=3_600_000,
-    receipt_ttl_ms=60_000,
-    timeout_ms=5_000,
     begin_ns=1_000,
     processes=[ProcessFacts(number=65, role="instance", place=1, attempted=2)],
 )
