@@ -11,7 +11,7 @@ import pytest
 from kairos_core import Settings
 from kairos_core.local import local_servers
 from kairos_core.settings import servers_given
-from tests.docs.at_hand import at_hand
+from tests.at_hand import at_hand
 from tests.docs.ground import begin
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from kairos_core.settings import child_environment
 from loadtests.environment import admin, as_worker
 from loadtests.servers.proxy import Proxy
 from loadtests.states import sample_state
-from tests.docs.at_hand import PROGRAM
+from tests.at_hand import PROGRAM
 from tests.docs.markdown import ROOT, Block, block, blocks, program
 from tests.docs.registry import as_they_stand, missing_test, programs, run_by_a_test
 from tests.docs.shell import environment

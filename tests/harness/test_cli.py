@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import pytest
 
 from kairos_core.local import Servers, local_servers
 from kairos_core.settings import LocalSettings
+from tests.at_hand import MODULE, at_hand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,12 +153,19 @@ def postgres_urls(embedded: Servers, closed_port: int) -> dict[str, str]:
     }
 
 
-def run(command: str, runs: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What runs a module without Python's start."""
+    with at_hand(tmp_path_factory.mktemp("kairos") / "at_hand", "loadtests.measure", "reports.__main__") as found:
+        yield found
+
+
+def run(program: Path, command: str, runs: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a command with these settings, and none of this process's own; fail where it does not end in time."""
     arguments = [str(runs) if word == "RUN" else word for word in COMMANDS[command]]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("KAIROS_")}
     return subprocess.run(
-        [sys.executable, "-m", *arguments],
+        [program, MODULE, *arguments],
         cwd=ROOT,
         env=inherited | environment,
         stdin=subprocess.DEVNULL,
@@ -171,6 +178,7 @@ def run(command: str, runs: Path, environment: dict[str, str]) -> subprocess.Com
 
 @pytest.fixture(scope="module")
 def finished(
+    program: Path,
     embedded: Servers,
     redis_urls: dict[str, str],
     postgres_urls: dict[str, str],
@@ -189,7 +197,7 @@ def finished(
     folder = tmp_path_factory.mktemp("runs")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = {
-            case: pool.submit(run, case[0], folder / str(number), {**right, case[1]: value})
+            case: pool.submit(run, program, case[0], folder / str(number), {**right, case[1]: value})
             for number, (case, value) in enumerate(values.items())
         }
         yield lambda *case: jobs[case].result()
@@ -225,20 +233,20 @@ def test_a_number_that_is_none_is_named(finished: Finished, command: str) -> Non
     assert_refused(finished(command, "KAIROS_LANES", "abc"), "KAIROS_LANES", "a whole number, of digits only")
 
 
-def test_a_profile_of_the_benchmarks_alone_is_named(tmp_path: Path) -> None:
+def test_a_profile_of_the_benchmarks_alone_is_named(program: Path, tmp_path: Path) -> None:
     """A report has no profile `tiny`; that is one line, and not a traceback."""
-    command = [sys.executable, "-m", "loadtests.measure", str(tmp_path / "run"), "--profile", "tiny"]
+    command = [str(program), MODULE, "loadtests.measure", str(tmp_path / "run"), "--profile", "tiny"]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert 2 == finished.returncode
     assert "kairos: --profile: tiny is of the benchmarks alone (--benchmarks)\n" == finished.stderr
 
 
 @pytest.mark.parametrize("command", ["measure", "reports"])
-def test_runs_that_cannot_be_written_are_named(embedded: Servers, tmp_path: Path, command: str) -> None:
+def test_runs_that_cannot_be_written_are_named(program: Path, embedded: Servers, tmp_path: Path, command: str) -> None:
     """A folder for runs that cannot be made is named before anything is measured."""
     (tmp_path / "file").write_text("mine")
     environment = {"KAIROS_REDIS_URL": embedded.redis_url, "KAIROS_POSTGRES_URL": embedded.postgres_url}
-    finished = run(command, tmp_path / "file" / "runs", environment)
+    finished = run(program, command, tmp_path / "file" / "runs", environment)
     assert_refused(finished, "--runs", "not a directory")
     assert "" == finished.stdout
     assert "mine" == (tmp_path / "file").read_text()
