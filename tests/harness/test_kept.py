@@ -92,5 +92,16 @@ def test_a_folder_that_is_none_of_ours_is_refused(folder: Path) -> None:
     (folder / "other").mkdir()
     (folder / "other" / "mine").touch()
     assert "has other files in it" in refusal(folder / "other")
-    assert "Not a directory" in refusal(folder / "other" / "mine" / "below")
+    assert "is no folder" in refusal(folder / "other" / "mine")
+    assert "is no folder" in refusal(folder / "other" / "mine" / "below")
     assert ["mine"] == [path.name for path in (folder / "other").iterdir()]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="PostgreSQL has an account of its own only where root starts it")
+def test_a_folder_that_postgres_cannot_reach_is_refused_before_it_is_made(folder: Path) -> None:
+    """Root's closed home, most of all: a line, and nothing of ours left in it."""
+    (folder / "closed").mkdir(mode=0o700)
+    servers = local_servers(LocalSettings(folder=str(folder)), folder / "closed" / "data")
+    with pytest.raises(ConfigurationError, match="is closed to the account nobody"), servers:
+        pass
+    assert [] == list((folder / "closed").iterdir())
