@@ -23,6 +23,9 @@ CLUSTER = ("redis+cluster", "rediss+cluster")
 SCHEMES = (*ONE_SERVER, *SENTINEL, *CLUSTER)
 
 _PORTS = {"sentinel": 26379, "cluster": 6379}
+# Where they are looked for, if nobody says.
+DEFAULT_STORE = "redis://127.0.0.1:6379/0"
+DEFAULT_TRAIL = "postgresql://127.0.0.1:5432/postgres"
 HIGHEST_PORT = 65_535
 _SERVER = re.compile(r"(?:\[([^\s\[\]]+)\]|([^\s\[\]:]+))(?::([0-9]{1,5}))?")
 _DATABASE = re.compile("[0-9]{1,9}")

@@ -81,6 +81,13 @@ def with_hint(cause: str, settings: Settings) -> str:
     is_silent = any(word in cause.lower() for word in ("timeout", "timed out", "no answer in time"))
     if settings.redis_url.startswith("rediss") and is_silent:
         return f"{cause} (rediss:// and its like speak TLS: does this port?)"
+    return with_default(cause, "KAIROS_REDIS_URL", is_default=settings.redis_url == addresses.DEFAULT_STORE)
+
+
+def with_default(cause: str, setting: str, *, is_default: bool) -> str:
+    """A cause; where nobody listens at the address that nobody named, with where one comes from."""
+    if is_default and "refused" in cause:
+        return f"{cause} (the default address, since {setting} names none; `kairos up` prints one)"
     return cause
 
 

@@ -70,6 +70,8 @@ def keep(folder: Path, versions: tuple[int, int], stack: contextlib.ExitStack) -
     """
     try:
         return _keep(folder, versions, stack)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigurationError(OPTION, f"{folder} is no folder: name a new or an empty one") from None
     except OSError as error:
         raise ConfigurationError(OPTION, f"{folder}: {error.strerror or error}") from error
 
@@ -120,19 +122,28 @@ def _named(facts: _Facts) -> str:
     return f"Valkey {facts.valkey} and PostgreSQL {facts.postgresql} (format {facts.format})"
 
 
+def check_open(path: Path, account: pwd.struct_passwd) -> None:
+    """See whether an account may come to a path, of which the last parts need not be there yet.
+
+    Raises:
+        ConfigurationError: it may not.
+    """
+    for above in path.resolve().parents:
+        if above.is_dir() and not above.stat().st_mode & 0o001:
+            raise ConfigurationError(
+                OPTION,
+                f"{above} is closed to the account {account.pw_name}, which PostgreSQL runs as where root starts it:"
+                " name a folder that it may pass through",
+            )
+
+
 def give(kept: Kept, account: pwd.struct_passwd) -> None:
     """Let an account have PostgreSQL's part.
 
     Raises:
         ConfigurationError: it could not reach it.
     """
-    for above in kept.postgres.resolve().parents:
-        if not above.stat().st_mode & 0o001:
-            raise ConfigurationError(
-                OPTION,
-                f"{above} is closed to the account {account.pw_name}, which PostgreSQL runs as where root starts it:"
-                " name a folder that it may pass through",
-            )
+    check_open(kept.postgres, account)
     if kept.postgres.stat().st_uid != account.pw_uid:
         for folder, folders, files in os.walk(kept.postgres):
             for name in (*folders, *files):

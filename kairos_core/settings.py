@@ -55,8 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             `package.module:function`, `sentry`, or a webhook's address (see `kairos_core.audit.alerts`); None: nobody.
     """
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
-    postgres_url: str = "postgresql://127.0.0.1:5432/postgres"
+    redis_url: str = addresses.DEFAULT_STORE
+    postgres_url: str = addresses.DEFAULT_TRAIL
     queue_url: str | None = None
     namespace: str = "kairos"
     lanes: int = 16

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import psycopg.conninfo
 
+from kairos_core import addresses
 from kairos_core.errors import ConfigurationError, one_line
+from kairos_core.ground import with_default
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +52,8 @@ def connect_postgres(settings: Settings) -> psycopg.Connection:
     except psycopg.Error as error:
         cause = _without_values(one_line(error), options)
     if connection is None:
+        is_default = settings.postgres_url == addresses.DEFAULT_TRAIL
+        cause = with_default(cause, "KAIROS_POSTGRES_URL", is_default=is_default)
         raise ConfigurationError("KAIROS_POSTGRES_URL", cause)
     try:
         check_postgres_version(connection.info.server_version)

@@ -12,6 +12,7 @@ from kairos_core.audit.outbox import Entry, Outbox
 from kairos_core.audit.reading import connect_to_read, statement
 from kairos_core.blocking import BlockingTransport
 from kairos_core.errors import ConfigurationError, CorruptState, KairosError, Stamp, StoreUnavailable
+from kairos_core.ground import with_hint
 from kairos_core.layout import Layout
 from kairos_core.operations import Operations
 from kairos_core.transport import run
@@ -66,7 +67,7 @@ class StoreView:
         try:
             stored = run(self._operations.link.call(self._operations.commands.layout(), patient=False))
         except StoreUnavailable as error:
-            raise ConfigurationError("KAIROS_REDIS_URL", error.cause) from error
+            raise ConfigurationError("KAIROS_REDIS_URL", with_hint(error.cause, self._settings)) from error
         except KairosError as error:
             raise ConfigurationError("KAIROS_REDIS_URL", str(error)) from error
         if stored not in (None, self._layout.layout_value):

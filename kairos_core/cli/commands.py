@@ -15,7 +15,7 @@ _HELP = "Session state for real-time services."
 # The first steps, each with what it is for; `kairos` alone shows them, too.
 FIRST_STEPS = (
     ("kairos up", "start servers; export what it prints"),
-    ("kairos migrate", "make the tables of the audit"),
+    ("kairos migrate", "make the tables of the audit (the worker would, too)"),
     ("kairos worker", "record what is written, end sessions in time"),
     ("kairos health", "is all well?"),
     ("kairos watch ID", "see a session change while your service writes it"),

@@ -103,7 +103,9 @@ def load(  # noqa: PLR0913 - what the harness offers
     context: typer.Context,
     scenario: Annotated[
         str | None,
-        typer.Argument(metavar="SCENARIO", show_default=False, help="Which; --list has all of them (baseline)."),
+        typer.Argument(
+            metavar="SCENARIO", show_default=False, help="Which one, else baseline; --list has all of them."
+        ),
     ] = None,
     *,
     listed: Annotated[bool, typer.Option("--list", help="List the load tests, and run none.")] = False,

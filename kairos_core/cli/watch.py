@@ -76,7 +76,8 @@ def watch(
     except StoreUnavailable as error:
         raise ConfigurationError("KAIROS_REDIS_URL", one_line(error.cause)) from error
     except InvalidState as error:
-        raise ConfigurationError("ID", one_line(error)) from None
+        # Its message begins with the name that the library has for it.
+        raise ConfigurationError("ID", one_line(error).removeprefix("session_id: ")) from None
     return 0
 
 

@@ -95,7 +95,8 @@ def test_a_folder_that_is_none_of_ours_is_refused(folder: Path) -> None:
     (folder / "other").mkdir()
     (folder / "other" / "mine").touch()
     assert "has other files in it" in refusal(folder / "other")
-    assert "Not a directory" in refusal(folder / "other" / "mine" / "below")
+    assert "is no folder" in refusal(folder / "other" / "mine")
+    assert "is no folder" in refusal(folder / "other" / "mine" / "below")
     assert ["mine"] == [path.name for path in (folder / "other").iterdir()]
 
 
@@ -109,3 +110,13 @@ def test_a_new_folder_lets_postgresql_through_whatever_the_umask(folder: Path) -
         os.umask(before)
     modes = [path.stat().st_mode & 0o777 for path in (folder / "data", found.valkey, found.postgres)]
     assert [0o711, 0o700, 0o700] == modes
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="PostgreSQL has an account of its own only where root starts it")
+def test_a_folder_that_postgres_cannot_reach_is_refused_before_it_is_made(folder: Path) -> None:
+    """Root's closed home, most of all: a line, and nothing of ours left in it."""
+    (folder / "closed").mkdir(mode=0o700)
+    servers = local_servers(LocalSettings(folder=str(folder)), folder / "closed" / "data")
+    with pytest.raises(ConfigurationError, match="is closed to the account nobody"), servers:
+        pass
+    assert [] == list((folder / "closed").iterdir())

@@ -6,7 +6,7 @@ import pytest
 
 from kairos_core.audit.postgres import check_postgres_version
 from kairos_core.errors import ConfigurationError, one_line
-from kairos_core.ground import check_kind, check_redis_version
+from kairos_core.ground import check_kind, check_redis_version, with_default
 
 
 @pytest.mark.parametrize("version", ["7.0", "7.0.0", "7.2.4", "7.10.1", "8.0.0", "10.0.0", "255.255.255"])
@@ -68,3 +68,11 @@ def test_postgres_versions_that_are_too_old(number: int, named: str) -> None:
 def test_one_line(error: Exception, expected: str) -> None:
     """An error is told on one line, and by its type where it says nothing."""
     assert expected == one_line(error)
+
+
+def test_who_named_no_address_is_told_where_one_comes_from() -> None:
+    """A terminal without the two exports of `kairos up` is the first mistake that one makes."""
+    refused = "Error 111 connecting to 127.0.0.1:6379. Connection refused."
+    assert "`kairos up` prints one" in with_default(refused, "KAIROS_REDIS_URL", is_default=True)
+    assert refused == with_default(refused, "KAIROS_REDIS_URL", is_default=False)
+    assert "NOAUTH" == with_default("NOAUTH", "KAIROS_REDIS_URL", is_default=True)

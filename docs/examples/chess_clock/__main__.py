@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
+import os
+import socket
 import string
 import sys
 
@@ -31,7 +34,7 @@ async def _check(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Serve; the exit status is 0, or 2 where a setting or the store cannot be used."""
+    """Serve; the exit status is 0, or 2 where a setting, the store or the port cannot be used."""
     parser = argparse.ArgumentParser(prog="chess_clock", description="One instance of the chess clock.")
     parser.add_argument("--port", type=int, required=True, help="the port of this instance, on 127.0.0.1")
     parser.add_argument("--instances", type=int, nargs="+", help="the ports of all instances (else this one alone)")
@@ -46,18 +49,24 @@ def main() -> int:
         settings = Settings.from_env()
         # Asked before the server starts, whose word for it would be a traceback.
         asyncio.run(_check(settings))
+        listening = socket.create_server((_HOST, chosen.port))
     except KairosError as error:
         sys.stderr.write(f"chess_clock: {error}\n")
         return 2
-    uvicorn.run(
+    except OSError as error:
+        sys.stderr.write(f"chess_clock: --port: {chosen.port}: {os.strerror(error.errno or 0)}\n")
+        return 2
+    sys.stdout.write(f"chess_clock: instance {name} at {instances[name]}; Ctrl-C ends it\n")
+    sys.stdout.flush()
+    config = uvicorn.Config(
         Service(settings, name, instances).app,
-        host=_HOST,
-        port=chosen.port,
         log_level="warning",
         ws="websockets-sansio",
         ws_max_size=_MOST_MESSAGE_BYTES,
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
     return 0
 
 
