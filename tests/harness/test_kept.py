@@ -67,7 +67,7 @@ def test_data_is_kept_from_one_run_to_the_next(folder: Path) -> None:
     assert ["data"] == [path.name for path in folder.iterdir()]
     cluster = data / "postgres" / "data"
     owner = cluster.stat().st_uid
-    with subprocess.Popen(["sleep", "600"], user=owner, cwd="/") as other:
+    with subprocess.Popen(["/bin/sleep", "600"], user=owner, cwd="/") as other:
         # Killed, it leaves this; and the number may be another process's by now.
         (cluster / "postmaster.pid").write_text(f"{other.pid}\n{cluster}\n1\n5432\n/tmp\n\n0 0\nready\n")
         os.chown(cluster / "postmaster.pid", owner, -1)
