@@ -26,7 +26,8 @@ def say_all(*streams: object) -> None:
     r"""Let streams write what their encoding has not as `\u00e9`, which JSON, too, reads as it was meant."""
     codecs.register_error(_ESCAPED, _escaped)
     for stream in streams:
-        if isinstance(stream, io.TextIOWrapper):
+        # Unicode's encodings have all of it; and to touch a stream flushes it, which is not for nothing.
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
             stream.reconfigure(errors=_ESCAPED)
 
 
