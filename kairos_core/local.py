@@ -312,6 +312,10 @@ class _Postgres:
                 raise ConfigurationError("KAIROS_LOCAL_FOLDER", f"initdb failed: {_last_line(_read(log))}")
             if self._kept is not None:
                 self._data.with_name("data.new").rename(self._data)
+        if self._kept is not None:
+            # Of servers that were killed. PostgreSQL would believe it where another process has that number by now, as
+            # after a start of the machine; but who holds the folder's lock knows that no server is left in it.
+            (self._data / "postmaster.pid").unlink(missing_ok=True)
         options = {
             "listen_addresses": "",
             # A list of names, each of which may be quoted like an identifier.

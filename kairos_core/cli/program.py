@@ -24,6 +24,7 @@ _is_an_option = re.compile(r"--?[A-Za-z][A-Za-z-]*\Z").match
 
 def run(words: list[str]) -> int:
     """Run the command that these words are; return its exit status."""
+    terminal.say_all(sys.stdout)
     try:
         status = _run(words)
         if sys.stdout is not None:

@@ -5,6 +5,8 @@ A plain line is never wrapped, so that what reads it may go by lines.
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 import time
@@ -17,6 +19,23 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _DUMB = ("dumb", "unknown")
+_ESCAPED = "kairos_escaped"
+
+
+def say_all(*streams: object) -> None:
+    r"""Let streams write what their encoding has not as `\u00e9`, which JSON, too, reads as it was meant."""
+    codecs.register_error(_ESCAPED, _escaped)
+    for stream in streams:
+        # Unicode's encodings have all of it; and to touch a stream flushes it, which is not for nothing.
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors=_ESCAPED)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{text[at : at + 4]}" for at in range(0, len(text), 4)), error.end
 
 
 def is_rich(stream: IO[str] | None) -> bool:

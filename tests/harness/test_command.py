@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -117,6 +118,16 @@ def test_a_line_on_a_pipe_is_never_wrapped(capsys: Capture, monkeypatch: pytest.
     monkeypatch.setenv("COLUMNS", "40")
     assert 0 == main(["acl", "core"])
     assert 1 == capsys.readouterr().out.count("\n")
+
+
+def test_what_an_encoding_has_not_is_escaped() -> None:
+    """What a narrow encoding cannot write is no traceback, and JSON with it is read as it was meant."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, "ascii")
+    terminal.say_all(stream, None)
+    print(json.dumps("é😀", ensure_ascii=False), file=stream, flush=True)
+    assert rb'"\u00e9\ud83d\ude00"' == raw.getvalue().strip()
+    assert "é😀" == json.loads(raw.getvalue())
 
 
 @pytest.mark.parametrize("words", ["", *(words for words, _ in tree(root()) if words in COMMANDS)])

@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from kairos_core import RedisStateManager, Settings, SyncMode, SyncState
+from kairos_core.audit.pool import STOP_TIMEOUT_S
 from kairos_core.cli import main
 from kairos_core.cli.program import root
 from kairos_core.layout import Layout
@@ -128,6 +129,16 @@ def test_nothing_is_published_beyond_this_machine() -> None:
     found = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert found
     assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in found)
+
+
+def test_what_is_written_outlasts_its_container() -> None:
+    """The store writes to its volume, PostgreSQL's is where its image has its data, and a worker may end in peace."""
+    store = SERVICES["store"]
+    folder = store["command"][store["command"].index("--dir") + 1]
+    assert f"store:{folder}" in store["volumes"]
+    # Since version 18 the image keeps each major version's data below this folder.
+    assert "postgres:/var/lib/postgresql" in SERVICES["postgres"]["volumes"]
+    assert STOP_TIMEOUT_S < float(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
 
 
 def test_prometheus_asks_where_the_worker_answers() -> None:

@@ -65,6 +65,19 @@ def test_data_is_kept_from_one_run_to_the_next(folder: Path) -> None:
         assert 0 == process.wait(DEADLINE_S)
         assert f"keeps their data in {data}\n" in process.stderr.read()
     assert ["data"] == [path.name for path in folder.iterdir()]
+    cluster = data / "postgres" / "data"
+    owner = cluster.stat().st_uid
+    with subprocess.Popen(["/bin/sleep", "600"], user=owner, cwd="/") as other:
+        # Killed, it leaves this; and the number may be another process's by now.
+        (cluster / "postmaster.pid").write_text(f"{other.pid}\n{cluster}\n1\n5432\n/tmp\n\n0 0\nready\n")
+        os.chown(cluster / "postmaster.pid", owner, -1)
+        try:
+            _is_kept(folder, data)
+        finally:
+            other.kill()
+
+
+def _is_kept(folder: Path, data: Path) -> None:
     with local_servers(LocalSettings(folder=str(folder)), data) as servers:
         with redis.Redis.from_url(servers.redis_url) as client:
             assert b"kept" == client.get("a")
