@@ -148,6 +148,9 @@ def _harness(module: str, *words: str) -> int:
         raise ConfigurationError(
             "harness", f"there is none beside {_ROOT / 'kairos_core'}: clone the repository, and call it there"
         )
+    # What was said before comes before what the harness says.
+    if sys.stdout is not None:
+        sys.stdout.flush()
     path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", module, *words],

@@ -255,7 +255,7 @@ import json, sys
 from pathlib import Path
 from kairos_core.cli import harness, main
 statuses = [main(["--help"])]
-print(json.dumps([name for name in ("redis", "rq", "psycopg", "rich", "pydantic") if name in sys.modules]))
+print(json.dumps([name for name in ("redis", "rq", "psycopg", "rich", "pydantic") if name in sys.modules]), flush=True)
 harness._ROOT = Path(sys.argv[1])
 statuses += [main(["report"]), main(["load", "--list"])]
 print(json.dumps(statuses), flush=True)

@@ -18,6 +18,7 @@ from kairos_core.metrics import Observers, PrometheusObserver, Silent
 from kairos_core.observing import OUTCOMES
 from loadtests.servers.proxy import Proxy
 from loadtests.states import sample_state
+from loadtests.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -254,7 +255,10 @@ def test_what_watches_meet_is_told(
                 return data
 
             proxy.on_reply = lose_one
-            state = manager.update_session(manager.update_session(state))
+            state = manager.update_session(state)
+            # Else both might come in one piece, and be lost together.
+            wait_for("the lost update", lambda: bool(lost), 30)
+            manager.update_session(state)
             assert updates.receive(10) is not None
             assert ["delivered", "gap", "resynchronised", "delivered"] == [
                 told for told in recorder.told if told != "lost"
