@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,7 +26,6 @@ from tests.made_round import made_round
 
 if TYPE_CHECKING:
     import random
-    from pathlib import Path
 
     from loadtests.history import History
     from loadtests.load.facts import Load
@@ -30,17 +34,34 @@ if TYPE_CHECKING:
 
 def write_outage(folder: Path, profile: str, *, is_dropping: bool, is_busy: bool) -> None:
     """A load test without PostgreSQL for a while; in the quick profile two fifths as long."""
+    shutil.copytree(_outage(profile, is_dropping=is_dropping, is_busy=is_busy), folder)
+
+
+def write_capacity(folder: Path) -> None:
+    """A load test that grows until the last step is too much."""
+    shutil.copytree(_capacity(), folder)
+
+
+def _kept(name: str) -> Path:
+    """Where a folder may stay until this process ends: each is the same to the byte, and takes a second to make."""
+    folder = tempfile.mkdtemp(prefix="kairos-made-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder, name)
+
+
+@functools.cache
+def _outage(profile: str, *, is_dropping: bool, is_busy: bool) -> Path:
 
     def system(_: Step, rng: random.Random) -> Answer:
         is_dropped = is_dropping and rng.random() < 0.05
         return Answer("dropped" if is_dropped else "ok", service_us=rng.lognormvariate(7.3, 0.3))
 
     time = 0.4 if profile == "quick" else 1.0
-    _write_load(folder, "audit_outage", time, 0.3, system, 0.9 if is_busy else 0.3)
+    return _write_load(_kept("audit_outage"), "audit_outage", time, 0.3, system, 0.9 if is_busy else 0.3)
 
 
-def write_capacity(folder: Path) -> None:
-    """A load test that grows until the last step is too much."""
+@functools.cache
+def _capacity() -> Path:
     time, size = 0.25, 0.2
     last_s = scenarios()["capacity"].scaled(time, size).step_s(7)[0]
 
@@ -48,10 +69,10 @@ def write_capacity(folder: Path) -> None:
         is_beyond = step.due_ns / 1e9 >= last_s
         return Answer(waiting_us=200_000.0 if is_beyond else 1.0, service_us=rng.lognormvariate(7.6, 0.3))
 
-    _write_load(folder, "capacity", time, size, system, 0.3)
+    return _write_load(_kept("capacity"), "capacity", time, size, system, 0.3)
 
 
-def _write_load(folder: Path, name: str, time: float, size: float, system: Any, share: float) -> None:
+def _write_load(folder: Path, name: str, time: float, size: float, system: Any, share: float) -> Path:
     folder.mkdir(parents=True)
     load, _ = made(scenarios()[name].scaled(time, size), system)
     load.name, load.time, load.size, load.began_at = name, time, size, f"2026-01-01T10:{len(name):02d}:00+00:00"
@@ -95,6 +116,7 @@ def _write_load(folder: Path, name: str, time: float, size: float, system: Any, 
     whole = RunVerdict(status=Status.VALID, rounds={1: verdict}, counts=counts)
     (folder / "verdict.json").write_bytes(msgspec.json.encode(whole))
     write_load_verdict(folder, judge_load(load, told_of(load, records)))
+    return folder
 
 
 def _moments(load: Load) -> list[Moment]:

@@ -79,7 +79,9 @@ def _others(address: str) -> None:
     try:
         _fail(f"cannot reach {address}")
     except OSError:
-        logging.getLogger("rq.worker").exception("cannot reach %s", address, extra={"where": [address], "url": address})
+        logging.getLogger("somebody.else").exception(
+            "cannot reach %s", address, extra={"where": [address], "url": address}
+        )
 
 
 class _NoConnection:
