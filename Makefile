@@ -18,7 +18,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 # Hundreds of processes are started here: without compiled files each would compile all that it imports.
 export PYTHONDONTWRITEBYTECODE :=
-# Four processes share the files: a test waits half of its time and more, and a file's servers are its own.
+# Three processes share the files: a test waits half of its time and more, and a file's servers are its own.
 TESTS := pytest -q -n auto --dist loadfile --no-loadscope-reorder
 # The managers, the commands, and what sends the scripts.
 HOT := kairos_core/*state_manager.py,kairos_core/operations.py,kairos_core/commands.py,kairos_core/link.py,kairos_core/attempts.py,kairos_core/expiry.py,kairos_core/audit/outbox.py

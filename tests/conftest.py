@@ -5,7 +5,7 @@ What looks at the store, or disturbs it (SCAN, MONITOR, CLIENT KILL, CONFIG SET,
 `admin(settings)` of `loadtests.environment` or the fixture `client`; what drains, sweeps or runs a pool takes the
 worker's account: `as_worker(settings)`, or the fixture `worker_settings`.
 
-`make test` lets four processes share the files, each with embedded servers of its own; on given servers, which may
+`make test` lets three processes share the files, each with embedded servers of its own; on given servers, which may
 have one configuration and one list of connections at a time, it stays one.
 """
 
@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """How many processes `-n auto` means; none besides this one where servers are given."""
     try:
-        return 0 if servers_given() else 4
+        return 0 if servers_given() else 3
     except ConfigurationError:
         # The first test that asks for servers ends the run with it, in one line.
         return 0

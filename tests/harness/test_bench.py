@@ -52,7 +52,9 @@ RedisStateManager.broadcast_to_session = broken
 def environment(folder: Path) -> dict[str, str]:
     """The environment of a process whose core is slowed and broken by a plugin."""
     (folder / "plugin_of_test.py").write_text(PLUGIN)
-    return {"PYTHONPATH": str(folder), "PYTEST_ADDOPTS": "-p plugin_of_test", "TEST_DELAY_S": "0.003"}
+    # Without what takes its time to import in each process, and has nothing to do there.
+    plugins = "-p plugin_of_test -p no:randomly -p no:hypothesispytest"
+    return {"PYTHONPATH": str(folder), "PYTEST_ADDOPTS": plugins, "TEST_DELAY_S": "0.003"}
 
 
 class Measured(NamedTuple):
