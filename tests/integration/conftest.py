@@ -6,13 +6,17 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
+from psycopg import sql
 
 from kairos_core.audit.outbox import Outbox
+from kairos_core.audit.postgres import connect_postgres
 from loadtests.servers.valkeys import valkeys
 from loadtests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import psycopg
 
     from kairos_core import Settings
     from loadtests.servers.valkeys import Launcher, Node
@@ -46,5 +50,15 @@ def cluster(lone_cluster: Node) -> Node:
 def outbox(worker_settings: Settings) -> Iterator[Outbox]:
     """The outbox of the test's namespace."""
     connected = Outbox.connect(worker_settings)
+    yield connected
+    connected.close()
+
+
+@pytest.fixture
+def connection(settings: Settings) -> Iterator[psycopg.Connection]:
+    """A connection that may do anything, in the test's schema; each statement by itself."""
+    connected = connect_postgres(settings)
+    connected.autocommit = True
+    connected.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(settings.namespace)))
     yield connected
     connected.close()

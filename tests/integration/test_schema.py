@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 import subprocess
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import Any
 
 import msgspec
 import psycopg
@@ -23,19 +20,14 @@ from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.audit import chain, migrations
 from kairos_core.audit.batch import prepare
 from kairos_core.audit.jobs import DrainQueue
-from kairos_core.audit.outbox import Entry, Outbox
-from kairos_core.audit.postgres import connect_postgres
+from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.verify import verify_trail
 from kairos_core.audit.watch import Watch
 from kairos_core.cli import main
 from kairos_core.errors import ConfigurationError
-from kairos_core.settings import child_environment, servers_given
-from loadtests.servers.worker import worker_pool
-from loadtests.states import sample_state
+from kairos_core.settings import child_environment
 from loadtests.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.in_outbox import entries, moved
 
 # What there is in a schema, each with all that makes it what it is, in a query of its own.
 CATALOGUE = {
@@ -58,16 +50,6 @@ CATALOGUE = {
 def settings(settings: Settings) -> Settings:
     """One lane."""
     return msgspec.structs.replace(settings, lanes=1)
-
-
-@pytest.fixture
-def connection(settings: Settings) -> Iterator[psycopg.Connection]:
-    """A connection that may do anything, in the test's schema; each statement by itself."""
-    connected = connect_postgres(settings)
-    connected.autocommit = True
-    connected.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(settings.namespace)))
-    yield connected
-    connected.close()
 
 
 def catalogue(connection: psycopg.Connection, schema: str) -> dict[str, list[Any]]:
@@ -120,23 +102,6 @@ def test_everything_has_a_comment(writer: AuditWriter, settings: Settings, conne
         [settings.namespace],
     )
     assert [] == silent.fetchall()
-
-
-def entries(manager: RedisStateManager, outbox: Outbox, count: int = 3) -> list[Entry]:
-    """The entries of a session that is written so often."""
-    state = manager.create_session(sample_state("a"))
-    for _ in range(count - 1):
-        state = manager.update_session(state)
-    found = outbox.read(0, count)
-    assert count == len(found)
-    return [entry for entry in found if isinstance(entry, Entry)]
-
-
-def moved(entry: Entry, days: int) -> Entry:
-    """The same entry at another time."""
-    shift_us = round(timedelta(days=days).total_seconds() * 1_000_000)
-    message = entry.message
-    return entry._replace(message=msgspec.structs.replace(message, updated_us=message.updated_us + shift_us))
 
 
 def partitions(connection: psycopg.Connection) -> list[str]:
@@ -500,94 +465,6 @@ def test_a_later_schema_is_refused(writer: AuditWriter, connection: psycopg.Conn
         writer.migrate()
 
 
-@contextmanager
-def role_of_a_worker(settings: Settings, connection: psycopg.Connection) -> Iterator[Settings]:
-    """Settings with an account on PostgreSQL that has what `kairos migrate --grant-worker` gives, and no more."""
-    name, password = f"{settings.namespace}_worker", secrets.token_hex(8)
-    connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(password)))
-    parts = urlsplit(settings.postgres_url)
-    place = parts.netloc.rpartition("@")[2]
-    account = parts._replace(netloc=f"{name}:{quote(password)}@{place}")
-    try:
-        yield msgspec.structs.replace(settings, postgres_url=urlunsplit(account))
-    finally:
-        connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
-        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
-
-
-def may_make_roles(connection: psycopg.Connection) -> bool:
-    """Whether the given server's account can make the one that is to be tested."""
-    found = connection.execute("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user").fetchall()
-    return not servers_given() or found == [(True,)]
-
-
-def test_the_role_of_a_worker(
-    settings: Settings,
-    worker_settings: Settings,
-    manager: RedisStateManager,
-    connection: psycopg.Connection,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """A worker records with a role that can insert and read: no row can be changed with it, and nothing made."""
-    if not may_make_roles(connection):
-        pytest.skip("the given account may not make roles")
-    monkeypatch.setenv("KAIROS_POSTGRES_URL", settings.postgres_url)
-    monkeypatch.setenv("KAIROS_NAMESPACE", settings.namespace)
-    with role_of_a_worker(worker_settings, connection) as limited:
-        assert main(["migrate", "--grant-worker", f"{settings.namespace}_worker"]) == 0
-        assert "may record, and read" in capsys.readouterr().out
-        outbox = Outbox.connect(limited)
-        written = entries(manager, outbox)
-        with AuditWriter.connect(limited) as writer:
-            assert writer.migrate() == []
-            # A month that has no partition, a dead letter, and a batch that is written again.
-            assert writer.write(0, [moved(written[0], -400), *written[1:]]) == 3
-            assert writer.write(0, written[1:]) == 0
-            assert (
-                writer.write(
-                    0, [written[2]._replace(message=msgspec.structs.replace(written[2].message, operation_id="x"))]
-                )
-                == 0
-            )
-            for statement in (
-                "UPDATE sync_events SET version = 9",
-                "DELETE FROM sync_events",
-                "TRUNCATE sync_events",
-                "UPDATE sync_sessions SET version = 9",
-                "DELETE FROM sync_participants",
-                "INSERT INTO sync_sessions SELECT * FROM sync_sessions",
-                "DELETE FROM audit_dead_letters",
-                "INSERT INTO audit_dead_letters VALUES (0, '1-1', now(), NULL, '', '', now(), 'discarded')",
-                "UPDATE audit_dead_letters SET reason = ''",
-                "SELECT sync_detach_partitions(now())",
-                "ALTER TABLE sync_events DISABLE TRIGGER ALL",
-                "CREATE TABLE more (a integer)",
-                "DELETE FROM schema_migrations",
-            ):
-                with pytest.raises(psycopg.errors.InsufficientPrivilege), writer._connection.transaction():
-                    writer._connection.execute(statement.encode())
-        manager.update_session(manager.create_session(sample_state("b")))
-        with worker_pool(limited) as pool:
-            assert wait_until(lambda: not any(outbox.depths()))
-        assert pool.returncode == 0
-        outbox.close()
-    assert [("a", 3), ("b", 2)] == connection.execute(
-        "SELECT session_id, chain_length FROM sync_sessions ORDER BY session_id"
-    ).fetchall()
-
-
-def test_a_role_that_is_not_there(
-    writer: AuditWriter, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A mistyped role is one line, and status 2."""
-    del writer
-    monkeypatch.setenv("KAIROS_POSTGRES_URL", settings.postgres_url)
-    monkeypatch.setenv("KAIROS_NAMESPACE", settings.namespace)
-    assert main(["migrate", "--grant-worker", "nobody at all"]) == 2
-    assert "there is no role 'nobody at all'" in capsys.readouterr().err
-
-
 def test_what_cannot_be_said_is_no_verdict(settings: Settings, writer: AuditWriter) -> None:
     """A verdict that goes to a device that is full ends the command with one line and status 2, not with "violated"."""
     del writer
@@ -602,44 +479,3 @@ def test_what_cannot_be_said_is_no_verdict(settings: Settings, writer: AuditWrit
         )
     assert (2, 1) == (finished.returncode, finished.stderr.count("\n"))
     assert "No space left on device" in finished.stderr
-
-
-def test_a_role_that_cannot_grant(
-    settings: Settings,
-    writer: AuditWriter,
-    connection: psycopg.Connection,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """An account that owns nothing is told that it cannot grant: PostgreSQL itself only warns."""
-    if not may_make_roles(connection):
-        pytest.skip("the given account may not make roles")
-    with role_of_a_worker(settings, connection) as limited:
-        name = f"{settings.namespace}_worker"
-        writer.grant_worker(name)
-        monkeypatch.setenv("KAIROS_POSTGRES_URL", limited.postgres_url)
-        monkeypatch.setenv("KAIROS_NAMESPACE", settings.namespace)
-        assert main(["migrate", "--grant-worker", name]) == 2
-        assert "cannot grant" in capsys.readouterr().err
-
-
-def test_the_status_of_the_migrations(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`kairos migrate --status` says what is to be applied, and when what was; it makes nothing."""
-    monkeypatch.setenv("KAIROS_POSTGRES_URL", settings.postgres_url)
-    monkeypatch.setenv("KAIROS_NAMESPACE", settings.namespace)
-    for _ in range(2):
-        assert main(["migrate", "--status"]) == 1
-        lines = capsys.readouterr().out.splitlines()
-        assert len(migrations.migrations()) == sum(line.endswith("to be applied") for line in lines)
-    assert main(["migrate"]) == 0
-    capsys.readouterr()
-    assert main(["migrate", "--status"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [one.name for one in migrations.migrations()] == [line.split()[0] for line in lines]
-    assert all(" applied 2" in line for line in lines)
-    assert main(["migrate", "--status", "--json"]) == 0
-    told = [msgspec.json.decode(line) for line in capsys.readouterr().out.splitlines()]
-    assert [one.name for one in migrations.migrations()] == [one["name"] for one in told if one["applied_at"]]
-    assert [2, 2] == [main(["migrate", *more]) for more in (["--json"], ["--status", "--grant-worker", "x"])]
