@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psycopg
@@ -20,7 +20,6 @@ from kairos_core import AuditWriter, RedisStateManager, Settings
 from kairos_core.audit import chain, migrations
 from kairos_core.audit.batch import prepare
 from kairos_core.audit.jobs import DrainQueue
-from kairos_core.audit.outbox import Outbox
 from kairos_core.audit.verify import verify_trail
 from kairos_core.audit.watch import Watch
 from kairos_core.cli import main
@@ -28,6 +27,9 @@ from kairos_core.errors import ConfigurationError
 from kairos_core.settings import child_environment
 from loadtests.waiting import wait_until
 from tests.in_outbox import entries, moved
+
+if TYPE_CHECKING:
+    from kairos_core.audit.outbox import Outbox
 
 # What there is in a schema, each with all that makes it what it is, in a query of its own.
 CATALOGUE = {
