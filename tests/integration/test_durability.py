@@ -286,7 +286,8 @@ def acknowledged_without_disk(node: Node, level: str) -> int:
     """After how many of 50 acknowledged writes the disk did not have the server's file yet."""
     with node.client(decode_responses=True) as client:
         folder = Path(client.config_get("dir")["dir"], client.config_get("appenddirname")["appenddirname"])
-    with connected(node) as manager:
+    # A disk that others use, too, may take seconds for one of them.
+    with connected(node, timeout_s=30) as manager:
         state = manager.create_session(sample_state("a"), durability=level)
         count = 0
         for _ in range(50):
