@@ -131,7 +131,7 @@ def test_a_part_of_the_lock_is_whole() -> None:
     assert names("kairos[dev]") > names("kairos[harness]") > alone
 
 
-def test_each_version_of_python_is_looked_for(tmp_path: Path) -> None:
+def test_each_version_of_python_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On PATH, in pyenv's folder and where it is said; a shim that does not answer is none; the newest is taken."""
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     other = next(version for version in WANTED if version != here)
@@ -149,6 +149,9 @@ def test_each_version_of_python_is_looked_for(tmp_path: Path) -> None:
     environment = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}/usr/bin:/bin", "PYENV_ROOT": str(tmp_path / "pyenv")}
     found = find(environment)
     assert (f"{other}.10", newest) == found[other][1:]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "base_prefix", str(versions / f"{here}.1"))
+        assert (f"{other}.10", newest) == find({"PATH": environment["PATH"]})[other][1:]
     # The one that runs this is found by itself, whatever PATH says.
     assert here in found
     named = put(tmp_path / "elsewhere", f"{other}.1")

@@ -4,9 +4,10 @@ For each version of Python that the package is for and that is found on this mac
 wheel with what requirements.lock has of its four dependencies, a first use of it (`smoke.py`); then the extras `cli`,
 `local` and `metrics`, and a first use of the command. All versions side by side, on embedded servers of their own.
 
-A version is looked for as `python3.N` on PATH, in pyenv's folder (PYENV_ROOT, or ~/.pyenv), and among the interpreters
-that PYTHONS names. Ends with 0 where it works on all that were found, and says which were not; with --all it ends with
-1 where one was not found, and so it does where the wheel does not work. With 2 where it cannot tell.
+A version is looked for as `python3.N` on PATH, in pyenv's folder (PYENV_ROOT, ~/.pyenv, or where this one is), and
+among the interpreters that PYTHONS names. Ends with 0 where it works on all that were found, and says which were not;
+with --all it ends with 1 where one was not found, and so it does where the wheel does not work. With 2 where it cannot
+tell.
 """
 
 from __future__ import annotations

@@ -69,9 +69,12 @@ def _places(version: str, environment: Mapping[str, str]) -> Iterator[Path]:
     if on_path:
         yield Path(on_path)
     root = environment.get("PYENV_ROOT") or str(Path(environment.get("HOME", "/")) / ".pyenv")
-    # The newest first: 3.13.10 is newer than 3.13.9.
-    folders = sorted(Path(root, "versions").glob(f"{version}.*"), key=_numbers, reverse=True)
-    yield from (folder / "bin" / "python" for folder in folders)
+    # Beside the one that runs this, too: whoever called it may have another home.
+    beside = Path(sys.base_prefix).parent
+    for versions in (Path(root, "versions"), *([beside] if beside.name == "versions" else [])):
+        # The newest first: 3.13.10 is newer than 3.13.9.
+        folders = sorted(versions.glob(f"{version}.*"), key=_numbers, reverse=True)
+        yield from (folder / "bin" / "python" for folder in folders)
     # The one that runs this, which was there before its virtual environment.
     yield Path(sys.base_prefix) / "bin" / f"python{version}"
 
