@@ -22,13 +22,20 @@ KILLED = -signal.SIGKILL
 _MARK = "==== ended with"
 _ENDED = re.compile(rf"^{_MARK} (\d+)$", re.MULTILINE)
 _HERE = re.compile(r"""<<-?\s*(["']?)(?P<word>\w+)\1""")
+# What is whole and stands alone is a count, unless a time's unit is behind it.
+_ALONE = r"(?![\w:-]|[.,]\d| +(?:s|ms|a second)\b)"
+_NONE = r"0(?![\w:-]|[.,]\d)"
 # What differs from run to run: identities (six and more hexadecimal digits with a digit among them), numbers with all
-# that stands between their digits, runs of spaces, and lines that are drawn.
+# that stands between their digits, runs of spaces, and lines that are drawn. That there is none of something, or is some,
+# does not differ.
 _CHANGING = re.compile(
-    r"(?P<id>\b(?=[a-f]*\d)[0-9a-f]{6,}\b)|(?P<number>\d(?:[\d.,:]*\d)?)|(?P<space>[ \t]+)|(?P<drawn>([─━═])\5+)"
+    rf"(?P<id>\b(?=[a-f]*\d)[0-9a-f]{{6,}}\b)|(?<![\w.,:/-])(?:(?P<none>0)|(?P<some>[1-9]\d*)){_ALONE}"
+    r"|(?P<number>\d(?:[\d.,:]*\d)?)|(?P<space>[ \t]+)|(?P<drawn>(?P<line>[─━═])(?P=line)+)"
     rf"|(?P<left_out>{LEFT_OUT})"
 )
 _PATTERNS = {
+    "none": _NONE,
+    "some": rf"(?!{_NONE})\d(?:[\d.,:]*\d)?",
     "id": "[0-9a-f]+",
     "number": r"\d(?:[\d.,:]*\d)?",
     "space": r"[ \t]+",
@@ -146,7 +153,7 @@ def run(
 def pattern_of(lines: Sequence[str]) -> re.Pattern[str]:
     """What is printed in a document, as a pattern of what may be said.
 
-    Numbers, identities and the spaces between columns may be others; `…` stands for any text of a line, and alone in a
+    Numbers, identities and the spaces between columns may be others, but 0 stays 0, and another count is not 0; `…` stands for any text of a line, and alone in a
     line for any number of lines.
     """
     parts = []
@@ -161,7 +168,7 @@ def pattern_of(lines: Sequence[str]) -> re.Pattern[str]:
 def _pattern_of_line(line: str) -> str:
     found, end = "", 0
     for match in _CHANGING.finditer(line):
-        found += re.escape(line[end : match.start()]) + _PATTERNS[match.lastgroup or "drawn"]
+        found += re.escape(line[end : match.start()]) + _PATTERNS[next(kind for kind in _PATTERNS if match[kind])]
         end = match.end()
     return found + re.escape(line[end:])
 

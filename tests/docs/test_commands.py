@@ -205,6 +205,23 @@ def test_output_is_compared(said: str, same: bool) -> None:
     assert differs(written, Ran(1, said)) is not None
 
 
+@pytest.mark.parametrize(
+    ("printed", "said", "same"),
+    [
+        ("live 0", "live 1", False),
+        ("live 0", "live 0", True),
+        ("live 2", "live 0", False),
+        ("(2 rows)", "(0 rows)", False),
+        ("live 2", "live 10", True),
+        ("up for 3 s", "up for 0 s", True),
+        ("0.2 s, 7-0", "0.0 s, 8-1", True),
+    ],
+)
+def test_none_is_not_some(printed: str, said: str, same: bool) -> None:
+    """Where nothing is counted the documents say 0, and nowhere else."""
+    assert same == (differs(Written("a.md", 1, "one", [printed]), Ran(0, f"{said}\n")) is None)
+
+
 def test_a_shell_that_ends_early_is_told(tmp_path: Path) -> None:
     """Each command's own status and output are kept, and what one exports the next has."""
     variables = environment(tmp_path / "home")
