@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -25,9 +26,9 @@ EXPORT = re.compile(r"^export (\w+)='(.*)'$", re.MULTILINE)
 FIRST = "docs/examples/first_session.py"
 
 
-def written(command: str) -> Written:
-    """A command of README, with what is printed below it."""
-    found = block(f"$ {command}\n", kind="console", file=README)
+def written(command: str, file: str = README) -> Written:
+    """A command of a document, with what is printed below it."""
+    found = block(f"$ {command}\n", kind="console", file=file)
     (one,) = [one for one in commands_of(found) if one.command == command]
     return one
 
@@ -85,6 +86,12 @@ def test_four_terminals(tmp_path: Path, stack: ExitStack) -> None:
         wait_for("the trail", lambda: recorded(trail) == [1, 2, 3], DEADLINE_S)
     (verified,) = run([verify.command], variables, here)
     found = [up.differs(), worker.differs(), watch.differs(), differs(first, ran), differs(verify, verified)]
+    found.append(differs(written("kairos worker --workers 2", "docs/commands.md"), Ran(0, worker.said())))
+    if shutil.which("ps"):
+        # Of the worker, among what else of Kairos this machine may run.
+        look, _ = commands_of(block("ps -o pid,", kind="sh"))
+        (seen,) = run([look.command], variables, here)
+        assert re.search(r"kairos_core\.audit\.member .*worker", seen.output), seen
     assert [] == [said for said in found if said]
 
 
