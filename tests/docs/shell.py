@@ -26,8 +26,8 @@ _HERE = re.compile(r"""<<-?\s*(["']?)(?P<word>\w+)\1""")
 _ALONE = r"(?![\w:-]|[.,]\d| +(?:s|ms|a second)\b)"
 _NONE = r"0(?![\w:-]|[.,]\d)"
 # What differs from run to run: identities (six and more hexadecimal digits with a digit among them), numbers with all
-# that stands between their digits, runs of spaces, and lines that are drawn. That there is none of something, or is some,
-# does not differ.
+# that stands between their digits, runs of spaces, and lines that are drawn. That there is none of something, or is
+# some, does not differ.
 _CHANGING = re.compile(
     rf"(?P<id>\b(?=[a-f]*\d)[0-9a-f]{{6,}}\b)|(?<![\w.,:/-])(?:(?P<none>0)|(?P<some>[1-9]\d*)){_ALONE}"
     r"|(?P<number>\d(?:[\d.,:]*\d)?)|(?P<space>[ \t]+)|(?P<drawn>(?P<line>[─━═])(?P=line)+)"
@@ -153,8 +153,8 @@ def run(
 def pattern_of(lines: Sequence[str]) -> re.Pattern[str]:
     """What is printed in a document, as a pattern of what may be said.
 
-    Numbers, identities and the spaces between columns may be others, but 0 stays 0, and another count is not 0; `…` stands for any text of a line, and alone in a
-    line for any number of lines.
+    Numbers, identities and the spaces between columns may be others, but 0 stays 0, and another count is not 0;
+    `…` stands for any text of a line, and alone in a line for any number of lines.
     """
     parts = []
     for line in lines:
